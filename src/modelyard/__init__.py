@@ -1,0 +1,3 @@
+"""Modelyard: one config.yaml takes a model from data to a live, watched, self-renewing endpoint."""
+
+__version__ = "0.1.0"

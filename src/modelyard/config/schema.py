@@ -1,0 +1,169 @@
+"""The JSON Schema of config.yaml, for editors and other tools: what `load` accepts, as far as JSON Schema can say it.
+
+It starts from pydantic's and adds what that cannot know: `${NAME}` in place of a value, values by stage, and the rules over
+several keys. What stays with `load` alone: sums, orders, files, time zones, schedules, and whether a variable is declared.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from modelyard.config.spec import STAGES, Config
+from modelyard.config.words import BY_STAGE
+
+_REF = "#/$defs/"
+_STAGED = "_by_stage"
+_VARIABLE = {"$ref": f"{_REF}Variable"}
+_PATH = r"^(?![/~-])(?!(.*/)?\.\.(/|$))[^\\\x00-\x1f\x7f]*[^\\\x00-\x1f\x7f\s][^\\\x00-\x1f\x7f]*$"
+_PATHS = ("entry_point", "requirements", "source_dir")
+_WINDOW = r"^[1-9][0-9]{0,3}(s|m|h|d|w|mo)$"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of config.yaml."""
+    schema = Config.model_json_schema(by_alias=True)
+    defs: dict[str, Any] = schema.pop("$defs")
+    _add_rules(schema, defs)
+    for part in defs.values():
+        _patterns(part)
+    for name in (*defs,):
+        defs[name] = _with_variables(defs[name])
+    properties = {k: v if k in ("version", "variables") else _with_variables(v) for k, v in schema["properties"].items()}
+    properties["version"] = {"const": 1, **{k: v for k, v in properties["version"].items() if k != "const"}}
+    staged = _reachable(defs, [_target(properties[key]) for key in BY_STAGE])
+    for name in staged:
+        defs[name + _STAGED] = _staged_part(defs[name], staged)
+    for key in BY_STAGE:
+        properties[key] = _staged(properties[key], staged)
+    defs["Variable"] = {
+        "type": "string",
+        "pattern": r"\$\{[A-Z][A-Z0-9_]*\}",
+        "description": "Holds ${NAME}, a variable declared under `variables`.",
+    }
+    schema["properties"] = properties
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "Modelyard's config.yaml",
+        "$defs": defs,
+    }
+
+
+def _target(schema: dict[str, Any]) -> str:
+    return str(schema["$ref"]).removeprefix(_REF)
+
+
+def _patterns(part: dict[str, Any]) -> None:
+    """Gives the text fields whose form pydantic checks in Python a pattern that says the same."""
+    for name, field in part.get("properties", {}).items():
+        for one in (field, *field.get("anyOf", ())):
+            if one.get("type") == "string" and name in _PATHS:
+                one["pattern"] = _PATH
+            if one.get("type") == "string" and name == "window":
+                one["pattern"] = _WINDOW
+
+
+def _with_variables(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with `${NAME}` allowed wherever a single value stands."""
+    if "properties" in schema:
+        return {**schema, "properties": {k: _with_variables(v) for k, v in schema["properties"].items()}}
+    outer = {k: v for k, v in schema.items() if k in ("title", "description", "default", "examples")}
+    inner = {k: v for k, v in schema.items() if k not in outer}
+    if "anyOf" in inner:
+        return {**outer, "anyOf": [_with_variables(one) for one in inner["anyOf"]]}
+    if inner.get("type") == "array":
+        for key in ("items", "prefixItems"):
+            if key in inner:
+                inner[key] = [_with_variables(i) for i in inner[key]] if isinstance(inner[key], list) else _with_variables(inner[key])
+        return {**outer, **inner}
+    if inner.get("type") == "object":
+        if isinstance(inner.get("additionalProperties"), dict):
+            inner["additionalProperties"] = _with_variables(inner["additionalProperties"])
+        return {**outer, **inner}
+    if not inner or "$ref" in inner or inner == {"type": "null"}:
+        return schema
+    return {**outer, "anyOf": [inner, _VARIABLE]}
+
+
+def _reachable(defs: dict[str, Any], names: list[str]) -> list[str]:
+    found: list[str] = []
+    while names:
+        name = names.pop()
+        if name not in found:
+            found.append(name)
+            names += _references(defs[name])
+    return [n for n in found if n != "Variable"]
+
+
+def _references(schema: Any) -> list[str]:
+    if isinstance(schema, list):
+        return [n for one in schema for n in _references(one)]
+    if not isinstance(schema, dict):
+        return []
+    own = [_target(schema)] if "$ref" in schema and schema != _VARIABLE else []
+    return own + [n for one in schema.values() for n in _references(one)]
+
+
+def _staged_part(part: dict[str, Any], staged: list[str]) -> dict[str, Any]:
+    return {**part, "properties": {k: _staged(v, staged) for k, v in part.get("properties", {}).items()}}
+
+
+def _staged(schema: dict[str, Any], staged: list[str]) -> dict[str, Any]:
+    """The schema, or a mapping of stages to it; what stands under a stage cannot differ by stage again."""
+    outer = {k: v for k, v in schema.items() if k in ("title", "description", "default", "examples")}
+    plain = {k: v for k, v in schema.items() if k not in outer}
+    by_stage = {
+        "type": "object",
+        "properties": {stage: copy.deepcopy(plain) for stage in STAGES},
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
+    return {**outer, "anyOf": [_inside(plain, staged), by_stage]}
+
+
+def _inside(schema: dict[str, Any], staged: list[str]) -> dict[str, Any]:
+    """The schema whose parts and items may differ by stage."""
+    if "$ref" in schema and _target(schema) in staged:
+        return {"$ref": schema["$ref"] + _STAGED}
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [_inside(one, staged) for one in schema["anyOf"]]}
+    if isinstance(schema.get("items"), dict):
+        return {**schema, "items": _staged(schema["items"], staged)}
+    return schema
+
+
+def _says(key: str, value: Any) -> dict[str, Any]:
+    return {"properties": {key: {"const": value}}, "required": [key]}
+
+
+def _has(key: str) -> dict[str, Any]:
+    """Whether a key holds something; null says nothing."""
+    return {"required": [key], "properties": {key: {"not": {"type": "null"}}}}
+
+
+def _together(condition: dict[str, Any], key: str) -> dict[str, Any]:
+    """`key` holds something exactly where the condition holds."""
+    return {"if": condition, "then": _has(key), "else": {"not": _has(key)}}
+
+
+def _add_rules(schema: dict[str, Any], defs: dict[str, Any]) -> None:
+    """The rules over several keys that spec.py checks in Python."""
+    binary = {"properties": {"model": _says("problem_type", "binary_classification")}}
+    threshold = {"required": ["evaluate"], "properties": {"evaluate": {"required": ["decision_threshold"]}}}
+    schema["allOf"] = [
+        {"oneOf": [_has("train"), _has("bring")]},
+        {
+            "if": binary,
+            "then": {"properties": {"data": _has("positive_class")}},
+            "else": {"properties": {"data": {"not": _has("positive_class")}}, "not": threshold},
+        },
+        {"if": _has("bring"), "then": {"not": _has("preprocess")}},
+    ]
+    defs["Source"]["allOf"] = [_together(_says("using", "sql"), "query")]
+    defs["Split"]["allOf"] = [_together(_says("by", "provided"), "column")]
+    defs["Data"]["allOf"] = [{"if": {"required": ["split"], "properties": {"split": _says("by", "time")}}, "then": _has("time_col")}]
+    defs["TrainingWindow"]["allOf"] = [_together(_says("type", "sliding"), "length")]
+    defs["Criterion"]["allOf"] = [{"oneOf": [_has("threshold"), {"allOf": [_has("versus"), _has("min_absolute_change")]}]}]
+    defs["Criterion"]["allOf"] += [_together(_has("versus"), "min_absolute_change")]
+    defs["PerformanceCriterion"]["allOf"] = [{"oneOf": [_has("threshold"), _has("max_drop")]}]

@@ -1,0 +1,112 @@
+"""A table brought to one form, whatever it was read from, and the digest of its content in that form.
+
+Types are five: int (Int64), float (Float64), str, bool, datetime (microseconds, UTC), and a missing value is null: a NaN is a
+missing value. Naive times are in the config's time zone.
+
+The digest is SHA-256 over the number of rows and, for each column in the table's order, its name, its type, which rows are
+missing, and its values: little-endian 64-bit numbers (-0.0 as 0.0, missing as 0), one byte a truth value, and for text the length
+of each value in bytes and then all bytes. A column without any value has the type `null`, as a csv cannot say what it would be.
+No file encoding, chunking, compression or library version enters it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from modelyard.data.columns import type_of
+from modelyard.errors import BadInput
+from modelyard.signature import ColumnType
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FORMAT = b"modelyard table 1"
+
+
+def canonical(frame: pl.DataFrame, timezone: str) -> pl.DataFrame:
+    """`frame` with the five types only. Raises BadInput for a column of lists, structs or bytes, or of numbers beyond 64 bits."""
+    return frame.with_columns([_column(series, timezone) for series in frame]) if frame.width else frame
+
+
+def _column(series: pl.Series, timezone: str) -> pl.Series:
+    import polars as pl
+
+    kind = type_of(series.dtype)
+    if kind is None:
+        if isinstance(series.dtype, pl.Duration):
+            return series.dt.total_microseconds() / 1e6
+        hint = f"leave it out with `data.schema.exclude: [{series.name}]`, or make a plain column of it"
+        raise BadInput(f"column `{series.name}` holds {series.dtype}, which is no plain value", where="data", next=hint)
+    try:
+        if kind == "datetime":
+            return to_utc(series, timezone)
+        if kind == "float":
+            return series.cast(pl.Float64).fill_nan(None)
+        return series.cast({"int": pl.Int64, "bool": pl.Boolean, "str": pl.String}[kind])
+    except pl.exceptions.PolarsError as exc:
+        raise BadInput(f"column `{series.name}` holds numbers that do not fit into 64 bits", where="data") from exc
+
+
+def to_utc(series: pl.Series, timezone: str) -> pl.Series:
+    """Dates and times as datetime[us, UTC]; naive ones are in `timezone`.
+
+    A local time that the clock shows twice is the first of the two; one that it skips moves on by an hour, as a clock does.
+    """
+    import polars as pl
+
+    stamps = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series.dt.cast_time_unit("us")
+    if getattr(stamps.dtype, "time_zone", None) is not None:
+        return stamps.dt.convert_time_zone("UTC")
+    local = stamps.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+    if local.null_count() > stamps.null_count():
+        later = stamps.dt.offset_by("1h").dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+        local = local.fill_null(later)
+    return local.dt.convert_time_zone("UTC")
+
+
+def digest(frame: pl.DataFrame) -> str:
+    """The digest (64 hex digits) of a table in canonical form."""
+    # hashing gives the interpreter lock back, so columns are hashed side by side
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        columns = list(pool.map(_hash, frame.get_columns()))
+    whole = hashlib.sha256(FORMAT + frame.height.to_bytes(8, "little"))
+    for column in columns:
+        whole.update(column)
+    return whole.hexdigest()
+
+
+def _hash(series: pl.Series) -> bytes:
+    import numpy as np
+    import polars as pl
+
+    series = series.rechunk()
+    kind: ColumnType | str | None = type_of(series.dtype) if series.null_count() < len(series) else "null"
+    name = series.name.encode()
+    seen = hashlib.sha256(len(name).to_bytes(4, "little") + name + f"\0{kind}\0".encode())
+    missing = series.is_null().to_numpy()
+    seen.update(b"\1" + np.packbits(missing).tobytes() if missing.any() else b"\0")
+    if kind == "str":
+        text = series.fill_null("").cast(pl.String)
+        seen.update(np.ascontiguousarray(text.str.len_bytes().to_numpy(), dtype="<u8").data)
+        seen.update(_bytes(text))
+    elif kind == "float":
+        seen.update(np.ascontiguousarray(series.fill_null(0.0).to_numpy() + 0.0, dtype="<f8").data)
+    elif kind == "bool":
+        seen.update(np.ascontiguousarray(series.fill_null(False).to_numpy(), dtype="u1").data)
+    elif kind in ("int", "datetime"):
+        seen.update(np.ascontiguousarray(series.to_physical().fill_null(0).to_numpy(), dtype="<i8").data)
+    return seen.digest()
+
+
+def _bytes(text: pl.Series) -> memoryview | bytes:
+    import pyarrow as pa
+
+    array = text.to_arrow()
+    array = array if pa.types.is_large_string(array.type) else array.cast(pa.large_string())
+    _, offsets, values = array.buffers()
+    if values is None:
+        return b""
+    ends = memoryview(offsets).cast("q")
+    return memoryview(values)[ends[array.offset] : ends[array.offset + len(array)]]

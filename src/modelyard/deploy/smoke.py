@@ -1,0 +1,36 @@
+"""The smoke test: a live endpoint must answer known rows as the build did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Smoke:
+    ok: bool
+    sentence: str
+
+
+def compare(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]], tolerance: float = TOLERANCE) -> Smoke:
+    """Row by row, output by output: numbers within `tolerance` absolutely, everything else equal."""
+    if len(expected) != len(got):
+        return Smoke(False, f"{len(expected)} rows were sent and {len(got)} answers came")
+    if not expected:
+        return Smoke(False, "there was no row to send")
+    for row, (want, have) in enumerate(zip(expected, got, strict=True)):
+        for name, value in want.items():
+            if name not in have:
+                return Smoke(False, f"row {row} was answered without `{name}`")
+            if not _equal(value, have[name], tolerance):
+                return Smoke(False, f"row {row}: `{name}` is {have[name]!r}, and was {value!r} at build time")
+    return Smoke(True, f"{len(expected)} rows answered as at build time (within {tolerance:g})")
+
+
+def _equal(want: Any, have: Any, tolerance: float) -> bool:
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (want, have))
+    return math.isclose(want, have, rel_tol=0, abs_tol=tolerance) if numbers else bool(want == have)

@@ -1,0 +1,224 @@
+"""Durable runs: straight-line Python that a crash cannot lose.
+
+A flow is a function of a `Run`. What it does goes through `run.step`, whose result is kept as a receipt; after a crash the flow is
+called again, steps with a receipt return it at once, and the first one without is where the work goes on. The receipt and the
+events a step tells of are committed in one transaction, so that no fact is written twice. Why not a library:
+docs/decisions/0002-durable-runs.md.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Column, Integer, String, Table, Text, UniqueConstraint, select
+
+from modelyard.clock import Clock
+from modelyard.database import METADATA, Database
+from modelyard.events import Event, RunEnded, RunResumed, RunStarted, StepDone
+from modelyard.feed import Feed
+from modelyard.registry.journal import Journal
+
+T = TypeVar("T")
+
+_RUNS = Table(
+    "runs",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("model", String, nullable=False),
+    Column("flow", String, nullable=False),
+    Column("args", Text, nullable=False),
+    Column("status", String, nullable=False),
+)
+_RECEIPTS = Table(
+    "receipts",
+    METADATA,
+    Column("run", String, primary_key=True),
+    Column("step", String, primary_key=True),
+    Column("result", Text, nullable=False),
+)
+_MESSAGES = Table(
+    "messages",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("run", String, nullable=False),
+    Column("topic", String, nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("run", "topic"),
+)
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What a step returns when it also tells of facts: they are written with its receipt, or not at all."""
+
+    value: T
+    events: list[Event] = field(default_factory=list)
+    summary: str = ""
+
+
+class Stopped(Exception):
+    """The owner is closing: leave the run as it is; it goes on at the next start."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as stored. `args` are JSON values."""
+
+    id: str
+    model: str
+    flow: str
+    args: dict[str, Any]
+    status: str
+
+
+class Run:
+    """What a flow holds in its hands."""
+
+    def __init__(self, runs: Runs, record: RunRecord, feed: Feed) -> None:
+        self.id, self.model, self.args = record.id, record.model, record.args
+        self.feed, self._runs = feed, runs
+
+    def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The result of `work(*args, **kwargs)`, done once in the life of the run.
+
+        `work` returns a JSON value, or an `Outcome` that holds one. It is called again only if the process died before its receipt
+        was written, so its effects must bear being done twice.
+        """
+        done, value = self._runs.receipt(self.id, name)
+        if done:
+            self.feed.put("step_kept", step=name)
+            return value
+        self._runs.check_open()
+        self.feed.put("step_started", step=name)
+        began = time.monotonic()
+        outcome = work(*args, **kwargs)
+        if not isinstance(outcome, Outcome):
+            outcome = Outcome(outcome)
+        seconds = time.monotonic() - began
+        told = StepDone(self.model, self.id, name, round(seconds, 3), outcome.summary)
+        self._runs.keep(self.id, name, outcome.value, [*outcome.events, told])
+        for event in outcome.events:
+            self.feed.put("fact", sentence=str(event), event=type(event).__name__)
+        self.feed.put("step_done", step=name, seconds=seconds, summary=outcome.summary)
+        return json.loads(json.dumps(outcome.value))
+
+    def tell(self, name: str, *events: Event) -> None:
+        """Write facts once, under a step's name of their own."""
+        if not self._runs.receipt(self.id, name)[0]:
+            self._runs.keep(self.id, name, None, list(events))
+            for event in events:
+                self.feed.put("fact", sentence=str(event), event=type(event).__name__)
+
+    def wait(self, topic: str, deadline: datetime) -> Any:
+        """The message sent to this run under `topic`, or None once the clock passes `deadline`. Survives restarts."""
+        self.feed.put("waiting", topic=topic, until=deadline.isoformat())
+        return self._runs.receive(self.id, topic, deadline)
+
+
+class Runs:
+    """Stores runs and carries messages to them. All runs of a home live here."""
+
+    def __init__(self, database: Database, journal: Journal, clock: Clock, folder: Path) -> None:
+        self._database, self._journal, self._clock, self.folder = database, journal, clock, folder
+        self._arrived = threading.Condition()
+        self._stopping = False
+
+    def start(
+        self, model: str, flow: str, args: dict[str, Any], *, by: str, because: str = "", config_digest: str = "", id: str | None = None
+    ) -> RunRecord:
+        """Store a new run; it does nothing until it is executed. A run whose `id` is there already is given back as it is."""
+        if id is not None and (known := self.get(id)) is not None:
+            return known
+        run = id or f"{flow}-{secrets.token_hex(4)}"
+        row = {"id": run, "model": model, "flow": flow, "args": json.dumps(args), "status": "running"}
+        began = RunStarted(model, run, flow, by, because, config_digest)
+        self._journal.append([began], beside=lambda tx: tx.execute(_RUNS.insert().values(row)))
+        return RunRecord(run, model, flow, args, "running")
+
+    def execute(self, record: RunRecord, flow: Callable[[Run], T]) -> T:
+        """Run the flow to its end in this thread. `Stopped` leaves it unfinished; the caller ends it otherwise."""
+        self.check_open()
+        feed = self.feed(record.id)
+        completed = len(self._receipts(record.id))
+        if completed:
+            self._journal.append([RunResumed(record.model, record.id, completed)])
+            feed.put("resumed", completed=completed)
+        return flow(Run(self, record, feed))
+
+    def end(self, record: RunRecord, status: str, reason: str = "", events: Iterable[Event] = ()) -> None:
+        """Close a run for good: done, failed, refused, rejected, expired or abandoned."""
+        change = _RUNS.update().where(_RUNS.c.id == record.id).values(status=status)
+        ended = RunEnded(record.model, record.id, status, reason)
+        self._journal.append([*events, ended], beside=lambda tx: tx.execute(change))
+        self.feed(record.id).put("ended", status=status, reason=reason)
+
+    def unfinished(self, model: str | None = None) -> list[RunRecord]:
+        """Runs that a crash or a stop left open, oldest first."""
+        query = select(_RUNS).where(_RUNS.c.status == "running")
+        with self._database.transaction() as tx:
+            rows = tx.execute(query if model is None else query.where(_RUNS.c.model == model)).all()
+        return [RunRecord(r.id, r.model, r.flow, json.loads(r.args), r.status) for r in rows]
+
+    def get(self, run: str) -> RunRecord | None:
+        with self._database.transaction() as tx:
+            row = tx.execute(select(_RUNS).where(_RUNS.c.id == run)).first()
+        return RunRecord(row.id, row.model, row.flow, json.loads(row.args), row.status) if row else None
+
+    def feed(self, run: str) -> Feed:
+        return Feed(self.folder / run / "feed.jsonl")
+
+    def send(self, run: str, topic: str, body: Any, *events: Event) -> bool:
+        """Hand a message to a run. The first one counts: False when that topic has one already (the events are then not written)."""
+        row = {"run": run, "topic": topic, "body": json.dumps(body)}
+        with self._arrived:
+            if self._message(run, topic) is not None:
+                return False
+            self._journal.append(events, beside=lambda tx: tx.execute(_MESSAGES.insert().values(row)))
+            self._arrived.notify_all()
+        return True
+
+    def receive(self, run: str, topic: str, deadline: datetime) -> Any:
+        with self._arrived:
+            while (found := self._message(run, topic)) is None:
+                self.check_open()
+                if self._clock.now() >= deadline:
+                    return None
+                self._arrived.wait(timeout=0.5)
+        return json.loads(found)
+
+    def stop(self) -> None:
+        """Let every run stop at its next step or wait."""
+        with self._arrived:
+            self._stopping = True
+            self._arrived.notify_all()
+
+    def check_open(self) -> None:
+        if self._stopping:
+            raise Stopped
+
+    def receipt(self, run: str, step: str) -> tuple[bool, Any]:
+        with self._database.transaction() as tx:
+            query = select(_RECEIPTS.c.result).where(_RECEIPTS.c.run == run, _RECEIPTS.c.step == step)
+            row = tx.execute(query).first()
+        return (True, json.loads(row.result)) if row else (False, None)
+
+    def keep(self, run: str, step: str, value: Any, events: Iterable[Event]) -> None:
+        row = {"run": run, "step": step, "result": json.dumps(value, allow_nan=False)}
+        self._journal.append(events, beside=lambda tx: tx.execute(_RECEIPTS.insert().values(row)))
+
+    def _receipts(self, run: str) -> list[str]:
+        with self._database.transaction() as tx:
+            return list(tx.execute(select(_RECEIPTS.c.step).where(_RECEIPTS.c.run == run)).scalars())
+
+    def _message(self, run: str, topic: str) -> str | None:
+        with self._database.transaction() as tx:
+            query = select(_MESSAGES.c.body).where(_MESSAGES.c.run == run, _MESSAGES.c.topic == topic)
+            return tx.execute(query).scalar_one_or_none()

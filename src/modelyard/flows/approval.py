@@ -1,0 +1,83 @@
+"""Approval: a person's word that lets a version into a stage. Bound to the bundle and the config, and void when either changes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from modelyard.config.spec import Approval, Stage
+from modelyard.durable import Outcome, Run
+from modelyard.errors import BadInput, GateRefused, NotAllowed, NotFound
+from modelyard.events import ApprovalGiven, ApprovalRequested, ApprovalWaived
+from modelyard.workshop import Workshop
+
+
+def admit(shop: Workshop, run: Run, version: str, stage: Stage, *, by: str, retrained: bool) -> None:
+    """Return once the version may enter the stage. Raises GateRefused on a no, NotAllowed when nobody answers or the word is void."""
+    rule: Approval = getattr(shop.stage_config(run.model, stage).environments, stage).approval
+    if not rule.required:
+        return
+    if retrained and rule.retrained == "not_required":
+        run.tell(f"{stage}: approval", ApprovalWaived(run.model, version, stage, "retrained, and approval.retrained is not_required"))
+        return
+    asked = run.step(f"{stage}: ask for approval", _ask, shop, run, version, stage, by, rule)
+    word = run.wait(topic(stage), datetime.fromisoformat(asked["expires_at"]))
+    again = f"ask again with `modelyard deploy {run.model}:{version}`"
+    if word is None:
+        raise NotAllowed(f"nobody approved {run.model}:{version} for {stage} before {asked['expires_at']}", next=again)
+    if word.get("superseded"):
+        raise NotAllowed(f"{run.model}:{version} was put aside for {stage}: {word['comment']}")
+    if not word["approved"]:
+        said = f": {word['comment']}" if word["comment"] else ""
+        raise GateRefused(f"{word['by']} rejected {run.model}:{version} for {stage}{said}")
+    if asked["config_digest"] != shop.model(run.model).config_digest:
+        raise NotAllowed(f"the config changed since {run.model}:{version} was put forward for {stage}: the approval is void", next=again)
+
+
+def topic(stage: str) -> str:
+    """Where a run listens for the word on a stage."""
+    return f"approval:{stage}"
+
+
+def _ask(shop: Workshop, run: Run, version: str, stage: Stage, by: str, rule: Approval) -> Outcome[dict[str, Any]]:
+    request = ApprovalRequested(
+        model=run.model,
+        run=run.id,
+        version=version,
+        stage=stage,
+        digest=shop.version(run.model, version).digest,
+        config_digest=shop.model(run.model).config_digest,
+        asked_by=by,
+        expires_at=(shop.clock.now() + rule.expires).isoformat(),
+        allow_self=rule.allow_self,
+    )
+    return Outcome({"config_digest": request.config_digest, "expires_at": request.expires_at}, [request])
+
+
+def put_aside(shop: Workshop, model: str, reason: str) -> None:
+    """Void what waits for a word: something newer takes its place."""
+    for request in list(shop.model(model).awaiting.values()):
+        shop.runs.send(request.run, topic(request.stage), {"superseded": True, "comment": reason})
+
+
+def decide(shop: Workshop, model: str, version: str | None, *, approved: bool, by: str, comment: str = "") -> ApprovalGiven:
+    """Give a waiting version its word. Raises NotFound when none waits, NotAllowed when `by` may not give it."""
+    waiting = [w for w in shop.model(model).awaiting.values() if version in (None, w.version)]
+    if not waiting:
+        named = f"{model}:{version}" if version else f"`{model}`"
+        raise NotFound(f"no version of {named} waits for approval", next="`modelyard status` shows what waits")
+    if len(waiting) > 1:
+        names = ", ".join(f"{w.model}:{w.version}" for w in waiting)
+        raise BadInput(f"several versions wait: {names}", next=f"name one, such as `modelyard approve {model}:{waiting[0].version}`")
+    request = waiting[0]
+    own = by == request.asked_by
+    if approved and own and not request.allow_self:
+        raise NotAllowed(
+            f"{by} asked for {model}:{request.version} and cannot also approve it",
+            next="let somebody else approve it, or write `allow_self: true` under the stage's approval in config.yaml",
+        )
+    word = ApprovalGiven(model, request.run, request.version, request.stage, approved, by, own and approved, comment)
+    body = {"approved": approved, "by": by, "comment": comment}
+    if not shop.runs.send(request.run, topic(request.stage), body, word):
+        raise BadInput(f"{model}:{request.version} has its word already")
+    return word

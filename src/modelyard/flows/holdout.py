@@ -1,0 +1,70 @@
+"""The hold-out as requests: rows that a live endpoint is asked, and what it must answer."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from modelyard import tables
+from modelyard.errors import Unavailable, YardError
+from modelyard.signature import Signature
+
+SMOKE = "smoke-test"
+"""Inference id of requests that are no real traffic."""
+
+
+def sample(bundle: Path, signature: Signature, rows: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The first rows of a bundle's hold-out as records, and the outputs that the build recorded for them."""
+    import polars as pl
+
+    table = pl.read_parquet(bundle / "holdout.parquet", n_rows=rows)
+    features = table.select(pl.col(tables.feature(name)).alias(name) for name in signature.names)
+    outputs = table.select(pl.col(tables.output(name)).alias(name) for name in signature.outputs)
+    return [{k: _plain(v) for k, v in record.items()} for record in features.to_dicts()], outputs.to_dicts()
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def post(address: str, body: bytes, *, content_type: str = "application/json", timeout: float = 60, headers: dict[str, str] | None = None) -> bytes:
+    """The endpoint's answer. Raises Unavailable when nothing answers, and the endpoint's own error otherwise."""
+    host = address.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=timeout)
+    try:
+        connection.request("POST", "/invocations", body, {"Content-Type": content_type, **(headers or {})})
+        response = connection.getresponse()
+        data = response.read()
+    except OSError as exc:
+        raise Unavailable(f"the endpoint at {address} does not answer: {exc}", next="bring it up with `modelyard up`") from exc
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise refusal(data, response.status)
+    return data
+
+
+def refusal(data: bytes, status: int) -> YardError:
+    """An endpoint's error as ours."""
+    try:
+        said = json.loads(data)["error"]
+        error = YardError(said["what"], where=said.get("where", ""), next=said.get("next", ""))
+        error.code = said["code"]
+    except (ValueError, KeyError, TypeError):
+        error = YardError(f"the endpoint answered {status}")
+    error.http_status, error.exit_code = status, 2 if status < 500 else 1
+    return error
+
+
+def ask(address: str, records: list[dict[str, Any]], signature: Signature) -> list[dict[str, Any]]:
+    """A live endpoint's outputs for records, named as in the predictions table. Marked, so that no monitor counts them."""
+    answer = json.loads(post(address, json.dumps(records).encode(), headers={"X-Amzn-SageMaker-Inference-Id": SMOKE}))
+    return [_outputs(row, signature) for row in answer["predictions"]]
+
+
+def _outputs(row: dict[str, Any], signature: Signature) -> dict[str, Any]:
+    probabilities = {f"probability_{name}": value for name, value in row.get("probabilities", {}).items()}
+    return {"prediction": row["prediction"], **{name: probabilities[name] for name in signature.outputs if name in probabilities}}

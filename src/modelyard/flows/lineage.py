@@ -1,0 +1,48 @@
+"""Lineage: who answered, with what, on whose word. Answered from the journal and the capture alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from modelyard import tables
+from modelyard.config.spec import STAGES
+from modelyard.errors import BadInput, NotFound
+from modelyard.registry.state import ModelState
+from modelyard.serve import captured
+from modelyard.workshop import Workshop
+
+
+def of_version(model: ModelState, version: str) -> dict[str, Any]:
+    """A version's whole story: what it was made of, what its gates said, who let it in."""
+    found = model.versions[version]
+    approvals = [{"kind": type(a).__name__, "sentence": str(a), **asdict(a)} for a in found.approvals]
+    return {**asdict(found), "model": model.model, "approvals": approvals}
+
+
+def of_prediction(shop: Workshop, inference_id: str) -> dict[str, Any]:
+    """The captured prediction and the version that gave it. Raises NotFound."""
+    for model in shop.state.values():
+        for stage in reversed(STAGES):
+            row = captured.find(shop.home.endpoints / f"{model.model}-{stage}" / "capture", inference_id)
+            if row is not None:
+                prediction = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()}
+                return {"prediction": prediction, "stage": stage, "version": of_version(model, str(row[tables.VERSION]))}
+    raise NotFound(
+        f"there is no captured prediction `{inference_id}`", next="ids are in every answer; is `deploy.capture` on for this model?"
+    )
+
+
+def at(shop: Workshop, model: str, when: str) -> dict[str, Any]:
+    """The versions that production served with at an instant. Raises BadInput for what is no time, NotFound before the first deployment."""
+    try:
+        instant = datetime.fromisoformat(when)
+    except ValueError as exc:
+        raise BadInput(f"'{when}' is not a time", next="write it as 2026-11-24T12:00:00+00:00") from exc
+    instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    state = shop.model(model)
+    weights = state.serving("production", instant.isoformat())
+    if not weights:
+        raise NotFound(f"nothing of `{model}` was in production at {instant.isoformat()}")
+    return {"at": instant.isoformat(), "weights": weights, "versions": [of_version(state, v) for v in weights]}

@@ -1,0 +1,153 @@
+"""Monitor: captured windows -> drift and performance verdicts -> alerts -> the governor's decision."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from modelyard import tables
+from modelyard.build import bundle
+from modelyard.config.spec import Config
+from modelyard.durable import Outcome, Run
+from modelyard.events import Event, RetrainDecided, WindowJudged
+from modelyard.flows import history
+from modelyard.flows.alerting import alert
+from modelyard.monitor import drift, labels, performance, profile, verdicts, windows
+from modelyard.quality import metrics as measures
+from modelyard.registry.state import ModelState
+from modelyard.retrain import governor
+from modelyard.serve import captured
+from modelyard.workshop import Workshop
+
+if TYPE_CHECKING:
+    import polars as pl
+
+RECENT = 12
+"""Judged windows that are judged again when labels for them come late."""
+CATCH_UP = 500
+"""Windows judged in one run at the most; after a long downtime the next run goes on."""
+
+
+def monitor(shop: Workshop, run: Run) -> bool:
+    """Judge every window that is due, then ask the governor. Returns whether it wants a retraining."""
+    for kind, start, end in run.step("find windows", _find, shop, run.model):
+        run.step(f"{kind} {start[:16]}", _judge, shop, run, kind, start, end)
+    return bool(run.step("govern", _govern, shop, run))
+
+
+def due(shop: Workshop, model: str) -> list[tuple[str, str, str]]:
+    """Windows to judge now: (monitor, start, end) in ISO, oldest first."""
+    config, now = shop.config(model), shop.clock.now()
+    first = captured.earliest(history.folder(shop, model))
+    if first is None:
+        return []
+    watch, zone = config.monitor, config.timezone
+    begin = windows.window_at(watch.window, zone, first).start
+    spans = windows.windows(watch.window, zone, begin, now)
+    delays = {"drift": timedelta(0)} if watch.drift.enabled else {}
+    delays |= {"performance": watch.performance.label_delay} if watch.performance.enabled else {}
+    judged = shop.model(model).verdicts
+    found = [
+        (kind, span.start.isoformat(), span.end.isoformat())
+        for span in spans
+        for kind, delay in delays.items()
+        if span.end + delay <= now and ((kind, span.start.isoformat()) not in judged)
+    ]
+    return found[:CATCH_UP]
+
+
+def _find(shop: Workshop, model: str) -> Outcome[list[tuple[str, str, str]]]:
+    found = due(shop, model) + _relabelled(shop, model)
+    return Outcome(found, summary=f"{len(found)} to judge")
+
+
+def _relabelled(shop: Workshop, model: str) -> list[tuple[str, str, str]]:
+    """Recent performance windows for which more labels are known than when they were judged."""
+    state = shop.model(model)
+    recent = sorted((v for (kind, _), v in state.verdicts.items() if kind == "performance"), key=lambda v: v.start)[-RECENT:]
+    return [("performance", v.start, v.end) for v in recent if _labelled(_rows(shop, model, v.start, v.end)) != v.evidence.get("labels")]
+
+
+def _rows(shop: Workshop, model: str, start: str, end: str) -> pl.DataFrame:
+    return history.predictions(shop, model, datetime.fromisoformat(start), datetime.fromisoformat(end))
+
+
+def _labelled(rows: pl.DataFrame) -> int:
+    import polars as pl
+
+    return rows.filter(_main(rows, pl)).get_column(tables.LABEL).count() if rows.height else 0
+
+
+def _main(rows: pl.DataFrame, pl: Any) -> Any:
+    """The rows of the version that answered most of the window; a window is judged against one baseline."""
+    return pl.col(tables.VERSION) == rows[tables.VERSION].value_counts(sort=True)[tables.VERSION][0]
+
+
+def _judge(shop: Workshop, run: Run, kind: str, start: str, end: str) -> Outcome[str]:
+    import polars as pl
+
+    config, state, rows = shop.config(run.model), shop.model(run.model), _rows(shop, run.model, start, end)
+    if rows.is_empty():
+        version, verdict = state.champion or "", verdicts.Verdict(kind, "unknown", f"{kind}: no traffic in the window", {"rows": 0, "labels": 0})
+    else:
+        judge = _judge_drift if kind == "drift" else _judge_performance
+        rows = rows.filter(_main(rows, pl))
+        version = str(rows[tables.VERSION][0])
+        verdict = judge(shop, config, state, version, rows)
+    fact = WindowJudged(run.model, kind, version, start, end, verdict.status, verdict.reason, verdict.evidence)
+    return Outcome(verdict.status, [fact, *_alerts(shop, config, state, fact)], f"{verdict.status}: {verdict.reason}")
+
+
+def _judge_drift(shop: Workshop, config: Config, state: ModelState, version: str, rows: pl.DataFrame) -> verdicts.Verdict:
+    import json
+
+    opened = bundle.open(state.versions[version].digest, shop.home.path)
+    baseline = json.loads((opened.path / "baseline.json").read_text(encoding="utf-8"))
+    return drift.judge(profile.profile(rows, baseline), baseline, config.monitor.drift, opened.signature).verdict
+
+
+def _judge_performance(shop: Workshop, config: Config, state: ModelState, version: str, rows: pl.DataFrame) -> verdicts.Verdict:
+    opened = bundle.open(state.versions[version].digest, shop.home.path)
+    holdout = {k: v for k, v in state.versions[version].metrics.items() if v is not None}
+    return performance.judge(
+        measures.compute(rows, opened.signature),
+        labels=rows[tables.LABEL].count(),
+        rows=rows.height,
+        performance=config.monitor.performance,
+        greater_is_better=measures.GREATER_IS_BETTER,
+        holdout=holdout,
+    )
+
+
+def _alerts(shop: Workshop, config: Config, state: ModelState, fact: WindowJudged) -> list[Event]:
+    """An alert when enough windows are violated, and one when that is over; never again and again while it lasts."""
+    before = sorted((v for (kind, _), v in state.verdicts.items() if kind == fact.monitor and v.start < fact.start), key=lambda v: v.start)
+    statuses: list[Any] = [*(v.status for v in before), fact.status]
+    kind: Any = fact.monitor
+    if verdicts.should_alert(statuses, config.monitor.alert_after):
+        return [*alert(shop, fact.model, kind, f"{fact.model}: {fact.monitor} violated", f"{fact}. Next: modelyard status {fact.model}")]
+    if verdicts.recovered(statuses, config.monitor.alert_after):
+        return [*alert(shop, fact.model, kind, f"{fact.model}: {fact.monitor} is healthy again", str(fact))]
+    return []
+
+
+def _govern(shop: Workshop, run: Run) -> Outcome[bool]:
+    """Ask the governor, with what is known now."""
+    state, config, now = shop.model(run.model), shop.config(run.model), shop.clock.now()
+    if not config.retrain.on:
+        return Outcome(False, summary="retraining is off")
+    retrains = [datetime.fromisoformat(at) for at in state.retrains]
+    known = labels.latest(shop.home.labels(run.model))
+    fresh = known if not retrains else known.filter(known["received_at"] > retrains[-1])
+    facts = governor.Facts(
+        now=now,
+        verdicts=tuple((v.monitor, v.status, datetime.fromisoformat(v.end)) for v in state.verdicts.values()),
+        last_retrain=retrains[-1] if retrains else None,
+        retrains_this_month=governor.retrains_in_month(retrains, now, config.timezone),
+        new_labels=fresh.height,
+        building=any(r.status == "running" and r.flow in ("up", "build", "retrain") for r in state.runs.values()),
+    )
+    decision = governor.decide(config.retrain, facts)
+    fact = RetrainDecided(run.model, decision.retrain, decision.reason, decision.because or "")
+    quiet = decision.because is None and not decision.retrain  # nothing asked for it: no news
+    return Outcome(decision.retrain, [] if quiet else [fact], decision.reason)

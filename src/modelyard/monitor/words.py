@@ -1,0 +1,25 @@
+"""How monitors put numbers and names into a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+def percent(share: float) -> str:
+    """A share as a person writes it: `0%`, `0.4%`, `30%`."""
+    value = share * 100
+    return f"{value:.0f}%" if value >= 10 or value == 0 else f"{value:.1f}%"
+
+
+def listing(items: Sequence[str], most: int = 5) -> str:
+    """The first `most` of `items`, and how many were left out."""
+    left = len(items) - most
+    return ", ".join(items[:most]) + (f" and {left} more" if left > 0 else "")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What to do about an unknown name: the nearest known one, or else the list of them."""
+    names = list(known)
+    near = get_close_matches(name, names, n=1) or get_close_matches(name.lower(), names, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"it has: {listing(names, 20)}"

@@ -1,0 +1,108 @@
+"""Two models on the same rows: a paired bootstrap of the difference of a metric.
+
+Efron & Tibshirani (1993), "An Introduction to the Bootstrap", ch. 13; paired as in Koehn (2004), "Statistical Significance Tests
+for Machine Translation Evaluation": rows are drawn with replacement, both models are scored on the very same draw, and the
+differences are kept.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modelyard import tables
+from modelyard.errors import BadInput
+from modelyard.quality.metrics import METRICS, compute
+from modelyard.signature import Signature
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+CELLS = 2_000_000
+"""Rows x resamples worked on at once: 16 MB an array."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """champion, challenger: `compute`'s values on the same `rows` rows. differences: challenger minus champion, one a resample.
+
+    A difference is NaN where the metric is undefined on that resample.
+    """
+
+    metric: str
+    rows: int
+    champion: dict[str, float]
+    challenger: dict[str, float]
+    differences: tuple[float, ...]
+
+
+def bootstrap(
+    champion: pl.DataFrame,
+    challenger: pl.DataFrame,
+    signature: Signature,
+    metric: str,
+    *,
+    challenger_signature: Signature | None = None,
+    draws: int = 1000,
+    max_rows: int = 20_000,
+    seed: int = 0,
+) -> Trial:
+    """Score two predictions tables on the rows that both answered, and resample the difference.
+
+    The tables are matched by `inference_id`; rows that only one has, or whose label is not known in both, are left out. Beyond
+    `max_rows` a seeded sample stands for all. The same tables and seed give the same Trial, whatever their row order.
+    `challenger_signature`: where it differs from the champion's.
+    Raises BadInput for an unknown metric, repeated ids, or labels on which the tables disagree.
+    """
+    if metric not in METRICS or signature.problem_type not in METRICS[metric].problem_types:
+        raise BadInput(f"there is no metric '{metric}' for {signature.problem_type}")
+    old, new = _same_rows(champion, challenger, max_rows, seed)
+    ours = challenger_signature or signature
+    differences = _differences(old, new, signature, ours, metric, draws, seed) if len(old) else ()
+    return Trial(metric, len(old), compute(old, signature), compute(new, ours), differences)
+
+
+def _same_rows(champion: pl.DataFrame, challenger: pl.DataFrame, max_rows: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    from modelyard.quality.encode import has_label
+
+    pair = [table.filter(has_label(table)) for table in (champion, challenger)]
+    for table in pair:
+        if tables.INFERENCE_ID not in table.columns or table[tables.INFERENCE_ID].n_unique() != len(table):
+            raise BadInput("rows cannot be matched: `inference_id` is missing or repeated", where=tables.INFERENCE_ID)
+    common = pair[0].join(pair[1], on=tables.INFERENCE_ID, how="semi").select(tables.INFERENCE_ID).sort(tables.INFERENCE_ID)
+    if len(common) > max_rows:
+        common = common.sample(max_rows, seed=seed).sort(tables.INFERENCE_ID)
+    old, new = (common.join(table, on=tables.INFERENCE_ID, how="left", maintain_order="left") for table in pair)
+    if old[tables.LABEL].cast(str).ne(new[tables.LABEL].cast(str)).any():
+        raise BadInput("champion and challenger were given different labels for the same rows", where=tables.LABEL)
+    return old, new
+
+
+def _differences(
+    old: pl.DataFrame, new: pl.DataFrame, signature: Signature, ours: Signature, metric: str, draws: int, seed: int
+) -> tuple[float, ...]:
+    import numpy as np
+
+    from modelyard.quality.encode import encode
+    from modelyard.quality.kernels import KERNELS
+
+    pair, kernel = (encode(old, signature), encode(new, ours)), KERNELS[metric]
+    if any((rows.scores if METRICS[metric].needs == "score" else rows.predicted) is None for rows in pair):
+        return (math.nan,) * draws
+    random, size, found = np.random.default_rng(seed), len(old), []
+    step = max(1, CELLS // size)
+    for start in range(0, draws, step):
+        w = _draw(random, min(step, draws - start), size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found.append(kernel(pair[1], w) - kernel(pair[0], w))
+    return tuple(np.concatenate(found).tolist()) if found else ()
+
+
+def _draw(random: np.random.Generator, count: int, size: int) -> np.typing.NDArray[np.float64]:
+    """How often each of `size` rows is drawn in each of `count` resamples; float64 (count, size), each row sums to `size`."""
+    import numpy as np
+
+    picks = random.integers(0, size, (count, size)) + np.arange(count)[:, None] * size
+    return np.bincount(picks.ravel(), minlength=count * size).reshape(count, size).astype(np.float64)

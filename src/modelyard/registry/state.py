@@ -1,0 +1,217 @@
+"""What is true now: a pure fold of the journal's events. Nothing else in Modelyard keeps state about models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import singledispatch
+from typing import Any
+
+from modelyard import events as e
+from modelyard.registry.journal import Entry
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered build, with what its gates said and who let it in."""
+
+    version: str
+    registered_at: str
+    digest: str
+    data_digest: str
+    code_digest: str
+    lock_digest: str
+    config_digest: str
+    commit: str | None
+    dirty: bool
+    metrics: dict[str, float | None]
+    gates: tuple[str, ...]
+    because: str
+    run: str
+    approvals: tuple[e.ApprovalGiven | e.ApprovalWaived, ...] = ()
+
+
+@dataclass(frozen=True)
+class StageState:
+    """An endpoint as it should be: `weights` is empty where nothing is deployed; `history` is (at, weights), oldest first."""
+
+    address: str = ""
+    weights: dict[str, int] = field(default_factory=dict)
+    champion: str | None = None
+    history: tuple[tuple[str, dict[str, int]], ...] = ()
+
+
+@dataclass(frozen=True)
+class RunState:
+    run: str
+    flow: str
+    by: str
+    started_at: str
+    because: str = ""
+    status: str = "running"
+    reason: str = ""
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """All there is to know about one model."""
+
+    model: str
+    config: dict[str, Any] = field(default_factory=dict)
+    config_digest: str = ""
+    folder: str = ""
+    versions: dict[str, Version] = field(default_factory=dict)
+    stages: dict[str, StageState] = field(default_factory=dict)
+    runs: dict[str, RunState] = field(default_factory=dict)
+    awaiting: dict[str, e.ApprovalRequested] = field(default_factory=dict)  # by run
+    verdicts: dict[tuple[str, str], e.WindowJudged] = field(default_factory=dict)  # by (monitor, window start); newest word
+    retrains: tuple[str, ...] = ()  # when the governor said yes
+    last_decision: e.RetrainDecided | None = None
+    alerts: int = 0
+
+    @property
+    def champion(self) -> str | None:
+        """The version that production serves alone, or served alone before a roll-out began."""
+        return self.stage("production").champion
+
+    def stage(self, name: str) -> StageState:
+        return self.stages.get(name, StageState())
+
+    def latest(self, monitor: str) -> e.WindowJudged | None:
+        """The verdict on the newest window, by the window's own time."""
+        found = [v for (kind, _), v in self.verdicts.items() if kind == monitor]
+        return max(found, key=lambda v: v.start, default=None)
+
+    def serving(self, stage: str, at: str) -> dict[str, int]:
+        """Weights that `stage` served with at an ISO instant (UTC); empty before the first deployment."""
+        weights: dict[str, int] = {}
+        for since, then in self.stage(stage).history:
+            if since > at:
+                break
+            weights = then
+        return weights
+
+
+State = dict[str, ModelState]
+
+
+def fold(state: State, entry: Entry) -> State:
+    """The state after `entry`. Pure: the given state is left as it was."""
+    model = entry.event.model
+    before = state.get(model, ModelState(model))
+    return {**state, model: _apply(entry.event, before, entry.at)}
+
+
+def fold_all(entries: Iterable[Entry]) -> State:
+    state: State = {}
+    for entry in entries:
+        state = fold(state, entry)
+    return state
+
+
+@singledispatch
+def _apply(event: e.Event, model: ModelState, at: str) -> ModelState:
+    return model  # facts that change no state: steps' gates, smoke tests, labels, ...
+
+
+@_apply.register
+def _(event: e.RunStarted, model: ModelState, at: str) -> ModelState:
+    run = RunState(event.run, event.flow, event.by, at, event.because)
+    return replace(model, runs={**model.runs, event.run: run})
+
+
+@_apply.register
+def _(event: e.ConfigAccepted, model: ModelState, at: str) -> ModelState:
+    return replace(model, config=event.config, config_digest=event.digest, folder=event.folder)
+
+
+@_apply.register
+def _(event: e.StepDone, model: ModelState, at: str) -> ModelState:
+    run = model.runs[event.run]
+    return replace(model, runs={**model.runs, event.run: replace(run, steps=(*run.steps, event.step))})
+
+
+@_apply.register
+def _(event: e.RunEnded, model: ModelState, at: str) -> ModelState:
+    run = replace(model.runs[event.run], status=event.status, reason=event.reason)
+    awaiting = {k: v for k, v in model.awaiting.items() if k != event.run}
+    return replace(model, runs={**model.runs, event.run: run}, awaiting=awaiting)
+
+
+@_apply.register
+def _(event: e.VersionRegistered, model: ModelState, at: str) -> ModelState:
+    version = Version(
+        version=event.version,
+        registered_at=at,
+        digest=event.digest,
+        data_digest=event.data_digest,
+        code_digest=event.code_digest,
+        lock_digest=event.lock_digest,
+        config_digest=event.config_digest,
+        commit=event.commit,
+        dirty=event.dirty,
+        metrics=event.metrics,
+        gates=tuple(event.gates),
+        because=event.because,
+        run=event.run,
+    )
+    return replace(model, versions={**model.versions, event.version: version})
+
+
+@_apply.register
+def _(event: e.Deployed, model: ModelState, at: str) -> ModelState:
+    before = model.stage(event.stage)
+    weights = {v: w for v, w in event.weights.items() if w > 0}
+    after = replace(before, address=event.address, weights=weights)
+    if weights != before.weights:
+        after = replace(after, history=(*before.history, (at, weights)))
+    return replace(model, stages={**model.stages, event.stage: after})
+
+
+@_apply.register
+def _(event: e.Promoted, model: ModelState, at: str) -> ModelState:
+    return replace(model, stages={**model.stages, event.stage: replace(model.stage(event.stage), champion=event.version)})
+
+
+@_apply.register
+def _(event: e.RolledBack, model: ModelState, at: str) -> ModelState:
+    return replace(model, stages={**model.stages, event.stage: replace(model.stage(event.stage), champion=event.to)})
+
+
+@_apply.register
+def _(event: e.ApprovalRequested, model: ModelState, at: str) -> ModelState:
+    return replace(model, awaiting={**model.awaiting, event.run: event})
+
+
+@_apply.register
+def _(event: e.ApprovalGiven, model: ModelState, at: str) -> ModelState:
+    awaiting = {k: v for k, v in model.awaiting.items() if k != event.run}
+    return _with_approval(replace(model, awaiting=awaiting), event)
+
+
+@_apply.register
+def _(event: e.ApprovalWaived, model: ModelState, at: str) -> ModelState:
+    return _with_approval(model, event)
+
+
+def _with_approval(model: ModelState, word: e.ApprovalGiven | e.ApprovalWaived) -> ModelState:
+    version = model.versions[word.version]
+    approved = replace(version, approvals=(*version.approvals, word))
+    return replace(model, versions={**model.versions, word.version: approved})
+
+
+@_apply.register
+def _(event: e.WindowJudged, model: ModelState, at: str) -> ModelState:
+    return replace(model, verdicts={**model.verdicts, (event.monitor, event.start): event})
+
+
+@_apply.register
+def _(event: e.RetrainDecided, model: ModelState, at: str) -> ModelState:
+    retrains = (*model.retrains, at) if event.retrain else model.retrains
+    return replace(model, retrains=retrains, last_decision=event)
+
+
+@_apply.register
+def _(event: e.AlertSent, model: ModelState, at: str) -> ModelState:
+    return replace(model, alerts=model.alerts + 1)

@@ -1,0 +1,162 @@
+r"""The runner: holds one model and answers the runner protocol on a Unix socket, a request at a time, in the main thread.
+
+    python -m modelyard.runtime.runner --model-dir DIR --code-dir DIR --entry-point NAME --signature FILE \
+        --framework sklearn|onnx --socket PATH
+
+It ends when its standard input does: then its owner is gone. Exit codes: 0 asked to end, 3 the model cannot be loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from modelyard.runtime import wire
+from modelyard.runtime.inputs import check
+from modelyard.runtime.loading import CannotLoad, Served, load
+from modelyard.runtime.outputs import BadOutput
+
+_SEND_TIMEOUT = 30.0
+_GRACE = 5.0
+
+
+class Life:
+    """When to end: at SIGTERM or at the end of standard input, after the request in hand."""
+
+    def __init__(self) -> None:
+        self.busy = threading.Lock()
+        self.stopping = False
+
+    def on_term(self, *_: object) -> None:
+        self.stopping = True
+        if not self.busy.locked():
+            os._exit(0)
+
+    def watch_stdin(self) -> None:
+        while True:
+            try:
+                if not os.read(0, 4096):
+                    break
+            except OSError:
+                break
+        self.stopping = True
+        self.busy.acquire(timeout=_GRACE)
+        os._exit(0)
+
+
+def answer(message: dict[str, Any], served: Served, names: list[str], hello: dict[str, Any]) -> dict[str, Any]:
+    """The reply to one message. Never raises: what the model raises becomes an error of that request."""
+    op, number = message.get("op"), message.get("id")
+    if op == "hello":
+        return hello
+    if op != "predict":
+        return {
+            "id": number,
+            "error": {"code": "bad_request", "what": f"unknown op {op!r}; this runner speaks hello and predict"},
+        }
+    try:
+        columns, rows = check(message, names)
+        return {"id": number, "outputs": served.predict(columns, rows)}
+    except wire.BadFrame as exc:
+        return {"id": number, "error": {"code": "bad_request", "what": str(exc)}}
+    except BadOutput as exc:
+        error = {"code": "bad_output", "what": str(exc)}
+        return {"id": number, "error": error if exc.row is None else dict(error, row=exc.row)}
+    except Exception as exc:
+        traceback.print_exc()
+        first = (str(exc).strip().splitlines() or [""])[0][:300]
+        return {"id": number, "error": {"code": "model_failed", "what": f"{type(exc).__name__}: {first}"}}
+
+
+def serve(listener: socket.socket, reply: Callable[[dict[str, Any]], dict[str, Any]], life: Life) -> None:
+    """Answer for ever, one frame at a time over all connections; a peer that breaks the protocol is dropped."""
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ, None)
+    while True:
+        for key, _ in selector.select():
+            peer = key.fileobj
+            if not isinstance(peer, socket.socket):
+                continue
+            if key.data is None:
+                connection, _address = listener.accept()
+                connection.settimeout(_SEND_TIMEOUT)
+                selector.register(connection, selectors.EVENT_READ, bytearray())
+            elif not _serve_peer(peer, key.data, reply, life):
+                selector.unregister(peer)
+                peer.close()
+
+
+def _serve_peer(peer: socket.socket, buffer: bytearray, reply: Callable[[dict[str, Any]], dict[str, Any]], life: Life) -> bool:
+    """Read what came and answer the complete frames; False when the connection is over."""
+    try:
+        data = peer.recv(1 << 20)
+        if not data:
+            return False
+        buffer += data
+        while True:
+            message = wire.take_frame(buffer)
+            if message is None:
+                return True
+            with life.busy:
+                peer.sendall(wire.encode(reply(message)))
+            if life.stopping:
+                os._exit(0)
+    except (OSError, wire.BadFrame) as exc:
+        print(f"modelyard: connection dropped: {exc}", file=sys.stderr, flush=True)
+        return False
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="modelyard.runtime.runner", description="Hold a model and answer the runner protocol.")
+    for name in ("model-dir", "code-dir", "signature", "socket"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--entry-point", default="")
+    parser.add_argument("--framework", required=True, choices=["sklearn", "onnx"])
+    options = parser.parse_args(argv)
+    life = Life()
+    threading.Thread(target=life.watch_stdin, daemon=True).start()
+    signal.signal(signal.SIGTERM, life.on_term)
+    start = time.monotonic()
+    try:
+        signature = json.loads(Path(options.signature).read_text(encoding="utf-8"))
+        sys.path.insert(0, str(Path(options.code_dir).resolve()))
+        served = load(options.model_dir, options.code_dir, options.entry_point, signature, options.framework)
+    except CannotLoad as exc:
+        print(f"modelyard: cannot load the model: {exc}", file=sys.stderr, flush=True)
+        return 3
+    except Exception as exc:
+        traceback.print_exc()
+        print(f"modelyard: cannot load the model: {type(exc).__name__}: {exc}", file=sys.stderr, flush=True)
+        return 3
+    hello = {
+        "protocol": wire.PROTOCOL,
+        "ready": True,
+        "python": platform.python_version(),
+        "load_seconds": round(time.monotonic() - start, 3),
+        "model_fn": served.model_fn,
+        "predict_fn": served.predict_fn,
+        "framework": options.framework,
+        "pid": os.getpid(),
+    }
+    names = [str(c["name"]) for c in signature["columns"]]
+    serve(wire.listen(options.socket), lambda message: answer(message, served, names, hello), life)
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a model's own threads must not keep a process that could not load

@@ -1,0 +1,201 @@
+"""Strict coercion of whole columns to the signature's types: what JSON gave, or what CSV wrote.
+
+A column is judged by the set of its values' types, at C speed; only a column that is not clean is walked to name the row. Datetimes
+become integers: microseconds since 1970-01-01 UTC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from modelyard.errors import BadInput
+from modelyard.signature import Column
+
+Coercer = Callable[[list[Any]], list[Any]]
+_NONE, _UNSET = type(None), type(msgspec.UNSET)
+_MISSING = frozenset({_NONE, _UNSET})
+_NUMBERS = frozenset({int, float})
+_LOW, _HIGH = -(2**63), 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INT = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_FLOAT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_TRUE, _FALSE = frozenset({"true", "True", "TRUE", "1"}), frozenset({"false", "False", "FALSE", "0"})
+
+
+def micros(value: str) -> int:
+    """Microseconds since the epoch of an ISO 8601 instant; naive means UTC. Raises ValueError."""
+    instant = datetime.fromisoformat(value)
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    span = instant - _EPOCH
+    return (span.days * 86400 + span.seconds) * 1_000_000 + span.microseconds
+
+
+def _float(value: Any) -> float:
+    if type(value) is int:
+        value = float(value)
+    if type(value) is not float or value != value or value in (float("inf"), float("-inf")):
+        raise ValueError
+    return value
+
+
+def _int(value: Any) -> int:
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not _LOW <= value <= _HIGH:
+        raise ValueError
+    return value
+
+
+def _str(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError
+    return value
+
+
+def _bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError
+    return value
+
+
+def _datetime(value: Any) -> int:
+    return micros(_str(value))
+
+
+def _text_float(value: str) -> float:
+    if not _FLOAT.fullmatch(value.strip()):
+        raise ValueError
+    return _float(float(value))
+
+
+def _text_int(value: str) -> int:
+    if _INT.fullmatch(value.strip()):
+        return _int(int(value))
+    return _int(_text_float(value))
+
+
+def _text_bool(value: str) -> bool:
+    if value.strip() in _TRUE:
+        return True
+    if value.strip() in _FALSE:
+        return False
+    raise ValueError
+
+
+def _text_datetime(value: str) -> int:
+    return micros(value.strip())
+
+
+_WANTED = {
+    "float": "a finite number",
+    "int": "a whole number of 64 bits",
+    "str": "text",
+    "bool": "true or false",
+    "datetime": "an ISO 8601 time such as 2026-01-31T12:00:00Z",
+}
+_JSON: dict[str, tuple[frozenset[type], Callable[[Any], Any]]] = {
+    "float": (frozenset({float}), _float),
+    "int": (frozenset(), _int),
+    "str": (frozenset({str}), _str),
+    "bool": (frozenset({bool}), _bool),
+    "datetime": (frozenset(), _datetime),
+}
+_TEXT: dict[str, Callable[[str], Any]] = {
+    "float": _text_float,
+    "int": _text_int,
+    "str": _str,
+    "bool": _text_bool,
+    "datetime": _text_datetime,
+}
+
+
+def place(row: int, column: str) -> str:
+    """Where a value stands, as errors say it."""
+    return f"row {row}, column `{column}`"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def json_coercer(column: Column) -> Coercer:
+    """A coercer of decoded JSON values (msgspec.UNSET where a record lacks the column). It raises BadInput, naming row and column.
+
+    A float column takes whole numbers too; an int column takes 2.0 but not 2.5; nothing takes text for a number.
+    """
+    clean, one = _JSON[column.type]
+    name, nullable, kind = column.name, column.nullable, column.type
+
+    def coerce(values: list[Any]) -> list[Any]:
+        types = set(map(type, values))
+        if types <= clean:
+            return values
+        if kind == "int" and types == {int} and min(values) >= _LOW and max(values) <= _HIGH:
+            return values
+        if kind == "float" and types <= _NUMBERS:
+            with contextlib.suppress(OverflowError):
+                return list(map(float, values))
+        result: list[Any] = []
+        for row, value in enumerate(values):
+            if type(value) in _MISSING:
+                if not nullable:
+                    raise BadInput(
+                        f"`{name}` is missing; training never saw it missing",
+                        where=place(row, name),
+                        next=f"Send {_WANTED[kind]}.",
+                    )
+                result.append(None)
+                continue
+            try:
+                result.append(one(value))
+            except (ValueError, OverflowError):
+                raise BadInput(f"`{name}` must be {_WANTED[kind]}, not {_shown(value)}", where=place(row, name)) from None
+        return result
+
+    return coerce
+
+
+def text_coercer(column: Column) -> Coercer:
+    """A coercer of CSV cells; an empty cell is a missing value (in a text column that is never missing: empty text)."""
+    one, name, kind = _TEXT[column.type], column.name, column.type
+    empty_is_text = kind == "str" and not column.nullable
+
+    def coerce(values: list[Any]) -> list[Any]:
+        if empty_is_text:
+            return values
+        result: list[Any] = []
+        for row, value in enumerate(values):
+            if value == "":
+                if not column.nullable:
+                    raise BadInput(
+                        f"`{name}` is missing; training never saw it missing",
+                        where=place(row, name),
+                        next=f"Send {_WANTED[kind]}.",
+                    )
+                result.append(None)
+                continue
+            try:
+                result.append(one(value))
+            except (ValueError, OverflowError):
+                raise BadInput(f"`{name}` must be {_WANTED[kind]}, not {_shown(value)}", where=place(row, name)) from None
+        return result
+
+    return coerce
+
+
+def scalars(values: list[Any], name: str) -> list[Any]:
+    """Values of a column that is no feature: kept as they come, if they are text, numbers, booleans or null. Raises BadInput."""
+    for row, value in enumerate(values):
+        kind = type(value)
+        if kind in (str, float, bool, _NONE) or (kind is int and _LOW <= value <= _HIGH):
+            continue
+        raise BadInput(f"`{name}` must be text, a number, true, false or null, not {_shown(value)}", where=place(row, name))
+    return values

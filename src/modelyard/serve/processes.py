@@ -1,0 +1,133 @@
+"""Child processes of an endpoint's owner: started, watched, ended with all that they started. They end when their owner does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.errors import NotFound, StepFailed, Unavailable
+from modelyard.serve import stats
+
+_PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+_TAIL_BYTES = 64 * 1024
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A child's environment: a few harmless variables of ours and `more`, so that no secret of the owner leaks into it.
+
+    PYTHONDONTWRITEBYTECODE is left out on purpose: with it each start compiles every package anew.
+    """
+    return {**{k: os.environ[k] for k in _PASSED if k in os.environ}, "PYTHONUNBUFFERED": "1", **(more or {})}
+
+
+def log_tail(path: Path, lines: int = 20) -> tuple[str, ...]:
+    """The last lines of a log, newest last; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            return tuple(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+    except OSError:
+        return ()
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process of ours, the head of its own process group. `start_time` (psutil's create_time) tells it from a later owner of its pid."""
+
+    pid: int
+    start_time: float
+    log: Path
+    popen: subprocess.Popen[bytes]
+
+    def is_alive(self) -> bool:
+        return self.popen.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative where a signal ended it."""
+        return self.popen.poll()
+
+    def tail(self, lines: int = 20) -> tuple[str, ...]:
+        return log_tail(self.log, lines)
+
+    def stop(self, graceful: float = 5.0) -> int:
+        """End it: SIGTERM, up to `graceful` seconds for what is in flight, then SIGKILL for its whole group. Returns the exit code."""
+        if self.is_alive():
+            self._signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(graceful)
+        self._signal(signal.SIGKILL)  # whatever of its group outlived it
+        code = self.popen.wait()
+        if self.popen.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.popen.stdin.close()
+        return code
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+
+def spawn(argv: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path) -> Child:
+    """Start a child whose output goes to the end of `log` and whose standard input ends when we do. Raises StepFailed."""
+    import psutil
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with log.open("ab") as output:
+            popen = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=dict(env),
+                cwd=cwd,
+                start_new_session=True,
+                close_fds=True,
+            )
+    except OSError as exc:
+        raise StepFailed(f"{argv[0]} cannot be started: {os.strerror(exc.errno or 0)}", where=str(log)) from exc
+    try:
+        start_time = psutil.Process(popen.pid).create_time()
+    except psutil.Error:
+        start_time = time.time()
+    return Child(popen.pid, start_time, log, popen)
+
+
+def spawn_front(
+    *, routes: Path, stats_path: Path, log: Path, port: int = 0, host: str = "127.0.0.1", env: Mapping[str, str] | None = None
+) -> Child:
+    """Start a front in the platform's own environment. Then `wait_front`. A stats file of a predecessor is removed first."""
+    stats_path.unlink(missing_ok=True)
+    argv = [sys.executable, "-P", "-m", "modelyard.serve.front"]
+    argv += ["--routes", str(routes), "--stats", str(stats_path), "--host", host, "--port", str(port)]
+    paths = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+    return spawn(argv, log=log, env=environment({**paths, **(env or {})}), cwd=log.parent)
+
+
+def wait_front(front: Child, stats_path: Path, timeout: float = 15.0) -> stats.Stats:
+    """Wait until the front answers; its stats name its port. Raises StepFailed when it ended (a port in use), Unavailable when time is up."""
+    deadline = time.monotonic() + timeout
+    while True:
+        with contextlib.suppress(NotFound):
+            found = stats.read(stats_path)
+            if found.pid == front.pid and found.generation:
+                return found
+        if not front.is_alive():
+            tail = front.tail()
+            raise StepFailed(last_word(tail, "the front ended at once"), where=str(front.log), log_tail=tail)
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the front is not ready after {timeout:g} s", where=str(front.log))
+        time.sleep(0.02)
+
+
+def last_word(tail: Sequence[str], otherwise: str) -> str:
+    """The last line that a child of ours meant for people."""
+    return next((line.removeprefix("modelyard: ") for line in reversed(tail) if line.startswith("modelyard: ")), otherwise)

@@ -1,0 +1,92 @@
+"""Rows of a request by column, and who and when each of them is."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from modelyard.errors import BadInput
+from modelyard.serve.coerce import micros, place
+
+_DAY = 86_400_000_000
+MAX_ID = 256
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(slots=True)
+class Rows:
+    """`count` rows, by column in the signature's order.
+
+    `event_times` are microseconds since the epoch, or None where all of them are `received_at` (likewise microseconds).
+    """
+
+    columns: dict[str, list[Any]]
+    count: int
+    inference_ids: list[str]
+    received_at: int
+    event_times: list[int] | None = None
+    extras: dict[str, list[Any]] = field(default_factory=dict)
+    _encoded: msgspec.Raw | None = None
+
+    def encoded(self) -> msgspec.Raw:
+        """The columns as JSON, encoded once: the runner and the capture get the same bytes."""
+        if self._encoded is None:
+            self._encoded = msgspec.Raw(_encoder.encode(self.columns))
+        return self._encoded
+
+
+def header_id(value: str) -> str:
+    """An inference id from a header. Raises BadInput when it is empty, too long or not printable ASCII."""
+    if not value or len(value) > MAX_ID or not value.isascii() or not value.isprintable():
+        raise BadInput(
+            f"an inference id is 1 to {MAX_ID} printable ASCII characters", where="header X-Amzn-SageMaker-Inference-Id"
+        )
+    return value
+
+
+def inference_ids(count: int, header: str | None, values: list[Any] | None, column: str) -> list[str]:
+    """One id a row: the header's, else the body's, else ours. Raises BadInput."""
+    if header is not None:
+        base = header_id(header)
+    elif values is None:
+        base = uuid.uuid4().hex
+    else:
+        return [_body_id(value, row, column) for row, value in enumerate(values)]
+    return [base] if count == 1 else [f"{base}-{row}" for row in range(count)]
+
+
+def _body_id(value: Any, row: int, column: str) -> str:
+    if type(value) is int:
+        return str(value)
+    if value is None:
+        return f"{uuid.uuid4().hex}-{row}"
+    if type(value) is not str or not 0 < len(value) <= MAX_ID:
+        raise BadInput(f"`{column}` must be text of 1 to {MAX_ID} characters, or a whole number", where=place(row, column))
+    return value
+
+
+def event_times(values: list[Any], received_at: int, column: str, max_age_days: float) -> list[int]:
+    """Microseconds since the epoch; a missing one is `received_at`.
+
+    Raises BadInput for what is no ISO 8601 time, is older than `max_age_days`, or is more than a day ahead.
+    """
+    oldest, newest = received_at - int(max_age_days * _DAY), received_at + _DAY
+    result = []
+    for row, value in enumerate(values):
+        if value is None:
+            result.append(received_at)
+            continue
+        try:
+            instant = micros(value)
+        except (ValueError, TypeError, OverflowError):
+            raise BadInput(
+                f"`{column}` must be an ISO 8601 time, such as 2026-01-31T12:00:00Z", where=place(row, column)
+            ) from None
+        if not oldest <= instant <= newest:
+            side = "more than a day ahead" if instant > newest else f"more than {max_age_days:g} days ago"
+            raise BadInput(f"`{column}` lies {side}", where=place(row, column), next="Send the time at which the row happened.")
+        result.append(instant)
+    return result

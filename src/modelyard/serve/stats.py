@@ -1,0 +1,206 @@
+"""What an endpoint counts, and the file in which its owner reads it.
+
+Counters only ever rise while a front runs (`pid` and `started_at` say which one); an alarm looks at the `difference` of two readings.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import msgspec
+
+from modelyard.errors import BadInput, NotFound, Unavailable
+from modelyard.serve.routes import replace_file
+
+_FIRST_MS, _PER_DOUBLING, _BUCKETS = 0.1, 4, 84  # 0.1 ms to over 200 s, each bucket 19% wider than the one before
+
+
+def bucket_of(latency_ms: float) -> int:
+    """The histogram bucket of a latency."""
+    if latency_ms <= _FIRST_MS:
+        return 0
+    return min(_BUCKETS - 1, math.ceil(math.log2(latency_ms / _FIRST_MS) * _PER_DOUBLING))
+
+
+def upper_ms(bucket: int) -> float:
+    """The upper edge of a bucket in milliseconds."""
+    return _FIRST_MS * float(2 ** (bucket / _PER_DOUBLING))
+
+
+def quantile(histogram: list[int], share: float) -> float | None:
+    """Upper edge in ms of the bucket in which the quantile lies (at most 19% too high); None without any request."""
+    total = sum(histogram)
+    if not total:
+        return None
+    seen, wanted = 0, share * total
+    for bucket, count in enumerate(histogram):
+        seen += count
+        if count and seen >= wanted:
+            return upper_ms(bucket)
+    return upper_ms(len(histogram) - 1)
+
+
+class VariantStats(msgspec.Struct):
+    """Counters of one version. `requests` are finished ones: answered + errors + client_errors; latencies are of the answered."""
+
+    requests: int = 0
+    answered: int = 0
+    errors: int = 0  # 5xx: the version's own failures, time-outs included
+    client_errors: int = 0  # 4xx but 429
+    rejected: int = 0  # 429
+    rows: int = 0
+    in_flight: int = 0
+    histogram: list[int] = msgspec.field(default_factory=lambda: [0] * _BUCKETS)
+    latency_sum_ms: float = 0.0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+    def finished(self, status: int, latency_ms: float, rows: int) -> None:
+        self.requests += 1
+        if status < 400:
+            self.answered += 1
+            self.rows += rows
+            self.histogram[bucket_of(latency_ms)] += 1
+            self.latency_sum_ms += latency_ms
+        elif status >= 500:
+            self.errors += 1
+        elif status == 429:
+            self.rejected += 1
+        else:
+            self.client_errors += 1
+
+    @property
+    def error_rate(self) -> float | None:
+        """Share of 5xx among the requests that were no fault of the caller; None without any."""
+        judged = self.answered + self.errors
+        return self.errors / judged if judged else None
+
+
+class CaptureStats(msgspec.Struct):
+    """Rows: captured + dropped + failed == eligible, exactly. `sampled_out` rows were answered and never eligible."""
+
+    eligible: int = 0
+    captured: int = 0
+    dropped: int = 0  # no room on the disk
+    failed: int = 0  # any other error of writing
+    sampled_out: int = 0
+    last_error: str = ""
+
+
+class RunnerStats(msgspec.Struct):
+    """A runner as the front sees it; `busy_seconds` tells a hung one."""
+
+    version: str
+    connected: bool
+    busy_seconds: float
+    waiting_rows: int
+
+
+class Stats(msgspec.Struct):
+    """The whole file."""
+
+    pid: int
+    started_at: float
+    generation: int = 0
+    port: int = 0
+    ready: bool = False
+    written_at: float = 0.0
+    unrouted: int = 0  # requests that never reached a version: bad paths, bad hosts
+    bad_tables: int = 0  # routing tables that did not hold and were left aside
+    variants: dict[str, VariantStats] = msgspec.field(default_factory=dict)
+    runners: dict[str, RunnerStats] = msgspec.field(default_factory=dict)
+    capture: CaptureStats = msgspec.field(default_factory=CaptureStats)
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Stats)
+
+
+def write(path: Path, stats: Stats) -> None:
+    """Replace the file. Raises OSError."""
+    stats.written_at = time.time()
+    for variant in stats.variants.values():
+        variant.p50_ms, variant.p99_ms = quantile(variant.histogram, 0.5), quantile(variant.histogram, 0.99)
+    replace_file(path, _encoder.encode(stats), durable=False)
+
+
+def read(path: Path) -> Stats:
+    """Raises NotFound where no front has written yet, BadInput for what is no stats file."""
+    try:
+        return _decoder.decode(path.read_bytes())
+    except FileNotFoundError:
+        raise NotFound("the front has written no stats yet", where=str(path)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadInput(f"the stats do not hold: {exc}", where=str(path)) from exc
+
+
+def difference(after: VariantStats, before: VariantStats | None) -> VariantStats:
+    """What happened between two readings of one front; all of `after` where there is no `before`."""
+    if before is None or after.requests < before.requests:
+        before = VariantStats()
+    histogram = [a - b for a, b in zip(after.histogram, before.histogram, strict=True)]
+    return VariantStats(
+        requests=after.requests - before.requests,
+        answered=after.answered - before.answered,
+        errors=after.errors - before.errors,
+        client_errors=after.client_errors - before.client_errors,
+        rejected=after.rejected - before.rejected,
+        rows=after.rows - before.rows,
+        in_flight=after.in_flight,
+        histogram=histogram,
+        latency_sum_ms=after.latency_sum_ms - before.latency_sum_ms,
+        p50_ms=quantile(histogram, 0.5),
+        p99_ms=quantile(histogram, 0.99),
+    )
+
+
+def wait_generation(path: Path, generation: int, timeout: float = 10.0) -> Stats:
+    """Wait until the front has put the routing table of `generation` in force. Raises Unavailable."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            found = read(path)
+            if found.generation >= generation:
+                return found
+        except NotFound:
+            pass
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the front has not taken up routing table {generation} in {timeout:g} s", where=str(path))
+        time.sleep(0.02)
+
+
+def prometheus(stats: Stats, endpoint: str) -> str:
+    """The counters in Prometheus' text format."""
+    label = endpoint.replace("\\", "\\\\").replace('"', '\\"')
+    lines = [
+        "# TYPE modelyard_requests_total counter",
+        "# TYPE modelyard_request_seconds histogram",
+        "# TYPE modelyard_in_flight gauge",
+    ]
+    for version, v in stats.variants.items():
+        who = f'endpoint="{label}",version="{version}"'
+        for result, count in (
+            ("answered", v.answered),
+            ("error", v.errors),
+            ("client_error", v.client_errors),
+            ("rejected", v.rejected),
+        ):
+            lines.append(f'modelyard_requests_total{{{who},result="{result}"}} {count}')
+        lines += [f"modelyard_rows_total{{{who}}} {v.rows}", f"modelyard_in_flight{{{who}}} {v.in_flight}"]
+        seen = 0
+        for bucket, count in enumerate(v.histogram):
+            seen += count
+            if bucket % _PER_DOUBLING == 0:
+                lines.append(f'modelyard_request_seconds_bucket{{{who},le="{upper_ms(bucket) / 1000:.6g}"}} {seen}')
+        lines += [
+            f'modelyard_request_seconds_bucket{{{who},le="+Inf"}} {seen}',
+            f"modelyard_request_seconds_count{{{who}}} {seen}",
+        ]
+        lines.append(f"modelyard_request_seconds_sum{{{who}}} {v.latency_sum_ms / 1000:.6f}")
+    capture = stats.capture
+    for name in ("eligible", "captured", "dropped", "failed", "sampled_out"):
+        lines.append(f'modelyard_capture_rows_total{{endpoint="{label}",result="{name}"}} {getattr(capture, name)}')
+    lines.append(f'modelyard_unrouted_requests_total{{endpoint="{label}"}} {stats.unrouted}')
+    return "\n".join(lines) + "\n"

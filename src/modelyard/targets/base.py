@@ -1,0 +1,139 @@
+"""A target: where jobs run and endpoints live. Six verbs; everything else in Modelyard is the same on every target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from modelyard.runners import Loadable
+
+JobStatus = Literal["running", "done", "failed", "cancelled"]
+OnLine = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step to run. Paths are on the machine of the control plane; a remote target moves them.
+
+    `kind` is `train` (the SageMaker training contract) or `process` (its processing contract); `base` becomes /opt/ml.
+    """
+
+    run: str
+    name: str
+    kind: Literal["train", "process"]
+    python: Path
+    entry_point: str
+    code: Path
+    base: Path
+    inputs: Mapping[str, Path]
+    outputs: tuple[str, ...] = ()
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    timeout: float = 3600.0
+    cpus: int = 0
+    network: bool = True
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How a job is. `error` is the YardError of a failed one."""
+
+    status: JobStatus
+    seconds: float = 0.0
+    isolation: str | None = None
+    output: Path | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A version with a share of an endpoint's traffic (percent)."""
+
+    version: str
+    weight: int
+    model: Loadable
+    workers: int = 1
+    extras: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EndpointSpec:
+    """An endpoint as it should be. Weights sum to 100; times are in seconds.
+
+    `port` 0 leaves the choice to the target, which takes `preferred_port` where that is free. `extras` of a variant are columns that
+    a caller may send beside the signature's. `max_event_age_days` bounds the event times that are taken.
+    """
+
+    model: str
+    stage: str
+    port: int
+    preferred_port: int
+    variants: tuple[Variant, ...]
+    timeout: float = 5.0
+    max_body: int = 6_291_456
+    linger: float = 2.0
+    sample: float = 1.0
+    max_event_age_days: float = 3653.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}-{self.stage}"
+
+
+@dataclass(frozen=True)
+class VariantState:
+    """What a variant did since it came up. `latency` counts answers by bucket (see serve.stats)."""
+
+    weight: int
+    ready: bool
+    requests: int = 0
+    errors: int = 0
+    in_flight: int = 0
+    restarts: int = 0
+    latency: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class EndpointState:
+    """An endpoint as it is; `capture` is the folder of captured predictions."""
+
+    name: str
+    address: str
+    ready: bool
+    capture: Path
+    variants: Mapping[str, VariantState] = field(default_factory=dict)
+
+
+class Target(Protocol):
+    """Where jobs run and endpoints live."""
+
+    def submit(self, job: Job, on_line: OnLine) -> str:
+        """Start a job; its log goes to `on_line`, a line at a time. Returns the job's id. The same run and name never run twice at once."""
+        ...
+
+    def job(self, id: str, timeout: float | None = None) -> JobState:
+        """How the job is, after waiting up to `timeout` seconds for its end (None: to its end). Raises NotFound."""
+        ...
+
+    def cancel(self, id: str) -> None:
+        """End the job and everything it started. Cancelling an ended job does nothing."""
+        ...
+
+    def apply(self, spec: EndpointSpec) -> EndpointState:
+        """Make the endpoint be as `spec` says, failing no request, and return once it is. Raises StepFailed where a version cannot be
+        loaded: the endpoint then is as it was."""
+        ...
+
+    def endpoint(self, name: str) -> EndpointState | None:
+        """How the endpoint is; None where there is none."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """End an endpoint. Removing one that is not there does nothing."""
+        ...
+
+    def close(self) -> None:
+        """The control plane ends: a local target ends with it, a remote one goes on without."""
+        ...

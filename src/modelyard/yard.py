@@ -1,0 +1,359 @@
+"""The yard: everything a person can ask for, one method each. CLI, API and console call these and nothing else.
+
+The story, top to bottom: a config is loaded and planned; `up` builds a version, releases it through staging and a person's word into
+production, and keeps watching it; monitors judge what was captured; the governor asks for a retraining, which is a build and a
+release again. The chapters are in `flows/`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from modelyard.clock import Clock
+from modelyard.config.check import check
+from modelyard.config.load import Loaded, load
+from modelyard.config.plan import plan_stages
+from modelyard.config.spec import STAGES, Stage
+from modelyard.data import compare
+from modelyard.durable import Run, RunRecord, Stopped
+from modelyard.errors import BadConfig, BadInput, GateRefused, NotAllowed, NotFound, Unavailable, YardError
+from modelyard.events import RunnerFailed
+from modelyard.flows import alerting, approval, batch, endpoints, history, holdout, lineage, monitor, reproduce, status
+from modelyard.flows.build import Order, build, same_code
+from modelyard.flows.release import release, roll_back
+from modelyard.flows.retrain import retrain
+from modelyard.home import Home
+from modelyard.monitor import labels, windows
+from modelyard.quality.metrics import GREATER_IS_BETTER, names_for
+from modelyard.targets.local import LocalTarget
+from modelyard.workshop import Workshop
+
+log = logging.getLogger("modelyard")
+TICK = 1.0
+"""Seconds between two looks at the schedules."""
+ENDED: dict[type[YardError], str] = {GateRefused: "refused", NotAllowed: "abandoned"}
+
+
+class Yard:
+    """Owns a home from `open` to `close`. Raises HomeLocked where another process does."""
+
+    def __init__(self, home: Path, clock: Clock | None = None) -> None:
+        self.home = Home(home)
+        self.home.lock()
+        self.shop = Workshop(self.home, LocalTarget(self.home, self._runner_failed), clock)
+        self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="run")
+        self._going: dict[str, Future[Any]] = {}
+        self._closing = threading.Event()
+        self._ticked: dict[str, datetime] = {}
+        self._flows: dict[str, Callable[[Run], str]] = {
+            "up": self._up,
+            "build": self._build,
+            "deploy": self._deploy,
+            "rollback": self._roll_back,
+            "monitor": self._monitor,
+            "retrain": self._retrain,
+            "reproduce": self._reproduce,
+        }
+
+    # -- life ----------------------------------------------------------------------------------------------------------------
+
+    def open(self, *, endpoints_too: bool = True) -> Yard:
+        """Go on where the last owner stopped: endpoints come up, unfinished runs go on."""
+        if endpoints_too:
+            self._restore()
+        for record in self.shop.runs.unfinished():
+            if endpoints_too or record.flow == "build":
+                self._launch(record)
+        return self
+
+    def _restore(self) -> None:
+        for model, stage in endpoints.live(self.shop):
+            try:
+                endpoints.restore(self.shop, model, stage)
+            except YardError as exc:
+                log.error("%s-%s cannot come up: %s", model, stage, exc)
+                alerting.alert(self.shop, model, "rollback", f"{model}: {stage} cannot come up", str(exc))
+
+    def watch(self) -> None:
+        """Look at the schedules until `close`; the server's own thread."""
+        while not self._closing.wait(TICK):
+            for model in list(self.shop.state):
+                try:
+                    self.tick(model)
+                except YardError as exc:
+                    log.error("the monitors of %s could not start: %s", model, exc)
+
+    def close(self) -> None:
+        """Stop runs at their next step, end every process, let go of the home. What is unfinished goes on at the next start."""
+        self._closing.set()
+        self.shop.runs.stop()
+        self.shop.target.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self.shop.close()
+        self.home.unlock()
+
+    def _runner_failed(self, model: str, stage: str, version: str, reason: str) -> None:
+        self.shop.record([RunnerFailed(model, stage, version, reason)])
+
+    # -- runs ----------------------------------------------------------------------------------------------------------------
+
+    def _launch(self, record: RunRecord) -> Future[Any]:
+        future = self._pool.submit(self._execute, record)
+        self._going[record.id] = future
+        return future
+
+    def _execute(self, record: RunRecord) -> None:
+        """Run a flow to its end and say how it ended, whatever happens in it."""
+        runs = self.shop.runs
+        try:
+            with self._turn(record):
+                said = runs.execute(record, self._flows[record.flow])
+        except Stopped:
+            runs.feed(record.id).put("stopped")
+        except YardError as exc:
+            runs.feed(record.id).put("error", **exc.to_dict()["error"])
+            self._fail(record, ENDED.get(type(exc), "failed"), str(exc))
+        except Exception as exc:
+            log.exception("run %s failed", record.id)
+            said = f"{type(exc).__name__}: {exc}"
+            runs.feed(record.id).put("error", code="internal", what=said, where=record.id, next="")
+            self._fail(record, "failed", said)
+        else:
+            runs.end(record, "done", said)
+
+    def _turn(self, record: RunRecord) -> threading.Lock:
+        """One build, and one look of the monitors, a model at a time."""
+        return self.shop.busy(f"{record.model} {'monitor' if record.flow == 'monitor' else 'change'}")
+
+    def _fail(self, record: RunRecord, status: str, reason: str) -> None:
+        refused = status == "refused"
+        title = f"{record.model}: {record.flow} {'refused by a gate' if refused else 'failed'}"
+        told = []
+        if self.shop.model(record.model).config:
+            told = alerting.alert(self.shop, record.model, "gate_failed" if refused else "pipeline_failed", title, reason)
+        self.shop.runs.end(record, status, reason, told)
+
+    def wait(self, run: str, timeout: float | None = None) -> dict[str, Any]:
+        """How a run ended, after waiting for its end."""
+        if run in self._going:
+            self._going[run].result(timeout)
+        return self.run(run)
+
+    def run(self, run: str) -> dict[str, Any]:
+        """A run as the state knows it. Raises NotFound."""
+        for model in self.shop.state.values():
+            if run in model.runs:
+                waiting = model.awaiting.get(run)
+                return {**asdict(model.runs[run]), "model": model.model, "awaiting": asdict(waiting) if waiting else None}
+        raise NotFound(f"there is no run `{run}`", next="`modelyard status` shows the runs")
+
+    def follow(self, run: str, offset: int = 0) -> Iterator[dict[str, Any]]:
+        """What happens in a run, item by item, until it ends or this process closes."""
+        self.run(run)
+        return self.shop.runs.feed(run).follow(self._closing.is_set, offset)
+
+    def logs(self, what: str) -> dict[str, Any]:
+        """The feed of a run, or of a model's newest run. Raises NotFound."""
+        model = self.shop.state.get(what)
+        run = what if model is None else next(reversed(model.runs), "")
+        if not run:
+            raise NotFound(f"`{what}` has had no run yet")
+        return {"run": self.run(run), "items": self.shop.runs.feed(run).items()}
+
+    # -- verbs: from config to production ------------------------------------------------------------------------------------
+
+    def plan(self, config: str) -> dict[str, Any]:
+        """What a config would change against what runs, every loosened gate flagged."""
+        loaded = load(Path(config))
+        known = self.shop.state.get(loaded.config.model.name)
+        before = known.config if known and known.config else None
+        changes = plan_stages(before, loaded.canonical(), greater_is_better=GREATER_IS_BETTER)
+        return {"model": loaded.config.model.name, "digest": loaded.digest, "changes": [asdict(change) for change in changes]}
+
+    def up(self, config: str, by: str) -> dict[str, Any]:
+        """Build, release, watch. A run of the same config that was cut short goes on instead of a new one."""
+        return self._begin("up", config, by)
+
+    def build(self, config: str, by: str) -> dict[str, Any]:
+        """Build and register a version, for continuous integration; nothing is deployed."""
+        return self._begin("build", config, by)
+
+    def _begin(self, flow: str, config: str, by: str) -> dict[str, Any]:
+        loaded = load(Path(config))
+        problems = check(loaded, metrics=names_for(loaded.config.model.problem_type))
+        if problems:
+            raise BadConfig(problems)
+        model, planned = loaded.config.model.name, self.plan(config)
+        loosened = [c["sentence"] for c in planned["changes"] if c["loosens"]]
+        if (kept := self._unfinished(model, flow, loaded)) is not None:
+            self._ensure_going(kept)
+            return {"run": kept.id, "model": model, "resumed": True, **planned}
+        order = Order(loaded.canonical(), loaded.digest, str(loaded.folder), by, loosened)
+        record = self.shop.runs.start(model, flow, asdict(order), by=by, config_digest=loaded.digest)
+        self._launch(record)
+        return {"run": record.id, "resumed": False, **planned}
+
+    def _unfinished(self, model: str, flow: str, loaded: Loaded) -> RunRecord | None:
+        """A run of this very config and code to go on with. What waits under other words is put aside; other work refuses."""
+        for record in self.shop.runs.unfinished(model):
+            if record.flow == "monitor":
+                continue
+            same = (record.flow, record.args.get("digest")) == (flow, loaded.digest)
+            if same and same_code(self.shop, record, loaded):
+                return record
+            if record.id not in self._going:
+                self.shop.runs.end(record, "abandoned", "the config or the code changed since it was cut short")
+            elif self.run(record.id)["awaiting"]:
+                approval.put_aside(self.shop, model, f"a newer {flow} took its place")
+                self._going[record.id].result()
+            else:
+                raise BadInput(f"{record.flow} {record.id} of `{model}` is under way", next=f"follow it with `modelyard logs {record.id}`")
+        return None
+
+    def _ensure_going(self, record: RunRecord) -> None:
+        if record.id not in self._going:
+            self._launch(record)
+
+    def deploy(self, model: str, version: str | None, stage: Stage | None, by: str) -> dict[str, Any]:
+        """Release a version: through both stages, or into one."""
+        return self._change("deploy", model, by, version=self.shop.version(model, version).version, because=stage or "")
+
+    def rollback(self, model: str, by: str) -> dict[str, Any]:
+        """Give production back to the version that held it before."""
+        return self._change("rollback", model, by)
+
+    def retrain(self, model: str, by: str) -> dict[str, Any]:
+        """Build a challenger on what is known now, on a person's word."""
+        return self._change("retrain", model, by, learn_until=self.shop.clock.now().isoformat(), because=f"asked by {by}")
+
+    def reproduce(self, model: str, version: str | None, by: str) -> dict[str, Any]:
+        """Build a version again from its own code, data and lock, and compare."""
+        asked = reproduce.order(self.shop, model, self.shop.version(model, version).version, by=by)
+        return self._start("reproduce", model, asked)
+
+    def _change(self, flow: str, model: str, by: str, **words: Any) -> dict[str, Any]:
+        state = self.shop.model(model)
+        return self._start(flow, model, Order(state.config, state.config_digest, state.folder, by, [], **words))
+
+    def _start(self, flow: str, model: str, order: Order, id: str | None = None) -> dict[str, Any]:
+        record = self.shop.runs.start(
+            model, flow, asdict(order), by=order.by, because=order.because, config_digest=order.digest, id=id
+        )
+        self._ensure_going(record)
+        return {"run": record.id, "model": model}
+
+    # -- the flows, by name --------------------------------------------------------------------------------------------------
+
+    def _up(self, run: Run) -> str:
+        version = build(self.shop, run)
+        if self.shop.model(run.model).champion == version:
+            return f"{run.model}:{version} is in production already"
+        release(self.shop, run, version, by=run.args["by"], stages=STAGES)
+        return f"{run.model}:{version} is in production"
+
+    def _build(self, run: Run) -> str:
+        return f"built {run.model}:{build(self.shop, run)}"
+
+    def _deploy(self, run: Run) -> str:
+        stages = STAGES if not run.args["because"] else (run.args["because"],)
+        release(self.shop, run, run.args["version"], by=run.args["by"], stages=stages)
+        return f"{run.model}:{run.args['version']} is in {stages[-1]}"
+
+    def _roll_back(self, run: Run) -> str:
+        return f"{run.model}:{roll_back(self.shop, run, by=run.args['by'])} is in production again"
+
+    def _retrain(self, run: Run) -> str:
+        return retrain(self.shop, run)
+
+    def _reproduce(self, run: Run) -> str:
+        return reproduce.reproduce(self.shop, run)
+
+    def _monitor(self, run: Run) -> str:
+        """Judge what is due; a retraining that the governor wants is a run of its own, started once."""
+        if not monitor.monitor(self.shop, run):
+            return "no retraining"
+        state, now = self.shop.model(run.model), self.shop.clock.now().isoformat()
+        reason = str(state.last_decision)
+        order = Order(state.config, state.config_digest, state.folder, "the governor", [], reason, now)
+        started = self._start("retrain", run.model, order, id=f"retrain-{run.id.removeprefix('monitor-')}")
+        return f"started {started['run']}"
+
+    # -- verbs: people -------------------------------------------------------------------------------------------------------
+
+    def approve(self, model: str, version: str | None, by: str, comment: str = "") -> dict[str, Any]:
+        """Let a waiting version in."""
+        word = approval.decide(self.shop, model, version, approved=True, by=by, comment=comment)
+        return {**word.to_dict(), "sentence": str(word)}
+
+    def reject(self, model: str, version: str | None, by: str, comment: str = "") -> dict[str, Any]:
+        """Keep a waiting version out."""
+        word = approval.decide(self.shop, model, version, approved=False, by=by, comment=comment)
+        return {**word.to_dict(), "sentence": str(word)}
+
+    def status(self, model: str | None = None) -> list[dict[str, Any]]:
+        """Every model, or one."""
+        return status.overview(self.shop) if model is None else [status.of_model(self.shop, self.shop.model(model))]
+
+    def journal(self, model: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest entries, oldest first."""
+        return [entry.to_dict() for entry in self.shop.journal.entries(model, limit=limit)]
+
+    def who_served(self, prediction: str | None = None, model: str | None = None, at: str | None = None) -> dict[str, Any]:
+        """Who answered: by a prediction's id, or for a model at a time."""
+        if prediction is not None:
+            return lineage.of_prediction(self.shop, prediction)
+        if model is None or at is None:
+            raise BadInput("name a prediction, or a model and a time", next="modelyard who-served --prediction ID, or MODEL --at TIME")
+        return lineage.at(self.shop, model, at)
+
+    # -- verbs: data ---------------------------------------------------------------------------------------------------------
+
+    def predict(self, model: str, body: bytes, content_type: str) -> Any:
+        """Ask the production endpoint. Raises Unavailable when it is not up."""
+        state = self.shop.target.endpoint(endpoints.name(model, "production"))
+        if not self.shop.model(model).stage("production").weights or state is None:
+            raise Unavailable(f"`{model}` has no endpoint that is up", next="bring it up with `modelyard up --detach`")
+        return json.loads(holdout.post(state.address, body, content_type=content_type))
+
+    def batch(self, model: str, version: str | None, source: str, target: str) -> dict[str, Any]:
+        """Predict a file into a file."""
+        return batch.batch(self.shop, model, version, Path(source), Path(target))
+
+    def labels(self, model: str, file: str) -> dict[str, Any]:
+        """Take labels in: a file with the model's id and target columns, or `inference_id` and `label`."""
+        config = self.shop.config(model)
+        table = labels.read_file(Path(file), config.data.id_col, config.data.target_col)
+        return history.label(self.shop, model, table)
+
+    def monitor(self, model: str, by: str) -> dict[str, Any]:
+        """Look at every window that is due, now."""
+        state = self.shop.model(model)
+        return self._start("monitor", model, Order({}, state.config_digest, "", by, []))
+
+    def data_diff(self, a: str, b: str) -> dict[str, Any]:
+        """Two tables, snapshots or versions' data side by side."""
+        return compare.diff(history.table(self.shop, a), history.table(self.shop, b))
+
+    # -- time ----------------------------------------------------------------------------------------------------------------
+
+    def tick(self, model: str) -> str | None:
+        """Start the monitors when their schedule says so and a window is due. Returns the run, if one was started."""
+        state, now = self.shop.state[model], self.shop.clock.now()
+        if not state.stage("production").weights or any(r.flow == "monitor" and r.status == "running" for r in state.runs.values()):
+            return None
+        config = self.shop.config(model)
+        last = self._ticked.setdefault(model, now - timedelta(days=1))
+        if not windows.ticks(config.monitor.schedule_expression, config.timezone, last, now):
+            return None
+        self._ticked[model] = now
+        if not monitor.due(self.shop, model):
+            return None
+        return str(self.monitor(model, "the schedule")["run"])

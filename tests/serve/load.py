@@ -1,0 +1,89 @@
+"""A load of callers that count: with keep-alive, without, and slow ones. Every answer is checked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Load:
+    """`check(row, answer)` is true of a right answer. `failures` holds what went wrong, `answered` the ids of the right answers."""
+
+    port: int
+    rows: list[Row]
+    check: Callable[[Row, dict[str, Any]], bool]
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    versions: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    async def run(self, seconds: float | None, *, keep: int = 6, close: int = 4, slow: int = 4) -> None:
+        """Call until `stop` is set, or for so many seconds."""
+        callers = [self._caller(f"keep{i}", keep=True, slow=False) for i in range(keep)]
+        callers += [self._caller(f"close{i}", keep=False, slow=False) for i in range(close)]
+        callers += [self._caller(f"slow{i}", keep=i % 2 == 0, slow=True) for i in range(slow)]
+        if seconds is not None:
+            asyncio.get_running_loop().call_later(seconds, self.stop.set)
+        await asyncio.gather(*callers)
+
+    async def _caller(self, name: str, *, keep: bool, slow: bool) -> None:
+        number, link = 0, None
+        while not self.stop.is_set():
+            number += 1
+            identity = f"{name}.{number}"
+            try:
+                link = link or await asyncio.open_connection("127.0.0.1", self.port)
+                status, answer = await self._call(*link, identity, self.rows[hash(identity) % len(self.rows)], keep=keep, slow=slow)
+                if status == 200:
+                    self.answered.append(identity)
+                    self.versions[answer["version"]] += 1
+                    self.kinds["slow" if slow else "keep" if keep else "close"] += 1
+                else:
+                    self.failures.append(f"{identity}: {status} {answer}")
+            except (OSError, EOFError, ValueError, KeyError) as exc:
+                self.failures.append(f"{identity}: {type(exc).__name__} {exc}")
+                keep_link = False
+            else:
+                keep_link = keep
+            if link is not None and not keep_link:
+                link[1].close()
+                link = None
+        if link is not None:
+            link[1].close()
+
+    async def _call(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, identity: str, row: Row, *, keep: bool, slow: bool
+    ) -> tuple[int, dict[str, Any]]:
+        body = json.dumps(row).encode()
+        head = f"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        head += f"X-Amzn-SageMaker-Inference-Id: {identity}\r\n" + ("" if keep else "Connection: close\r\n") + "\r\n"
+        data = head.encode() + body
+        pieces = [data[i : i + 40] for i in range(0, len(data), 40)] if slow else [data]
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            if slow:
+                await asyncio.sleep(0.03)
+        status, content = await response(reader)
+        answer = json.loads(content)
+        if status == 200:
+            (one,) = answer["predictions"]
+            if one["inference_id"] != identity or not self.check(row, {**one, "version": answer["version"]}):
+                raise ValueError(f"a wrong answer: {answer}")
+        return status, answer
+
+
+async def response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """One HTTP answer with a Content-Length."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    length = next(int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length"))
+    return int(lines[0].split()[1]), await reader.readexactly(length)
