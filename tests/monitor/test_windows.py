@@ -84,7 +84,7 @@ instants = st.datetimes(datetime(2005, 1, 1), datetime(2030, 1, 1), timezones=st
 
 
 @given(st.sampled_from(WINDOWS), st.sampled_from(ZONES), instants, st.timedeltas(timedelta(0), timedelta(days=40)))
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_windows_tile_the_time_line(window: str, zone: str, start: datetime, length: timedelta) -> None:
     spans = windows(window, zone, start, start + length)
     first, last = window_at(window, zone, start), window_at(window, zone, start + length)

@@ -202,7 +202,7 @@ def _common(dtypes: Sequence[pl.DataType]) -> pl.DataType:
 def _alike(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
     """The frames in the ledger's columns, with labels of one type; an empty frame's type counts for nothing."""
     had = [f.schema[tables.LABEL] for f in frames]
-    dtype = _common([d for d, f in zip(had, frames, strict=True) if not f.is_empty()] or had[:1])
+    dtype = _common([d for d, f in zip(had, frames, strict=True) if not f.is_empty()] or had)
     return [f.select(_COLUMNS).with_columns(_as(dtype, d)) for f, d in zip(frames, had, strict=True)]
 
 

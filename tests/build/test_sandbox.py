@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelyard.build import sandbox
+from tests.needs import needs_bwrap
+
+PYTHON = Path(sys.executable)
+
+
+def inside(code: str, home: Path, *, network: bool = False, **binds: str) -> subprocess.CompletedProcess[str]:
+    argv = sandbox.wrap(
+        [str(PYTHON), "-c", code],
+        binds={home / name: place for name, place in binds.items()},
+        read_only=sandbox.python_mounts(PYTHON),
+        network=network,
+        cwd="/tmp",
+        die_with_parent=True,
+    )
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, env={"PATH": "/usr/bin:/bin"})
+
+
+@needs_bwrap
+def test_available_names_the_version() -> None:
+    said = sandbox.available()
+    assert said is not None
+    assert said.startswith("bwrap ")
+    assert said.split(" ")[1][0].isdigit()
+
+
+def test_unavailable_where_it_is_absent_or_may_not_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    assert sandbox.available.__wrapped__() is None
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'No permissions to create new namespace' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: str(broken))
+    assert sandbox.available.__wrapped__() is None
+
+
+@needs_bwrap
+def test_the_machine_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "secrets").mkdir()
+    (home / "secrets" / "token").write_text("hunter2")
+    (home / "work").mkdir()
+    code = f"""
+import json, os, pathlib
+def tried(what):
+    try:
+        return what()
+    except OSError as exc:
+        return type(exc).__name__
+print(json.dumps({{
+    "home": tried(lambda: os.listdir({str(home)!r})),
+    "shadow": tried(lambda: open("/etc/shadow").read()),
+    "write_usr": tried(lambda: open("/usr/x", "w").write("x")),
+    "write_env": tried(lambda: open({str(PYTHON.parent)!r} + "/x", "w").write("x")),
+    "pids": [p for p in os.listdir("/proc") if p.isdigit()],
+    "work": tried(lambda: pathlib.Path("/opt/ml/out").write_text("kept")),
+    "tmp": tried(lambda: pathlib.Path("/tmp/x").write_text("gone")),
+    "net": os.listdir("/sys/class/net") if os.path.exists("/sys") else [l.split(":")[0].strip() for l in open("/proc/net/dev").readlines()[2:]],
+    "tty": tried(lambda: os.open("/dev/tty", os.O_RDWR)),
+    "caps": [l.split()[1] for l in open("/proc/self/status") if l.startswith("CapEff")],
+}}))
+"""
+    done = inside(code, home, work="/opt/ml")
+    found = json.loads(done.stdout or "null")
+    assert found is not None, done.stderr
+    assert found["home"] == found["shadow"] == "FileNotFoundError"
+    assert isinstance(found["write_usr"], str)
+    assert isinstance(found["write_env"], str)
+    assert len(found["pids"]) <= 3
+    assert (home / "work" / "out").read_text() == "kept"
+    assert not Path("/tmp/x").exists() or Path("/tmp/x").read_text() != "gone"
+    assert found["net"] == ["lo"]
+    assert isinstance(found["tty"], str)
+    assert found["caps"] == ["0" * 16]
+
+
+@needs_bwrap
+def test_the_network_is_there_only_when_asked_for(home: Path) -> None:
+    code = "import os; print(os.readlink('/proc/self/ns/net'))"
+    outside = str(Path("/proc/self/ns/net").readlink())
+    assert inside(code, home, network=True).stdout.strip() == outside
+    assert inside(code, home).stdout.strip() not in ("", outside)
+
+
+@needs_bwrap
+def test_a_place_below_another_lies_over_it(home: Path) -> None:
+    for name in ("a", "b"):
+        (home / name).mkdir()
+        (home / name / "x").write_text(name)
+    (home / "a" / "sub").mkdir()
+    code = "print(open('/opt/ml/x').read(), open('/opt/ml/sub/x').read())"
+    assert inside(code, home, b="/opt/ml/sub", a="/opt/ml").stdout == "a b\n"
+
+
+def test_python_mounts_bind_installations_and_never_a_home(tmp_path: Path) -> None:
+    base = tmp_path / "user" / "python"
+    (base / "lib" / "python3.11").mkdir(parents=True)
+    (base / "lib" / "python3.11" / "os.py").touch()
+    (base / "bin").mkdir()
+    (base / "bin" / "python3.11").touch()
+    shims = tmp_path / "user" / "bin"
+    shims.mkdir()
+    (shims / "python3").symlink_to(base / "bin" / "python3.11")
+    env = tmp_path / "env"
+    (env / "bin").mkdir(parents=True)
+    (env / "bin" / "python").symlink_to(shims / "python3")
+    (env / "pyvenv.cfg").write_text(f"home = {shims}\nversion = 3.11\n")
+    mounts = sandbox.python_mounts(env / "bin" / "python")
+    assert mounts == {path: str(path) for path in (env, base, shims / "python3")}
+    assert sandbox.python_mounts(Path("/usr/bin/python3")) == {}

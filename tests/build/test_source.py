@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from modelyard.build.source import commit, locate, package
+from modelyard.errors import BadInput, NotFound
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    folder = tmp_path / "repo"
+    (folder / "helpers").mkdir(parents=True)
+    (folder / "train.py").write_text("print()")
+    (folder / "helpers" / "features.py").write_text("x = 1")
+    (folder / "lookup.csv").write_text("a,b\n1,2\n")
+    return folder
+
+
+def test_what_is_copied_and_what_is_not(repo: Path, tmp_path: Path) -> None:
+    for name in (".git/config", ".venv/bin/python", ".env", "data/rows.csv", "__pycache__/train.pyc", "mlruns/0/meta", "x.pyc",
+                 "myenv/pyvenv.cfg", "myenv/lib/os.py", "node_modules/a.js", "pkg.egg-info/PKG-INFO"):  # fmt: skip
+        path = repo / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("no")
+    (repo / "helpers" / "data").mkdir()
+    (repo / "helpers" / "data" / "__init__.py").write_text("")
+    (repo / "big.parquet").write_bytes(b"0" * 1_048_577)
+    (repo / "source.csv").write_text("x\n1\n")
+    package(repo, "train.py", None, tmp_path / "code", exclude=[repo / "source.csv"])
+    assert names(tmp_path / "code") == ["helpers/data/__init__.py", "helpers/features.py", "lookup.csv", "train.py"]
+
+
+def test_the_hash_is_of_content_alone(repo: Path, tmp_path: Path) -> None:
+    first = package(repo, "train.py", None, tmp_path / "1")
+    (repo / "train.py").touch()
+    (repo / ".hidden").write_text("x")
+    assert package(repo, "train.py", None, tmp_path / "2") == first
+    (repo / "train.py").chmod(0o755)
+    executable = package(repo, "train.py", None, tmp_path / "3")
+    (repo / "helpers" / "features.py").write_text("x = 2")
+    edited = package(repo, "train.py", None, tmp_path / "4")
+    (repo / "helpers" / "features.py").rename(repo / "helpers" / "features2.py")
+    assert len({first, executable, edited, package(repo, "train.py", None, tmp_path / "5")}) == 4
+
+
+def test_source_dir(repo: Path, tmp_path: Path) -> None:
+    assert locate(repo, "features.py", "helpers") == (repo / "helpers", "features.py")
+    assert locate(repo, "helpers/features.py", "helpers") == (repo / "helpers", "features.py")
+    assert locate(repo, "helpers/features.py", None) == (repo / "helpers", "features.py")
+    assert locate(repo, "helpers/features.py", ".") == (repo, "helpers/features.py")
+    package(repo, "features.py", "helpers", tmp_path / "code")
+    assert names(tmp_path / "code") == ["features.py"]
+    package(repo, "train.py", None, repo / "out")
+    assert names(repo / "out") == ["helpers/features.py", "lookup.csv", "train.py"]
+
+
+def test_links(repo: Path, tmp_path: Path) -> None:
+    (repo / "link.py").symlink_to(repo / "train.py")
+    package(repo, "train.py", None, tmp_path / "code")
+    assert (tmp_path / "code" / "link.py").read_text() == "print()"
+    assert not (tmp_path / "code" / "link.py").is_symlink()
+    (tmp_path / "secret").write_text("hunter2")
+    (repo / "out.py").symlink_to(tmp_path / "secret")
+    with pytest.raises(BadInput, match=r"out\.py is a link that leads out"):
+        package(repo, "train.py", None, tmp_path / "code2")
+    with pytest.raises(BadInput, match=r"out\.py is a link that leads out"):
+        package(repo, "out.py", None, tmp_path / "code3")
+
+
+def test_bad_code(repo: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"there is no tain\.py"):
+        package(repo, "tain.py", None, tmp_path / "code")
+    (repo / "weights.bin").write_bytes(b"0" * (50 * 2**20 + 1))
+    with pytest.raises(BadInput, match="the code has 50 MB; 50 are the most") as caught:
+        package(repo, "train.py", None, tmp_path / "code")
+    assert "weights.bin" in caught.value.next
+    assert not (tmp_path / "code").exists()
+
+
+def test_commit(repo: Path) -> None:
+    def git(*words: str) -> str:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+        return subprocess.run(["git", "-C", str(repo), *identity, *words], check=True, capture_output=True, text=True).stdout
+
+    assert commit(repo)["commit"] is None
+    git("init", "-q")
+    assert commit(repo) == {"commit": None, "dirty": False}
+    git("add", ".")
+    git("commit", "-q", "-m", "x")
+    assert commit(repo) == {"commit": git("rev-parse", "HEAD").strip(), "dirty": False}
+    (repo / "new.py").write_text("")
+    assert commit(repo)["dirty"]
+    assert not commit(repo / "helpers")["dirty"]
+
+
+def test_a_repository_runs_no_program_of_its_choice(repo: Path, tmp_path: Path) -> None:
+    subprocess.run(["git", "-C", str(repo), "init", "-q"], check=True)
+    trap = tmp_path / "trap"
+    (tmp_path / "monitor").write_text(f"#!/bin/sh\ntouch {trap}\n")
+    (tmp_path / "monitor").chmod(0o755)
+    subprocess.run(["git", "-C", str(repo), "config", "core.fsmonitor", str(tmp_path / "monitor")], check=True)
+    subprocess.run(["git", "-C", str(repo), "status"], check=True, capture_output=True)
+    assert trap.exists(), "the trap does not work, so nothing is shown"
+    trap.unlink()
+    commit(repo)
+    assert not trap.exists()
