@@ -4,7 +4,7 @@ The variants alternate, so that a busy machine is busy for all; the table gives 
 """
 
 # os and open on purpose: imports are part of what is timed
-# ruff: noqa: PTH, SIM115, I001, E501
+# ruff: noqa: E501
 
 import importlib.metadata
 import json

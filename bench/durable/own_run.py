@@ -4,7 +4,7 @@ Usage: own_run.py HOME run|send|noop [N]
 """
 
 # os and open on purpose: imports are part of what is timed
-# ruff: noqa: PTH, SIM115, I001, E501
+# ruff: noqa: PTH118, PTH123, SIM115, I001
 
 import json
 import os

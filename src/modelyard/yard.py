@@ -65,14 +65,15 @@ class Yard:
 
     # -- life ----------------------------------------------------------------------------------------------------------------
 
-    def open(self, *, endpoints_too: bool = True) -> Yard:
-        """Go on where the last owner stopped: endpoints come up, unfinished runs go on."""
-        if endpoints_too:
-            self._restore()
-        for record in self.shop.runs.unfinished():
-            if endpoints_too or record.flow == "build":
-                self._launch(record)
+    def open(self) -> Yard:
+        """Bring up the endpoints that the state says are live."""
+        self._restore()
         return self
+
+    def resume(self) -> None:
+        """Go on with every run that was cut short."""
+        for record in self.shop.runs.unfinished():
+            self._ensure_going(record)
 
     def _restore(self) -> None:
         for model, stage in endpoints.live(self.shop):
@@ -341,6 +342,16 @@ class Yard:
     def data_diff(self, a: str, b: str) -> dict[str, Any]:
         """Two tables, snapshots or versions' data side by side."""
         return compare.diff(history.table(self.shop, a), history.table(self.shop, b))
+
+    def retraining(self, model: str) -> str | None:
+        """The retraining of a model that is under way."""
+        runs = self.shop.model(model).runs.values()
+        return next((r.run for r in runs if r.flow == "retrain" and r.status == "running"), None)
+
+    def halt(self) -> None:
+        """Let every run stop at its next step; they go on at the next start."""
+        self._closing.set()
+        self.shop.runs.stop()
 
     # -- time ----------------------------------------------------------------------------------------------------------------
 

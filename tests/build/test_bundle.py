@@ -111,7 +111,7 @@ def test_what_user_code_may_have_left_is_refused(staging: Path, home: Path) -> N
     ):
         odd = staging / "model" / "odd"
         make(odd)
-        with pytest.raises(BadInput, match="model/odd is (a link|no plain file)"):
+        with pytest.raises(BadInput, match=r"model/odd is (a link|no plain file)"):
             bundle.seal(staging, MANIFEST, home)
         odd.unlink()
     assert not (home / "bundles").exists() or not list((home / "bundles").iterdir())
@@ -124,10 +124,10 @@ def test_bad_input(staging: Path, home: Path) -> None:
     with pytest.raises(BadInput, match="the manifest is not plain JSON"):
         bundle.seal(staging, {"x": float("nan")}, home)
     (staging / "signature.json").write_text("{}")
-    with pytest.raises(BadInput, match="signature.json is no signature"):
+    with pytest.raises(BadInput, match=r"signature\.json is no signature"):
         bundle.seal(staging, MANIFEST, home)
     (staging / "signature.json").unlink()
-    with pytest.raises(BadInput, match="needs a signature.json"):
+    with pytest.raises(BadInput, match=r"needs a signature\.json"):
         bundle.seal(staging, MANIFEST, home)
     assert list((home / "bundles").iterdir()) == []
 

@@ -46,6 +46,31 @@ def test_csv_infers_types_and_reads_missing_cells(tmp_path: Path) -> None:
     assert frame["s"].to_list() == ["a", None, None]
 
 
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (["2024-01-02", "1999-12-31"], pl.Date()),
+        (["2024-01-02 03:04:05", "2024-01-02 03:04:05"], pl.Datetime("us")),
+        (["2024-01-02T03:04", "2024-01-02T03:05"], pl.Datetime("us")),
+        (["2024-01-02T03:04:05.123456", "2024-01-02T03:04:05.000001"], pl.Datetime("us")),
+        (["2024-01-02T03:04:05Z", "2024-06-02T03:04:05Z"], pl.Datetime("us", "UTC")),
+        (["2024-01-02T03:04:05+02:00", "2024-06-02T03:04:05-05:00"], pl.Datetime("us", "UTC")),
+        (["2024-01-02T03:04:05Z", "2024-01-02T03:04:05"], pl.String()),  # which zone is the second in?
+        (["2024-01-02", "2024-02-30"], pl.String()),
+        (["2024-01-02", "soon"], pl.String()),
+        (["2024", "2025"], pl.Int64()),
+    ],
+)
+def test_csv_dates_and_times(tmp_path: Path, values: list[str], dtype: pl.DataType) -> None:
+    (tmp_path / "a.csv").write_text("\n".join(["t", values[0], "NA", values[1], ""]))
+    column = get(tmp_path, "csv", "a.csv")["t"]
+    assert column.dtype == dtype
+    assert column.is_null().to_list() == [False, True, False]
+    if isinstance(dtype, pl.Datetime | pl.Date):
+        moment = datetime.fromisoformat(values[1])
+        assert column[2] == (moment if isinstance(dtype, pl.Datetime) else moment.date())
+
+
 def test_csv_types_come_from_all_rows(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x\n" + "1\n" * 20_000 + "2.5\n")
     assert get(tmp_path, "csv", "a.csv")["x"].dtype == pl.Float64

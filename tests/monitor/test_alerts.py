@@ -47,7 +47,9 @@ def test_an_alert_arrives(receiver: Receiver) -> None:
     assert [(m["title"], m["message"]) for m in receiver.got] == [("flight-delay: drift", "drift: 4 of 11 features moved")]
 
 
-def test_a_failure_is_told_without_the_secret_and_the_next_url_is_still_tried(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_told_without_the_secret_and_the_next_url_is_still_tried(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
     address = f"127.0.0.1:{receiver.server_port}"
     receiver.status = 500
     bad = f"json://bob:hunter2@{address}/hooks/s3cr3tpath?+X-Token=t0psecret"
@@ -59,14 +61,14 @@ def test_a_failure_is_told_without_the_secret_and_the_next_url_is_still_tried(re
         assert secret not in "".join(errors) + caplog.text
 
 
-def test_nothing_ever_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_ever_raises(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     closed = HTTPServer(("127.0.0.1", 0), Handler)
     port = closed.server_port
     closed.server_close()
     urls = [f"json://127.0.0.1:{port}", "nonsense", "", "wat://TOKENTOKEN/x", "slack://TOKENA/TOKENB"]
     errors = alerts.send(urls, "t", "b")
     assert len(errors) == len(urls)
-    assert not any("TOKEN" in e for e in errors)
+    assert "TOKEN" not in "".join(errors) + caplog.text
     import apprise
 
     def explode(*_: Any, **__: Any) -> bool:

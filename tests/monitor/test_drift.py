@@ -89,7 +89,7 @@ REFERENCE = baseline(mixed(np.random.default_rng(0), 20_000), MIXED)
 
 
 def judged(frame: pl.DataFrame, **spec: object) -> DriftResult:
-    result = judge(profile(frame, REFERENCE), REFERENCE, Drift(**spec), MIXED)  # type: ignore[arg-type]
+    result = judge(profile(frame, REFERENCE), REFERENCE, Drift(**spec), MIXED)
     json.dumps([result.verdict.to_dict(), result.columns, result.prediction], allow_nan=False)
     return result
 
@@ -149,6 +149,29 @@ def test_a_column_that_goes_missing_altogether_moved() -> None:
     assert judged(mixed(np.random.default_rng(6), 400).drop("f.n3")).columns[0]["column"] == "n3"
 
 
+def test_whatever_the_threshold_what_chance_explains_is_no_move() -> None:
+    rng, moved = np.random.default_rng(9), 0
+    for _ in range(30):
+        result = judged(mixed(rng, 200), psi=0.01, prediction_psi=0.01)
+        assert sum(c["psi"] > 0.01 for c in result.columns) > 5, "above the threshold, and yet"
+        moved += sum(c["moved"] for c in [*result.columns, result.prediction])
+    assert moved <= 3, "of 360"
+
+
+def test_cells_are_pooled_so_that_the_least_window_still_shows_a_psi_of_the_default_threshold() -> None:
+    rng = np.random.default_rng(10)
+    made = baseline(forty(rng, 20_000, 0.0), FORTY)
+    for rows, cells in ((200, 10), (1000, 20)):
+        window = profile(forty(rng, rows, 0.0), made)
+        assert all(c["chance"] < 0.2 for c in judge(window, made, Drift(), FORTY).columns)
+        now, before = drift._numeric_cells(window["columns"]["x0"], made["columns"]["x0"], rows)
+        assert len(now) == 3 + cells and now.sum() == rows and before.sum() == 20_000, "below, missing, above, and the bins"
+        assert (before[3:] / 20_000 * rows >= drift.MIN_EXPECTED).all()
+        words, words_before = drift._categories(window["columns"]["x35"], made["columns"]["x35"], rows)
+        assert words.sum() == rows and words_before.sum() == pytest.approx(20_000)
+        assert len(words) < len(made["columns"]["x35"]["counts"])
+
+
 def test_too_few_rows_are_unknown_however_wild() -> None:
     wild = mixed(np.random.default_rng(7), 199).with_columns(pl.lit(1e6).alias("f.n0"), pl.lit(1.0).alias("y.probability_1"))
     assert judged(wild).verdict.reason == "drift: 199 rows in the window, 200 are needed"
@@ -179,7 +202,7 @@ def test_unseen_values_of_a_long_tail_are_no_drift() -> None:
     assert violated <= 2
 
 
-# --- seeded simulations: 40 features, 10 of them categories, at default thresholds -------------------------------------------------
+# --- seeded simulations: 40 features, 10 of them categories, at default thresholds --------------------------------------------
 
 FORTY = Signature(
     "binary_classification",

@@ -67,7 +67,9 @@ def test_several_dated_labels_of_one_id_in_one_import(tmp_path: Path) -> None:
 
 
 def test_blank_labels_are_left_out_and_counted(tmp_path: Path) -> None:
-    assert add(frame([None, 1.5, float("nan")], ["a", "b", "c"]), tmp_path, day(1)) == Added(new=1, corrected=0, repeated=0, blank=2)
+    assert add(frame([None, 1.5, float("nan")], ["a", "b", "c"]), tmp_path, day(1)) == Added(
+        new=1, corrected=0, repeated=0, blank=2
+    )
     assert add(frame([None], ["a"]), tmp_path, day(1)) == Added(0, 0, 0, blank=1)
     assert held(tmp_path) == {"b": 1.5}
 
@@ -87,7 +89,9 @@ def test_labels_wait_for_their_prediction(tmp_path: Path) -> None:
     add(frame([1, 0], ["early", "other"]), tmp_path, day(1))
     predictions = pl.DataFrame({"inference_id": ["x"], "y.prediction": [0]})
     assert join(predictions, latest(tmp_path))["label"].to_list() == [None]
-    predictions = pl.DataFrame({"inference_id": ["x", "early", "x2", "other"], "y.prediction": [0, 0, 1, 1], "label": [9, 9, 9, 9]})
+    predictions = pl.DataFrame(
+        {"inference_id": ["x", "early", "x2", "other"], "y.prediction": [0, 0, 1, 1], "label": [9, 9, 9, 9]}
+    )
     joined = join(predictions, latest(tmp_path))
     assert joined["label"].to_list() == [None, 1, None, 0]
     assert joined["inference_id"].to_list() == predictions["inference_id"].to_list(), "order and number of rows stay"
@@ -106,7 +110,9 @@ def test_labels_wait_for_their_prediction(tmp_path: Path) -> None:
         ([1, 0], [True, False], [True, False]),
     ],
 )
-def test_labels_take_the_type_of_the_answers(given_labels: list[Any], answers: list[Any], expected: list[Any], tmp_path: Path) -> None:
+def test_labels_take_the_type_of_the_answers(
+    given_labels: list[Any], answers: list[Any], expected: list[Any], tmp_path: Path
+) -> None:
     add(frame(given_labels, ["a", "b"]), tmp_path, day(1))
     joined = join(pl.DataFrame({"inference_id": ["a", "b"], "y.prediction": answers}), latest(tmp_path))
     assert joined["label"].to_list() == expected and joined.schema["label"] == joined.schema["y.prediction"]
@@ -134,7 +140,9 @@ def ledger_frame(some: list[tuple[str, int, int, int]], dtype: pl.DataType) -> p
 
 
 @given(
-    st.lists(st.tuples(st.lists(rows, max_size=6), st.sampled_from([pl.Int64(), pl.Float64(), pl.String()])), min_size=1, max_size=5),
+    st.lists(
+        st.tuples(st.lists(rows, max_size=6), st.sampled_from([pl.Int64(), pl.Float64(), pl.String()])), min_size=1, max_size=5
+    ),
     st.randoms(use_true_random=False),
 )
 def test_any_order_and_any_repetition_fold_to_the_same(parts: list[tuple[list[Any], pl.DataType]], rng: random.Random) -> None:
@@ -152,7 +160,12 @@ def test_any_order_and_any_repetition_fold_to_the_same(parts: list[tuple[list[An
     assert got == {name: key[2] for name, key in best.items()}
 
 
-@given(st.lists(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 1), st.integers(0, 9)), min_size=1, max_size=5), max_size=4), st.randoms())
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 1), st.integers(0, 9)), min_size=1, max_size=5), max_size=4
+    ),
+    st.randoms(),
+)
 def test_dated_imports_in_any_order_make_the_same_ledger(
     tmp_path_factory: pytest.TempPathFactory, imports: list[list[tuple[str, int, int]]], rng: random.Random
 ) -> None:
@@ -183,7 +196,9 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["fsync", "rename"])
-def test_an_import_that_breaks_off_leaves_nothing_and_can_be_repeated(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_that_breaks_off_leaves_nothing_and_can_be_repeated(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fired = []
 
     def full(*_: Any, **__: Any) -> None:

@@ -13,10 +13,17 @@ from modelyard.monitor.verdicts import Verdict
 DIRECTIONS = {"roc_auc": True, "log_loss": False, "rmse": False}
 
 
-def judge(criteria: list[dict[str, object]], metrics: dict[str, float], labels: int = 500, holdout: dict[str, float] | None = None) -> Verdict:
+def judge(
+    criteria: list[dict[str, object]], metrics: dict[str, float], labels: int = 500, holdout: dict[str, float] | None = None
+) -> Verdict:
     spec = Performance(criteria=tuple(PerformanceCriterion(**c) for c in criteria))  # type: ignore[arg-type]
     return performance.judge(
-        metrics, labels=labels, rows=1200, performance=spec, greater_is_better=DIRECTIONS, holdout=holdout or {"roc_auc": 0.69, "rmse": 20}
+        metrics,
+        labels=labels,
+        rows=1200,
+        performance=spec,
+        greater_is_better=DIRECTIONS,
+        holdout=holdout or {"roc_auc": 0.69, "rmse": 20},
     )
 
 

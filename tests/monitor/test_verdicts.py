@@ -19,7 +19,8 @@ def history(text: str) -> list[Status]:
 
 @pytest.mark.parametrize(
     ("text", "after", "alerts"),
-    [("v", ONCE, True), ("hv", ONCE, True), ("vv", ONCE, False), ("v?", ONCE, False), ("?", ONCE, False), ("w", ONCE, False), ("", ONCE, False),
+    [("v", ONCE, True), ("hv", ONCE, True), ("vv", ONCE, False), ("v?", ONCE, False), ("?", ONCE, False), ("w", ONCE, False),
+     ("", ONCE, False),
      ("vv", THREE_OF_FOUR, False), ("vhvv", THREE_OF_FOUR, True), ("vvv", THREE_OF_FOUR, True), ("vvvv", THREE_OF_FOUR, False),
      ("vhhvv", THREE_OF_FOUR, False), ("vv??v", THREE_OF_FOUR, True)],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,7 +12,7 @@ from modelyard.errors import BadInput
 from modelyard.monitor.windows import Span, ticks, window_at, windows
 
 NEW_YORK = "America/New_York"
-# New York; half-hour shifts (Lord Howe); midnight left out (Santiago, Beirut) or twice (Havana); a day left out (Apia); odd offsets.
+# Half-hour shifts (Lord Howe); midnight left out (Santiago, Beirut) or twice (Havana, St. John's); a day left out (Apia).
 ZONES = [
     "UTC",
     NEW_YORK,
@@ -19,6 +20,7 @@ ZONES = [
     "America/Santiago",
     "Asia/Beirut",
     "America/Havana",
+    "America/St_Johns",
     "Pacific/Apia",
     "Asia/Kathmandu",
 ]
@@ -55,6 +57,13 @@ def test_longer_spans_keep_to_the_local_clock() -> None:
     assert hours(windows("6h", NEW_YORK, at(NEW_YORK, 2013, 11, 3), at(NEW_YORK, 2013, 11, 4))) == [7, 6, 6, 6]
 
 
+def test_a_boundary_that_the_clock_leaves_out_is_no_boundary() -> None:
+    spans = windows("45m", NEW_YORK, at(NEW_YORK, 2013, 3, 10), at(NEW_YORK, 2013, 3, 11))
+    local = [s.start.astimezone(ZoneInfo(NEW_YORK)) for s in spans]
+    assert [(t.hour * 60 + t.minute) % 45 for t in local] == [0] * 31
+    assert [(t.hour, t.minute) for t in local[:5]] == [(0, 0), (0, 45), (1, 30), (3, 0), (3, 45)]
+
+
 def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
     weeks = windows("1w", NEW_YORK, at(NEW_YORK, 2013, 1, 1), at(NEW_YORK, 2013, 2, 1))
     assert [w.start.astimezone(ZoneInfo(NEW_YORK)).weekday() for w in weeks] == [0, 0, 0]
@@ -89,7 +98,7 @@ def test_windows_tile_the_time_line(window: str, zone: str, start: datetime, len
     spans = windows(window, zone, start, start + length)
     first, last = window_at(window, zone, start), window_at(window, zone, start + length)
     whole = [s for s in dict.fromkeys([first, *spans, last]) if s.start < s.end]
-    for a, b in zip(whole, whole[1:], strict=False):
+    for a, b in pairwise(whole):
         assert a.end == b.start, "no gap, no overlap"
     assert start in first and start + length in last
     assert all(start <= s.start and s.end <= start + length for s in spans)
@@ -136,7 +145,12 @@ def test_schedules_that_never_come_or_do_not_hold() -> None:
             ticks(bad, "UTC", start, start + timedelta(days=1))
 
 
-@given(st.sampled_from(["*/15 * * * *", "0 6 1 * *", "30 2 * * 0", "5 */3 * * *"]), st.sampled_from(ZONES), instants, st.integers(0, 400))
+@given(
+    st.sampled_from(["*/15 * * * *", "0 6 1 * *", "30 2 * * 0", "5 */3 * * *"]),
+    st.sampled_from(ZONES),
+    instants,
+    st.integers(0, 400),
+)
 def test_ticks_of_two_spans_are_those_of_the_whole(cron: str, zone: str, start: datetime, split: int) -> None:
     middle, end = start + timedelta(minutes=split), start + timedelta(minutes=400)
     assert ticks(cron, zone, start, middle) + ticks(cron, zone, middle, end) == ticks(cron, zone, start, end)

@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,7 +65,8 @@ def test_what_is_written_is_read_as_a_predictions_table(tmp_path: Path) -> None:
     moment = datetime.fromtimestamp(NOW / 1_000_000, UTC)
     assert frame.row(1, named=True) == {
         "inference_id": "q", "event_time": moment, "received_at": moment, "version": "1", "latency_ms": 1.5,
-        "f.a": 1, "f.t": moment, "f.s": "x\n", "y.prediction": "y", "y.probability_n": 0.25, "y.probability_y": 0.75, "x.carrier": None,
+        "f.a": 1, "f.t": moment, "f.s": "x\n",
+        "y.prediction": "y", "y.probability_n": 0.25, "y.probability_y": 0.75, "x.carrier": None,
     }  # fmt: skip
     assert read(tmp_path / "capture", start=moment)["inference_id"].to_list() == ["q", "r"]
     assert read(tmp_path / "capture", end=moment)["inference_id"].to_list() == ["p"]
@@ -99,7 +101,7 @@ def test_any_history_of_writing_closing_crashing_and_compacting_keeps_each_row_o
             w.close()
         elif step == "compact":
             compact(folder)
-        elif w._file >= 0:  # a killed writer: its lock goes, its file stays open by name, perhaps with a torn line at its end
+        elif w._file >= 0:  # a killed writer: its lock goes, its file stays, perhaps with a torn line at its end
             if step == "torn":
                 os.write(w._file, b'{"version":"1","ids":["torn"')
             os.close(w._file)
@@ -124,6 +126,36 @@ def test_a_kill_between_parquet_and_unlink_repeats_nothing(tmp_path: Path) -> No
     assert read(tmp_path).height == 2
     assert compact(tmp_path) == 0
     assert (read(tmp_path).height, list(tmp_path.glob("*.jsonl"))) == (2, [])
+
+
+def test_compacting_and_reading_while_a_front_writes_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    written: list[str] = []
+    stop = threading.Event()
+
+    def front() -> None:
+        w = writer(tmp_path, segment_bytes=600)
+        while not stop.wait(0.002):
+            put(w, [f"{len(written)}"])
+            written.append(f"{len(written)}")
+        w.close()
+
+    thread = threading.Thread(target=front)
+    thread.start()
+    compacted, sizes = 0, set()
+    try:
+        while len(written) < 150 and thread.is_alive():
+            compacted += compact(tmp_path)
+            before = len(written)
+            found = read(tmp_path)["inference_id"].to_list()
+            assert len(found) == len(set(found))
+            assert set(written[:before]) <= set(found)
+            sizes.add(len(found))
+    finally:
+        stop.set()
+        thread.join()
+    compacted += compact(tmp_path)
+    assert len(sizes) > 3 and compacted > 20  # it went on under our eyes
+    assert sorted(read(tmp_path)["inference_id"]) == sorted(written)
 
 
 def test_segments_rotate_by_size_and_by_age(tmp_path: Path) -> None:
@@ -185,7 +217,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = shutil.which("mount")
-    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "none", str(folder)], capture_output=True).returncode:
+    if (
+        mount is None
+        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "none", str(folder)], capture_output=True).returncode
+    ):
         pytest.skip("a small tmpfs cannot be mounted here (it needs root); RLIMIT_FSIZE covers the same path")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)

@@ -32,7 +32,12 @@ class Gate:
         return double(columns, count)
 
 
-def run(path: Path, predict: Callable[[Columns, int], Columns], scenario: Callable[[RunnerClient, FakeRunner], Awaitable[Any]], **more: Any) -> Any:
+def run(
+    path: Path,
+    predict: Callable[[Columns, int], Columns],
+    scenario: Callable[[RunnerClient, FakeRunner], Awaitable[Any]],
+    **more: Any,
+) -> Any:
     async def main() -> Any:
         fake = FakeRunner(path, predict, ["x"])
         client = RunnerClient(path, ("prediction",), **more)

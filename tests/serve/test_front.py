@@ -56,7 +56,11 @@ class Endpoint:
         answer = link.getresponse()
         content = answer.read()
         link.close()
-        return answer.status, json.loads(content) if "json" in (answer.getheader("content-type") or "") else content.decode(), answer
+        return (
+            answer.status,
+            json.loads(content) if "json" in (answer.getheader("content-type") or "") else content.decode(),
+            answer,
+        )
 
     def raw(self, data: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as link:
@@ -81,7 +85,11 @@ def test_an_answer_and_its_headers(endpoint: Endpoint) -> None:
     assert content == {"predictions": [{"inference_id": "UA1", "prediction": 4.0}], "model": "demo", "version": "7"}
     assert answer.getheader("x-modelyard-version") == answer.getheader("x-Amzn-Invoked-Production-Variant") == "7"
     status, content, _ = endpoint.call(
-        "POST", "/endpoints/demo-production/invocations", [{"x": 1}, {"x": 2}], X_Amzn_SageMaker_Inference_Id="abc", Accept="text/csv"
+        "POST",
+        "/endpoints/demo-production/invocations",
+        [{"x": 1}, {"x": 2}],
+        X_Amzn_SageMaker_Inference_Id="abc",
+        Accept="text/csv",
     )
     assert (status, content) == (200, "inference_id,prediction\nabc-0,2.0\nabc-1,4.0\n")
 
@@ -158,16 +166,21 @@ def test_ping_hint_and_metrics(endpoint: Endpoint) -> None:
     endpoint.call("POST", "/invocations", {"x": 1})
     metrics = endpoint.call("GET", "/metrics")[1]
     answered = next(line for line in metrics.splitlines() if 'result="answered"' in line)
-    assert answered.startswith('modelyard_requests_total{endpoint="demo-production",version="7"') and int(answered.split()[-1]) >= 1
+    assert (
+        answered.startswith('modelyard_requests_total{endpoint="demo-production",version="7"') and int(answered.split()[-1]) >= 1
+    )
 
 
 def test_a_table_that_does_not_hold_is_left_aside_and_sighup_hastens(endpoint: Endpoint) -> None:
     before = stats.read(endpoint.stats)
-    endpoint.path.write_text("{")
-    deadline = time.monotonic() + 10
-    while stats.read(endpoint.stats).bad_tables == before.bad_tables:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    odd = endpoint.path.read_text().replace('"type":"float"', '"type":"odd"')
+    assert '"odd"' in odd
+    for number, text in enumerate(("{", odd), 1):
+        endpoint.path.write_text(text)
+        deadline = time.monotonic() + 10
+        while stats.read(endpoint.stats).bad_tables < before.bad_tables + number:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
     assert endpoint.call("POST", "/invocations", {"x": 1})[0] == 200
     table = endpoint.route()
     os.kill(endpoint.front.pid, signal.SIGHUP)
@@ -175,7 +188,10 @@ def test_a_table_that_does_not_hold_is_left_aside_and_sighup_hastens(endpoint: E
 
 
 def test_without_a_version_it_is_503(endpoint: Endpoint) -> None:
-    for more in ({"variants": ()}, {"variants": (routes.Variant("8", 100, (str(endpoint.folder / "nobody.sock"),), SIGNED.to_dict()),)}):
+    for more in (
+        {"variants": ()},
+        {"variants": (routes.Variant("8", 100, (str(endpoint.folder / "nobody.sock"),), SIGNED.to_dict()),)},
+    ):
         table = endpoint.route(**more)
         stats.wait_generation(endpoint.stats, table.generation)
         for method, path in (("GET", "/ping"), ("POST", "/invocations")):

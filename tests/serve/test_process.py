@@ -52,7 +52,16 @@ def test_ten_swaps_under_load_fail_no_request(world: World) -> None:
     models, signed = _models(world), signature()
     world.route({"1": 100}, signed)
     world.start_front()
-    swaps = [{"2": 100}, {"1": 100}, {"1": 50, "2": 50}, {"2": 100}, {"1": 90, "2": 10}, {"1": 100}, {"2": 100}, {"1": 0, "2": 100}]
+    swaps = [
+        {"2": 100},
+        {"1": 100},
+        {"1": 50, "2": 50},
+        {"2": 100},
+        {"1": 90, "2": 10},
+        {"1": 100},
+        {"2": 100},
+        {"1": 0, "2": 100},
+    ]
 
     async def scenario() -> Load:
         load = Load(world.port, ROWS, _right(models))
@@ -127,7 +136,8 @@ def _post(world: World, row: dict[str, float]) -> tuple[int, dict, http.client.H
 
 
 def test_a_runner_that_dies_is_503_until_it_is_back(world: World) -> None:
-    script = "import time\ndef predict_fn(x, model):\n    if x[0][0] == 99:\n        time.sleep(60)\n    return model.predict_proba(x)\n"
+    script = "import time\ndef predict_fn(x, model):\n    if x[0][0] == 99:\n        time.sleep(60)\n"
+    script += "    return model.predict_proba(x)\n"
     world.save("1", logistic(), script)
     world.runner("1", signature())
     world.ready("1")
@@ -153,6 +163,7 @@ def test_a_runner_that_dies_is_503_until_it_is_back(world: World) -> None:
         time.sleep(0.05)
     found = stats.wait_generation(world.stats_path, 1)
     assert found.variants["1"].errors >= 2
+    assert found.runners[str(world.socket("1"))].version == "1"
 
 
 def test_children_end_with_their_owner(world: World) -> None:

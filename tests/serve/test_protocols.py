@@ -169,7 +169,9 @@ def test_inference_ids() -> None:
 
 
 def test_event_times_and_extras() -> None:
-    rows = parse([{**GOOD, "at": "2026-11-22T12:00:00", "carrier": "UA", "sex": None}, {**GOOD, "at": "2026-11-23T13:00:00+01:00"}, GOOD])
+    rows = parse(
+        [{**GOOD, "at": "2026-11-22T12:00:00", "carrier": "UA", "sex": None}, {**GOOD, "at": "2026-11-23T13:00:00+01:00"}, GOOD]
+    )
     assert rows.event_times == [MICROS - 86_400_000_000, MICROS, MICROS]
     assert rows.extras == {"carrier": ["UA", None, None]}
     assert parse(GOOD).event_times is None
@@ -194,14 +196,43 @@ def test_answers() -> None:
         "b,no,1.0,0.0",
     ]
     number = Plan(Signature("regression", (Column("x", "float"),)))
-    assert json.loads(number.writer.json(["a"], {"prediction": [1.5]}, "m", "3"))["predictions"] == [{"inference_id": "a", "prediction": 1.5}]
+    assert json.loads(number.writer.json(["a"], {"prediction": [1.5]}, "m", "3"))["predictions"] == [
+        {"inference_id": "a", "prediction": 1.5}
+    ]
+
+
+def test_names_with_quotes_and_the_like_work() -> None:
+    names = ('a"b', "c\\d", "e\nf", "g.h", "$[0]", "`")
+    signed = Signature(
+        "binary_classification", tuple(Column(n, "float") for n in names), classes=('"no"', "y"), positive_class="y"
+    )
+    plan = Plan(signed)
+    record = {n: float(i) for i, n in enumerate(names)}
+    for body in (
+        record,
+        [record],
+        {"instances": [record]},
+        {"dataframe_split": {"columns": names, "data": [list(record.values())]}},
+    ):
+        assert plan.parse(json.dumps(body).encode(), None, received_at=MICROS).columns == {n: [v] for n, v in record.items()}
+    with pytest.raises(BadInput, match="no column `z`") as caught:
+        plan.parse(json.dumps([record, {**record, "z": 1}]).encode(), None, received_at=MICROS)
+    assert caught.value.where == "row 1, column `z`"
+    outputs = {"prediction": ["y"], 'probability_"no"': [0.25], "probability_y": [0.75]}
+    answer = json.loads(plan.writer.json(["a"], outputs, "m", "1"))
+    assert answer["predictions"] == [{"inference_id": "a", "prediction": "y", "probabilities": {'"no"': 0.25, "y": 0.75}}]
 
 
 @pytest.mark.parametrize(
     ("accept", "kind"),
-    [(None, "application/json"), ("*/*", "application/json"), ("text/csv", "text/csv"), ("text/csv;q=0.5, application/json", "application/json"),
-     ("text/html, text/csv;q=0.9", "text/csv")],
-)  # fmt: skip
+    [
+        (None, "application/json"),
+        ("*/*", "application/json"),
+        ("text/csv", "text/csv"),
+        ("text/csv;q=0.5, application/json", "application/json"),
+        ("text/html, text/csv;q=0.9", "text/csv"),
+    ],
+)
 def test_accept(accept: str | None, kind: str) -> None:
     assert negotiate(accept) == kind
 
@@ -238,7 +269,9 @@ def _rows_or_refusal(body: bytes, kind: str | None) -> None:
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just("2026-11-22T00:00:00Z"))
 KEYS = st.one_of(st.sampled_from([*PLAN.names, "instances", "dataframe_split", "columns", "data"]), st.text(max_size=5))
 TREES = st.recursive(SCALARS, lambda t: st.lists(t, max_size=4) | st.dictionaries(KEYS, t, max_size=6), max_leaves=20)
-RECORDS = st.fixed_dictionaries({"age": SCALARS, "arr delay": SCALARS}, optional={n: SCALARS for n in PLAN.names if n not in ("age", "arr delay")})
+RECORDS = st.fixed_dictionaries(
+    {"age": SCALARS, "arr delay": SCALARS}, optional={n: SCALARS for n in PLAN.names if n not in ("age", "arr delay")}
+)
 
 
 @given(st.binary(max_size=300), st.sampled_from([None, "application/json", "text/csv", "text/csv;header=1"]))
@@ -289,7 +322,12 @@ def test_every_way_to_send_good_rows_reads_the_same(records: list[dict[str, Any]
     split = {"dataframe_split": {"columns": list(SIGNED.names), "data": [[r[n] for n in SIGNED.names] for r in sent]}}
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerows([SIGNED.names, *[["" if r[n] is None else repr(r[n]) if type(r[n]) is float else r[n] for n in SIGNED.names] for r in sent]])
+    writer.writerows(
+        [
+            SIGNED.names,
+            *[["" if r[n] is None else repr(r[n]) if type(r[n]) is float else r[n] for n in SIGNED.names] for r in sent],
+        ]
+    )
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     wanted = {n: [r[n] for r in records] for n in SIGNED.names}
     wanted["seen"] = [v and (v - epoch) // timedelta(microseconds=1) for v in wanted["seen"]]

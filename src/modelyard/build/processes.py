@@ -215,8 +215,12 @@ def kill_leftover(record: Path) -> int:
         killed |= _kill_tree(pid)
     # the killed take a moment to go, and may have forked before; one in an uninterruptible wait is left to go by itself
     deadline = time.monotonic() + 10
-    while (marked := _marked(token)) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        marked = _marked(token)
         killed |= {pid for pid in marked if _kill(pid)}
+        # a process that is ending has no environment any more, and still is one
+        if not marked and all(_start_time(pid) is None for pid in killed):
+            break
         time.sleep(0.01)
     record.unlink(missing_ok=True)
     return len(killed)

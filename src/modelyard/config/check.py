@@ -40,14 +40,15 @@ def check(loaded: Loaded, *, metrics: Collection[str] | None = None) -> list[Pro
 
 def _files(loaded: Loaded) -> Iterator[Finding]:
     config, named = loaded.config, list[tuple[words.Path, str, str | None]]()
+    source_dir = config.train.source_dir if config.train else None
     if config.train is not None:
-        named += [(("train", "entry_point"), config.train.entry_point, config.train.source_dir)]
+        named += [(("train", "entry_point"), config.train.entry_point, source_dir)]
         named += [(("train", "requirements"), config.train.requirements, None)] if config.train.requirements else []
         named += [(("train", "source_dir"), config.train.source_dir, None)] if config.train.source_dir else []
     if config.preprocess is not None:
-        named += [(("preprocess", "entry_point"), config.preprocess.entry_point, config.train and config.train.source_dir)]
+        named += [(("preprocess", "entry_point"), config.preprocess.entry_point, source_dir)]
     if config.inference.entry_point is not None:
-        named += [(("inference", "entry_point"), config.inference.entry_point, config.train and config.train.source_dir)]
+        named += [(("inference", "entry_point"), config.inference.entry_point, source_dir)]
     if config.bring is not None:
         named += [(("bring", "artifact"), config.bring.artifact, None)] if "://" not in config.bring.artifact else []
         named += [(("bring", "requirements"), config.bring.requirements, None)] if config.bring.requirements else []
@@ -60,6 +61,8 @@ def _files(loaded: Loaded) -> Iterator[Finding]:
 
 
 def _file(folder: Path, path: words.Path, name: str, source_dir: str | None) -> Finding | None:
+    if path[-1] == "location" and any(mark in name for mark in "*?["):
+        return None if next(iter(_matches(folder, name)), None) else (path, f"no file matches {name}", "")
     # With `source_dir`, SageMaker takes an entry point from there; a path from config.yaml is as clear.
     places = [folder / name] if source_dir is None else [folder / source_dir / name, folder / name]
     try:
@@ -87,12 +90,26 @@ def _data_name(config: Config) -> str | None:
     return location if isinstance(location, str) and "://" not in location else None
 
 
+def _matches(folder: Path, name: str) -> list[Path]:
+    return sorted(p for p in itertools.islice(folder.glob(name), 1000) if p.is_file())
+
+
+def _first_file(folder: Path, name: str, using: str) -> Path | None:
+    """The file whose header stands for all of a pattern's or a folder's."""
+    if any(mark in name for mark in "*?["):
+        return next(iter(_matches(folder, name)), None)
+    if (folder / name).is_dir():
+        return next(iter(_matches(folder / name, f"**/*.{using}")), None)
+    return folder / name if (folder / name).is_file() else None
+
+
 def _columns(loaded: Loaded) -> Iterator[Finding]:
     name = _data_name(loaded.config)
-    if name is None or not (loaded.folder / name).is_file():
+    file = None if name is None else _first_file(loaded.folder, name, loaded.config.data.source.using)
+    if file is None:
         return
     try:
-        known = header(loaded.folder / name, loaded.config.data.source.using)
+        known = header(file, loaded.config.data.source.using)
     except (OSError, ValueError, csv.Error) as exc:
         yield ("data", "source", "location"), f"{name} cannot be read as {loaded.config.data.source.using}: {str(exc)[:200]}", ""
         return
@@ -147,13 +164,15 @@ def _left_out(loaded: Loaded) -> Iterator[Finding]:
     data, excluded = loaded.config.data, set(loaded.config.data.schema_.exclude)
     for key, column in (("target_col", data.target_col), ("time_col", data.time_col), ("id_col", data.id_col)):
         if column in excluded:
-            yield ("data", "schema", "exclude", data.schema_.exclude.index(column)), f"`{column}` is the {key}, and cannot be excluded", ""
+            place = ("data", "schema", "exclude", data.schema_.exclude.index(column))
+            yield place, f"`{column}` is the {key}, and cannot be excluded", ""
 
 
 def _metrics(loaded: Loaded, metrics: Collection[str] | None) -> Iterator[Finding]:
     if metrics is None:
         return
-    gates = [(("evaluate", "validation_criteria", i, "metric"), c.metric) for i, c in enumerate(loaded.config.evaluate.validation_criteria)]
+    criteria = loaded.config.evaluate.validation_criteria
+    gates = [(("evaluate", "validation_criteria", i, "metric"), c.metric) for i, c in enumerate(criteria)]
     watched = [
         (("monitor", "performance", "criteria", i, "metric"), c.metric)
         for stage in STAGES

@@ -68,7 +68,7 @@ class Mapping:
 Node = Scalar | Sequence | Mapping
 
 
-class Invalid(Exception):
+class InvalidError(Exception):
     """The text is no usable document beyond this place; `problems` of the `Document` say why."""
 
 
@@ -110,7 +110,7 @@ class Document:
         try:
             self._check_text(text)
             self._parse(text)
-        except Invalid:
+        except InvalidError:
             self.root = None
 
     def report(self, place: Place, message: str, next: str = "") -> None:
@@ -125,9 +125,9 @@ class Document:
             self._said.add(key)
             self.problems.append(problem)
 
-    def _fail(self, place: Place, message: str, next: str = "") -> Invalid:
+    def _fail(self, place: Place, message: str, next: str = "") -> InvalidError:
         self.report(place, message, next)
-        return Invalid(message)
+        return InvalidError(message)
 
     def _check_text(self, text: str) -> None:
         if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
@@ -150,8 +150,9 @@ class Document:
             mark = exc.problem_mark or exc.context_mark
             words = ", ".join(str(p) for p in (exc.problem, exc.context) if p)
             place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            raise self._fail(place, f"this is not valid YAML: {words}", _yaml_hint(words, self.lines[place[0] - 1 : place[0]])) from exc
-        except Invalid:
+            hint = _yaml_hint(words, self.lines[place[0] - 1 : place[0]])
+            raise self._fail(place, f"this is not valid YAML: {words}", hint) from exc
+        except InvalidError:
             raise
         except Exception as exc:  # the parser lets other errors out on hostile text, and whatever it is, the file is to blame
             reader = parser.reader
@@ -178,7 +179,8 @@ class Document:
         elif depth > MAX_DEPTH:
             raise self._fail(_place(event), f"this is nested more than {MAX_DEPTH} levels deep")
         else:
-            node = self._sequence(event, events, depth) if isinstance(event, SequenceStartEvent) else self._mapping(event, events, depth)
+            build = self._sequence if isinstance(event, SequenceStartEvent) else self._mapping
+            node = build(event, events, depth)
         if event.anchor:
             self._anchors[event.anchor] = node  # only now: a value cannot contain itself
         return node

@@ -71,7 +71,7 @@ def canonical(config: Config) -> dict[str, Any]:
 
 def shown_path(path: Path) -> str:
     """A path as messages name it: relative to the working directory where it lies below it."""
-    absolute = Path(os.path.abspath(path))
+    absolute = path.absolute()
     try:
         return str(absolute.relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -122,7 +122,7 @@ def loads(text: str, path: Path, *, environ: Mapping[str, str] | None = None) ->
         raise BadConfig(sorted(document.problems, key=lambda p: (p.line, p.column)))
     both = json.dumps([canonical(configs[s]) for s in STAGES], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     digest = hashlib.sha256(both.encode()).hexdigest()
-    return Loaded(Path(os.path.abspath(path)), text, configs["production"], configs["staging"], digest)
+    return Loaded(path.absolute(), text, configs["production"], configs["staging"], digest)
 
 
 def check(loaded: Loaded, *, metrics: Collection[str] | None = None) -> list[Problem]:
@@ -351,12 +351,10 @@ def _validate(data: dict[str, Any]) -> Config:
 
 def _get(data: Any, path: words.Path) -> Any:
     for segment in path:
-        if isinstance(data, dict) and segment in data:
-            data = data[segment]
-        elif isinstance(data, list) and isinstance(segment, int) and segment < len(data):
-            data = data[segment]
-        else:
+        known = segment in data if isinstance(data, dict) else isinstance(data, list) and segment in range(len(data))
+        if not known:
             return _ABSENT
+        data = data[segment]
     return data
 
 

@@ -1,7 +1,8 @@
 """What a new config changes against what runs, and which of its gates became easier to pass.
 
-A gate is whatever can stop a bad version or wake somebody: data expectations, validation criteria, approvals, the roll-out's alarms,
-the monitors and the governor's limits. `GATES` says of each in which direction it loosens; every change in that direction is flagged.
+A gate is whatever can stop a bad version or wake somebody: data expectations, validation criteria, approvals, the roll-out's
+alarms, the monitors and the governor's limits. `GATES` says of each in which direction it loosens; every change in that direction
+is flagged.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Change:
     sentence: str
 
 
-def plan(before: dict[str, Any] | None, after: dict[str, Any], *, greater_is_better: Mapping[str, bool] | None = None) -> list[Change]:
+def plan(
+    before: dict[str, Any] | None, after: dict[str, Any], *, greater_is_better: Mapping[str, bool] | None = None
+) -> list[Change]:
     """The changes from one canonical config (`load.canonical`) to another, in the file's order.
 
     Args:
@@ -57,7 +60,7 @@ def plan(before: dict[str, Any] | None, after: dict[str, Any], *, greater_is_bet
         one, other = old.get(path, _ABSENT), new.get(path, _ABSENT)
         if one is not _ABSENT and other is not _ABSENT and _same(one, other):
             continue
-        if one is _ABSENT and other is None or other is _ABSENT and one is None:
+        if (one is _ABSENT or one is None) and (other is _ABSENT or other is None):
             continue  # nothing said either way
         reason = _loosened(path, one, other, greater_is_better or {})
         value_before, value_after = (None if v is _ABSENT else v for v in (one, other))
@@ -67,7 +70,10 @@ def plan(before: dict[str, Any] | None, after: dict[str, Any], *, greater_is_bet
 
 
 def plan_stages(
-    before: Mapping[Stage, dict[str, Any]] | None, after: Mapping[Stage, dict[str, Any]], *, greater_is_better: Mapping[str, bool] | None = None
+    before: Mapping[Stage, dict[str, Any]] | None,
+    after: Mapping[Stage, dict[str, Any]],
+    *,
+    greater_is_better: Mapping[str, bool] | None = None,
 ) -> list[Change]:
     """As `plan`, over both stages (`Loaded.canonical()`): a change that only one stage sees says so."""
     changes = {s: plan(before[s] if before else None, after[s], greater_is_better=greater_is_better) for s in STAGES}
@@ -77,7 +83,7 @@ def plan_stages(
 
 
 def _same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and bool(one == other) or {type(one), type(other)} == {int, float} and bool(one == other)
+    return bool(one == other) and (type(one) is type(other) or {type(one), type(other)} == {int, float})  # true is not 1
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -85,7 +91,8 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     if path.endswith("criteria"):
         seen: dict[str, int] = {}
         for item in value:
-            kind = item["metric"] + (" versus champion" if item.get("versus") else " drop" if item.get("max_drop") is not None else "")
+            against = " versus champion" if item.get("versus") else " drop" if item.get("max_drop") is not None else ""
+            kind = item["metric"] + against
             seen[kind] = seen.get(kind, 0) + 1
             name = kind if seen[kind] == 1 else f"{kind} #{seen[kind]}"
             yield f"{path}[{name}]", "present"
@@ -160,6 +167,12 @@ def _admits(one: Any, other: Any) -> bool:
     return not _none(one) and (_none(other) or not {repr(v) for v in other} <= {repr(v) for v in one})
 
 
+def _skips(one: list[int], other: list[int]) -> bool:
+    """Steps of traffic loosen when there are fewer of them or the first or the largest leap grows."""
+    leap = [max(b - a for a, b in zip([0, *steps], [*steps, 100], strict=True)) for steps in (one, other)]
+    return len(other) < len(one) or other[0] > one[0] or leap[1] > leap[0]
+
+
 def _by(convert: Callable[[Any], Any], judge: Judge) -> Judge:
     return lambda one, other: judge(one if _none(one) else convert(one), other if _none(other) else convert(other))
 
@@ -200,7 +213,7 @@ GATES: tuple[tuple[str, Judge, str], ...] = (
     (r"environments\..*\.approval\.retrained", _becomes("not_required"), "retrained versions enter unasked"),
     (r"environments\..*\.approval\.expires", _by(parse_duration, _rises), "a request stays open longer"),
     (r"deploy\.strategy\.type", _by(lambda kind: _ORDER[kind], _falls), "all traffic moves at once"),
-    (r"deploy\.strategy\.steps", lambda one, other: _loses(one, other) or other[:1] > one[:1], "traffic moves in fewer or larger steps"),
+    (r"deploy\.strategy\.steps", _skips, "traffic moves in fewer or larger steps"),
     (r"deploy\.strategy\.bake", _by(parse_duration, _falls), "each step is watched for a shorter time"),
     (r"deploy\.rollback\.(error_rate|latency_p99_ratio)", _rises, "the roll-out's alarm goes off later"),
     (r"deploy\.rollback\.min_requests", _falls, "fewer requests are enough to promote"),

@@ -73,9 +73,10 @@ def _with_variables(schema: dict[str, Any]) -> dict[str, Any]:
     if "anyOf" in inner:
         return {**outer, "anyOf": [_with_variables(one) for one in inner["anyOf"]]}
     if inner.get("type") == "array":
-        for key in ("items", "prefixItems"):
-            if key in inner:
-                inner[key] = [_with_variables(i) for i in inner[key]] if isinstance(inner[key], list) else _with_variables(inner[key])
+        if "prefixItems" in inner:
+            inner["prefixItems"] = [_with_variables(one) for one in inner["prefixItems"]]
+        if "items" in inner:
+            inner["items"] = _with_variables(inner["items"])
         return {**outer, **inner}
     if inner.get("type") == "object":
         if isinstance(inner.get("additionalProperties"), dict):
@@ -106,7 +107,9 @@ def _references(schema: Any) -> list[str]:
 
 
 def _staged_part(part: dict[str, Any], staged: list[str]) -> dict[str, Any]:
-    return {**part, "properties": {k: _staged(v, staged) for k, v in part.get("properties", {}).items()}}
+    # A rule over several keys holds stage by stage, which no schema can say.
+    rest = {k: v for k, v in part.items() if k != "allOf"}
+    return {**rest, "properties": {k: _staged(v, staged) for k, v in part.get("properties", {}).items()}}
 
 
 def _staged(schema: dict[str, Any], staged: list[str]) -> dict[str, Any]:
@@ -133,8 +136,8 @@ def _inside(schema: dict[str, Any], staged: list[str]) -> dict[str, Any]:
     return schema
 
 
-def _says(key: str, value: Any) -> dict[str, Any]:
-    return {"properties": {key: {"const": value}}, "required": [key]}
+def _says(key: str, *values: str) -> dict[str, Any]:
+    return {"properties": {key: {"enum": list(values)}}, "required": [key]}
 
 
 def _has(key: str) -> dict[str, Any]:
@@ -142,28 +145,29 @@ def _has(key: str) -> dict[str, Any]:
     return {"required": [key], "properties": {key: {"not": {"type": "null"}}}}
 
 
-def _together(condition: dict[str, Any], key: str) -> dict[str, Any]:
-    """`key` holds something exactly where the condition holds."""
-    return {"if": condition, "then": _has(key), "else": {"not": _has(key)}}
+def _only_with(condition: dict[str, Any], otherwise: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """`key` holds something under the condition, and nothing under the other; ${NAME} satisfies neither."""
+    return [{"if": condition, "then": _has(key)}, {"if": otherwise, "then": {"not": _has(key)}}]
 
 
 def _add_rules(schema: dict[str, Any], defs: dict[str, Any]) -> None:
     """The rules over several keys that spec.py checks in Python."""
     binary = {"properties": {"model": _says("problem_type", "binary_classification")}}
-    threshold = {"required": ["evaluate"], "properties": {"evaluate": {"required": ["decision_threshold"]}}}
+    others = {"properties": {"model": _says("problem_type", "multiclass_classification", "regression")}}
+    cut = {"required": ["evaluate"], "properties": {"evaluate": {"required": ["decision_threshold"]}}}
     schema["allOf"] = [
         {"oneOf": [_has("train"), _has("bring")]},
-        {
-            "if": binary,
-            "then": {"properties": {"data": _has("positive_class")}},
-            "else": {"properties": {"data": {"not": _has("positive_class")}}, "not": threshold},
-        },
+        {"if": binary, "then": {"properties": {"data": _has("positive_class")}}},
+        {"if": others, "then": {"properties": {"data": {"not": _has("positive_class")}}, "not": cut}},
         {"if": _has("bring"), "then": {"not": _has("preprocess")}},
     ]
-    defs["Source"]["allOf"] = [_together(_says("using", "sql"), "query")]
-    defs["Split"]["allOf"] = [_together(_says("by", "provided"), "column")]
-    defs["Data"]["allOf"] = [{"if": {"required": ["split"], "properties": {"split": _says("by", "time")}}, "then": _has("time_col")}]
-    defs["TrainingWindow"]["allOf"] = [_together(_says("type", "sliding"), "length")]
-    defs["Criterion"]["allOf"] = [{"oneOf": [_has("threshold"), {"allOf": [_has("versus"), _has("min_absolute_change")]}]}]
-    defs["Criterion"]["allOf"] += [_together(_has("versus"), "min_absolute_change")]
+    defs["Source"]["allOf"] = _only_with(_says("using", "sql"), _says("using", "csv", "parquet"), "query")
+    split = _says("by", "time", "random"), {"not": {"required": ["by"]}}
+    defs["Split"]["allOf"] = _only_with(_says("by", "provided"), {"anyOf": list(split)}, "column")
+    by_time = {"required": ["split"], "properties": {"split": _says("by", "time")}}
+    defs["Data"]["allOf"] = [{"if": by_time, "then": _has("time_col")}]
+    window = _says("type", "expanding"), {"not": {"required": ["type"]}}
+    defs["TrainingWindow"]["allOf"] = _only_with(_says("type", "sliding"), {"anyOf": list(window)}, "length")
+    versus = _only_with(_has("versus"), {"not": _has("versus")}, "min_absolute_change")
+    defs["Criterion"]["allOf"] = [{"oneOf": [_has("threshold"), _has("versus")]}, *versus]
     defs["PerformanceCriterion"]["allOf"] = [{"oneOf": [_has("threshold"), _has("max_drop")]}]

@@ -1,7 +1,7 @@
 """The strict model of config.yaml: what may be written, in which words, with which defaults.
 
-Every key here is honoured by the `local` target. What DESIGN names and this release does not honour yet is listed in `PLANNED`, so
-that such a key is refused by name rather than taken for a typing error. Nothing is accepted and then ignored.
+Every key here is honoured by the `local` target. What DESIGN names and this release does not honour yet is listed in `PLANNED`,
+so that such a key is refused by name rather than taken for a typing error. Nothing is accepted and then ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from modelyard.signature import ColumnType, ProblemType, Scalar
 
@@ -86,7 +95,8 @@ def _cron(value: str) -> str:
 
 def _relative(value: str) -> str:
     """A path that stays below config.yaml's folder and cannot be taken for an option."""
-    if not value.strip() or value.startswith(("/", "~", "-")) or ".." in value.split("/") or "\\" in value or _BREAKS.search(value):
+    leads_out = value.startswith(("/", "~", "-")) or ".." in value.split("/") or "\\" in value
+    if leads_out or not value.strip() or _BREAKS.search(value):
         raise ValueError(f"{_shown(value)} must be a path inside the model's repository, relative to config.yaml")
     return value
 
@@ -171,9 +181,9 @@ class Model(Part):
 
 class Approval(Part):
     required: bool = Field(True, description="A person's word is needed before a version enters this stage.")
-    allow_self: bool = Field(False, description="Whoever asked for the deployment may also approve it (local target only).")
+    allow_self: bool = Field(False, description="Whoever asked for a deployment may also approve it (local target only).")
     expires: Duration = timedelta(days=7)
-    retrained: Literal["required", "not_required"] = Field("required", description="Whether a retrained version needs a word too.")
+    retrained: Literal["required", "not_required"] = Field("required", description="Whether a retrained version needs one too.")
 
 
 class NoApproval(Approval):
@@ -211,7 +221,9 @@ class Source(Part):
     """Where the rows come from."""
 
     using: Literal["csv", "parquet", "sql"]
-    location: Location | Secret = Field(description="Path relative to config.yaml, an fsspec URL, or a database URL (sqlite, duckdb, postgresql).")
+    location: Location | Secret = Field(
+        description="Path relative to config.yaml, an fsspec URL, or a database URL (sqlite, duckdb, postgresql)."
+    )
     query: str | None = Field(None, description="The SELECT to run (sql only).")
 
     @model_validator(mode="after")
@@ -221,7 +233,7 @@ class Source(Part):
         database = isinstance(self.location, str) and re.match(r"[a-z]+(?=[+:])", self.location)
         known = database and database.group() in DATABASES and "://" in str(self.location)
         if isinstance(self.location, str) and (self.using == "sql") != bool(known):
-            raise ValueError("`location` is a database URL (sqlite:///, duckdb:/// or postgresql://) with `using: sql`, and only there")
+            raise ValueError("`location` is a URL of sqlite, duckdb or postgresql with `using: sql`, and only there")
         return self
 
 
@@ -235,7 +247,7 @@ class DataSchema(Part):
 
 class Split(Part):
     by: Literal["time", "random", "provided"] = "random"
-    ratios: tuple[Share, Share, Share] = Field((0.7, 0.15, 0.15), description="Shares of train, validation and test; they sum to 1.")
+    ratios: tuple[Share, Share, Share] = Field((0.7, 0.15, 0.15), description="Shares of train, validation, test; they sum to 1.")
     seed: int = 42
     column: ColumnName | None = Field(None, description="Column that says train, validation or test (by: provided).")
 
@@ -297,8 +309,8 @@ class Instances(Part):
 
 
 class Preprocess(Part):
-    """A processing step before training: reads /opt/ml/processing/input/<split>/<split>.parquet and writes the same
-    under /opt/ml/processing/output, for train, validation and test. A caller of the endpoint then sends the columns that it writes."""
+    """A processing step before training: reads /opt/ml/processing/input/<split>/<split>.parquet and writes the same under
+    /opt/ml/processing/output, for train, validation and test. A caller of the endpoint then sends the columns that it writes."""
 
     entry_point: RelativePath
     arguments: tuple[Annotated[str, Field(max_length=256)], ...] = Field((), max_length=100)
@@ -315,7 +327,7 @@ class Train(Part):
     entry_point: RelativePath
     source_dir: RelativePath | None = Field(None, description="Folder copied as the code; by default the entry point's own.")
     contract: Literal["classic"] = "classic"
-    requirements: RelativePath | None = Field(None, description="requirements.txt of the model; locked by uv and kept in the bundle.")
+    requirements: RelativePath | None = Field(None, description="requirements.txt of the model; locked by uv and bundled.")
     hyperparameters: Hyperparameters = Field(default_factory=dict)
     instances: Instances = Instances()
     network_isolation: bool = Field(False, description="Run the step without a network (SageMaker's EnableNetworkIsolation).")
@@ -354,14 +366,16 @@ class Evaluate(Part):
 
 
 class Inference(Part):
-    entry_point: RelativePath | None = Field(None, description="Script with model_fn and predict_fn; by default the training script.")
+    entry_point: RelativePath | None = Field(None, description="Script with model_fn and predict_fn; by default training's.")
 
 
 class Strategy(Part):
     """How production traffic moves to a new version. A first version goes all at once."""
 
     type: Literal["all_at_once", "canary", "linear"] = "canary"
-    steps: tuple[Annotated[int, Field(gt=0, lt=100)], ...] = Field((10, 50), description="Percent of traffic before 100 (canary, linear).")
+    steps: tuple[Annotated[int, Field(gt=0, lt=100)], ...] = Field(
+        (10, 50), description="Percent of traffic before 100 (canary, linear)."
+    )
     bake: Duration = Field(timedelta(minutes=5), description="How long each step is watched.")
 
     @model_validator(mode="after")
@@ -380,7 +394,7 @@ class Rollback(Part):
 
     error_rate: Share = Field(0.01, description="Share of failed requests at which all traffic goes back.")
     latency_p99_ratio: float = Field(2.0, gt=1, description="p99 against the old version's at which all traffic goes back.")
-    min_requests: int = Field(20, ge=1, description="Requests the new version must have answered in a step; fewer never promotes.")
+    min_requests: int = Field(20, ge=1, description="Requests the new version must answer in a step; fewer never promotes.")
 
 
 class Realtime(Part):
@@ -457,7 +471,9 @@ AlertKind = Literal["gate_failed", "pipeline_failed", "rollback", "drift", "perf
 
 
 class Alerts(Part):
-    to: tuple[Channel | Secret, ...] = Field((), description="Apprise URLs, or secrets that hold them. The log always gets every alert.")
+    to: tuple[Channel | Secret, ...] = Field(
+        (), description="Apprise URLs, or secrets that hold them. The log always gets every alert."
+    )
     on: tuple[AlertKind, ...] = ("gate_failed", "pipeline_failed", "rollback", "drift", "performance")
 
 
@@ -486,7 +502,9 @@ class Retrain(Part):
     min_new_labels: int = Field(500, ge=1)
     budget: Budget = Budget()
     window: TrainingWindow = TrainingWindow()
-    challenge_champion: bool = Field(True, description="Promote only a challenger that beats the champion on the same recent labelled rows.")
+    challenge_champion: bool = Field(
+        True, description="Promote only a challenger that beats the champion on the same recent labelled rows."
+    )
 
 
 class Config(Part):
@@ -496,7 +514,7 @@ class Config(Part):
     model: Model
     variables: dict[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], str | None] = Field(
         default_factory=dict,
-        description="Environment variables that ${NAME} may name in this file, with their defaults; null means the variable must be set.",
+        description="Environment variables that ${NAME} may name in this file, with defaults; null means it must be set.",
     )
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
     environments: Environments = Environments()
@@ -518,7 +536,7 @@ class Config(Part):
         if self.bring is not None and (self.retrain.on or self.preprocess):
             raise ValueError("`bring` has no training to prepare or repeat: leave out `preprocess` and `retrain.on`")
         if self.preprocess is not None and self.retrain.on:
-            raise ValueError("`retrain.on` learns from captured rows, which have the columns after `preprocess`: leave out one of the two")
+            raise ValueError("`retrain.on` learns from captured rows, which have the columns after `preprocess`: leave one out")
         binary = self.model.problem_type == "binary_classification"
         if binary and self.data.positive_class is None:
             raise ValueError("binary classification needs `data.positive_class`")

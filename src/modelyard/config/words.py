@@ -19,7 +19,7 @@ _PATTERNS = {
     "name": "must be lower-case letters, digits and dashes, such as flight-delay (63 characters at most)",
     "metric": "must be a metric's name, such as roc_auc",
     "secret": "must be letters, digits and underscores, beginning with a letter",
-    "hyperparameters": "is no hyperparameter's name: letters, digits, '_', '.' and '-', not beginning with '-' or '.' (256 at most)",
+    "hyperparameters": "is no hyperparameter's name: letters, digits, '_', '.' and '-' (256 at most), none of the last two first",
     "variables": "must be upper-case letters, digits and underscores, such as DATA_FOLDER",
 }
 _FIXED = {
@@ -33,7 +33,12 @@ _FIXED = {
     "model_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
 }
-_BOUNDS = {"greater_than": ("above", "gt"), "greater_than_equal": ("at least", "ge"), "less_than": ("below", "lt"), "less_than_equal": ("at most", "le")}
+_BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
 
 
 def dotted(path: Path) -> str:
@@ -147,7 +152,8 @@ def explain(path: Path, error: dict[str, Any]) -> tuple[str, str]:
         word, key = _BOUNDS[kind]
         return f"`{name}` must be {word} {ctx[key]:g}, not {shown(value)}", ""
     if kind == "string_pattern_mismatch":
-        rule = _PATTERNS.get(str(path[-1])) or _PATTERNS.get(str(path[-2:-1][0]) if len(path) > 1 else "", f"must match {ctx['pattern']}")
+        rules = [_PATTERNS[str(p)] for p in reversed(path[-2:]) if str(p) in _PATTERNS]
+        rule = rules[0] if rules else f"must match {ctx['pattern']}"
         return f"`{name}` {rule}", ""
     if kind in ("too_long", "too_short", "string_too_long", "string_too_short"):
         bound = ctx.get("max_length", ctx.get("min_length"))

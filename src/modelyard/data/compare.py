@@ -45,7 +45,7 @@ def _read(path: Path) -> pl.DataFrame:
         raise NotFound(f"there is no table at {path}")
     try:
         if file.suffix == ".csv":
-            return pl.read_csv(file, try_parse_dates=True, infer_schema_length=None)
+            return pl.read_csv(file, infer_schema_length=None)
         return pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as exc:
         raise BadInput(f"{path} cannot be read as a table", where=str(path)) from exc

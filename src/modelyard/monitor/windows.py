@@ -101,7 +101,6 @@ def _edges(window: str, timezone: str, start: datetime, end: datetime) -> list[d
         begin, number = partial(_days_start, days, anchor, zone), (start.astimezone(zone).toordinal() - anchor) // days
     step = timedelta(seconds=seconds) if unit != "mo" and seconds < _DAY else None
     edges = set[datetime]()
-    number -= 1  # a zone that repeats midnight may put `start` before what its own date suggests
     while True:
         lo, hi = begin(number), begin(number + 1)
         if hi > start:

@@ -31,9 +31,9 @@ def check(message: dict[str, Any], names: list[str]) -> tuple[dict[str, list[Any
 class Inputs:
     """Builds the input object, in the signature's column order, with its dtypes.
 
-    int: int64, or float64 where values are missing (as pandas reads them); float: float64; str: object (pandas 3: str); bool: bool, or
-    object where values are missing; datetime: datetime64 in UTC. Without pandas: a 2-D float64 array (an object array if a column is
-    text).
+    int: int64, or float64 where values are missing (as pandas reads them); float: float64; str: object (pandas 3: str); bool:
+    bool, or object where values are missing; datetime: datetime64 in UTC. Without pandas: a 2-D float64 array (an object array
+    if a column is text).
     """
 
     def __init__(self, columns: list[dict[str, Any]]) -> None:

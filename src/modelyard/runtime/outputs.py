@@ -30,7 +30,8 @@ def class_order(model_classes: Any, classes: list[Any]) -> list[int]:
             if sorted(order) == list(range(len(classes))):
                 return order
     raise BadOutput(
-        f"the model's classes {found} are not the signature's {classes}; define predict_fn(input, model) returning one probability a class"
+        f"the model's classes {found} are not the signature's {classes}; "
+        "define predict_fn(input, model) that returns one probability a class"
     )
 
 

@@ -108,14 +108,14 @@ class Front:
             body = await read_body(headers, receive, self._live().table.limits.max_body)
         except Gone:
             return
-        # Only now, with the body in hand, is the version chosen: the caller may have been slow, and the table may have changed meanwhile.
+        # Only now is the version chosen: the body may have come slowly, and the table may have changed meanwhile.
         live = self._live()
         if path != "/invocations" and path.split("/")[2] not in (live.table.endpoint, live.table.model):
             raise NotFound(
                 "this is another endpoint", where=path[:200], next=f"POST /endpoints/{live.table.endpoint}/invocations"
             )
         variant = live.choose(_text(headers, b"x-amzn-sagemaker-target-variant"))
-        start, count, status = time.perf_counter(), 0, 500
+        start, count, status, latency = time.perf_counter(), 0, 500, 0.0
         variant.stats.in_flight += 1
         try:
             kind = negotiate(_text(headers, b"accept"))
@@ -128,8 +128,8 @@ class Front:
             count = rows.count
             outputs = await predict(variant, rows, live.table.limits.timeout_s)
             data = self._written(live, variant, rows, outputs, kind)
+            latency = (time.perf_counter() - start) * 1000  # the version's own: not that of a caller who reads slowly
             if self.router.writer is not None:  # before the answer: what was answered is on file
-                latency = (time.perf_counter() - start) * 1000
                 self.router.writer.write(variant.version, variant.signature, rows, outputs, latency)
             status = 200
             await respond(send, 200, data, kind.encode(), _who(variant))
@@ -142,7 +142,7 @@ class Front:
                 await refuse(send, YardError("the endpoint failed", next="See the front's log."), _who(variant))
         finally:
             variant.stats.in_flight -= 1
-            variant.stats.finished(status, (time.perf_counter() - start) * 1000, count)
+            variant.stats.finished(status, latency, count)
 
     def _written(self, live: Live, variant: LiveVariant, rows: Rows, outputs: Outputs, kind: str) -> bytes:
         writer = variant.plan.writer
@@ -152,7 +152,8 @@ class Front:
 
 
 async def predict(variant: LiveVariant, rows: Rows, timeout: float) -> Outputs:
-    """Ask a runner; another one, once, when the first ended before it saw the request. Raises NoRunner, QueueFull, TimedOut, ModelFailed."""
+    """Ask a runner; another one, once, when the first ended before it saw the request. Raises NoRunner, QueueFull, TimedOut,
+    ModelFailed."""
     try:
         async with asyncio.timeout(timeout):
             try:

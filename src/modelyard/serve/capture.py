@@ -1,12 +1,13 @@
 """Capture, the front's side: every answered request is on file before its caller has the answer.
 
-A segment is a file of JSON lines, one line and one `write` a request, so that killing the process loses nothing that was answered. The
-open segment is locked (`flock`): a lock that can be taken means that its writer is dead. A full disk never stops predictions: the
-line is taken back, its rows are counted as dropped.
+A segment is a file of JSON lines, one line and one `write` a request, so that killing the process loses nothing that was
+answered. The open segment is locked (`flock`): a lock that can be taken means that its writer is dead. A full disk never stops
+predictions: the line is taken back, its rows are counted as dropped.
 
 Lines of a segment:
 - `{"version", "types": {column: type}}` before the first request of a version,
-- `{"version", "received_at", "latency_ms", "ids", "times", "features", "extras", "outputs"}` for each request; instants are microseconds.
+- `{"version", "received_at", "latency_ms", "ids", "times", "features", "extras", "outputs"}` for each request; instants are
+  microseconds.
 """
 
 from __future__ import annotations
@@ -143,8 +144,14 @@ class Writer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._number += 1
         path = self.folder / f"seg-{time.time_ns() // 1000}-{os.getpid()}-{self._number}.open.jsonl"
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        hidden = path.with_name(f".{path.name}")
+        file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hidden.rename(path)  # seen only once it is locked: nobody takes a living writer for a dead one
+        except OSError:
+            os.close(file)
+            raise
         self._file, self._path, self._size, self._opened = file, path, 0, time.monotonic()
         self._known.clear()
 

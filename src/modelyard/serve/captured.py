@@ -1,7 +1,7 @@
 """Capture, the owner's side: segments to Parquet, and reading both as one predictions table.
 
-Every function may run while a front writes. A compacted segment's Parquet file stands before the segment goes, and a reader that finds
-both takes the Parquet: no row is seen twice, none is missed.
+Every function may run while a front writes. A compacted segment's Parquet file stands before the segment goes, and a reader
+that finds both takes the Parquet: no row is seen twice, none is missed.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
 
 def _segment(data: bytes) -> pl.DataFrame:
-    """The rows of a segment. A torn last line (of a killed writer) or a torn line before it is no answered request and is skipped."""
+    """The rows of a segment. A torn last line (of a killed writer) or a torn line before it is no answered request and is
+    skipped."""
     tables: dict[str, _Table] = {}
     for raw in data.split(b"\n")[:-1]:
         try:

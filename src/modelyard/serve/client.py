@@ -1,7 +1,8 @@
 """The front's connection to one runner: reconnects by itself, and batches what waits while a call is in flight.
 
-Natural micro-batching: a call that finds the runner idle goes at once; those that come meanwhile are gathered, oldest first, into the
-next call of up to `BATCH_ROWS` rows. When a batch fails, each of its requests is tried alone, so that one bad row fails only its own.
+Natural micro-batching: a call that finds the runner idle goes at once; those that come meanwhile are gathered, oldest first,
+into the next call of up to `BATCH_ROWS` rows. When a batch fails, each of its requests is tried alone, so that one bad row
+fails only its own.
 """
 
 from __future__ import annotations

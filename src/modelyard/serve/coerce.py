@@ -1,7 +1,7 @@
 """Strict coercion of whole columns to the signature's types: what JSON gave, or what CSV wrote.
 
-A column is judged by the set of its values' types, at C speed; only a column that is not clean is walked to name the row. Datetimes
-become integers: microseconds since 1970-01-01 UTC.
+A column is judged by the set of its values' types, at C speed; only a column that is not clean is walked to name the row.
+Datetimes become integers: microseconds since 1970-01-01 UTC.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ def _shown(value: Any) -> str:
 
 
 def json_coercer(column: Column) -> Coercer:
-    """A coercer of decoded JSON values (msgspec.UNSET where a record lacks the column). It raises BadInput, naming row and column.
+    """A coercer of decoded JSON values (msgspec.UNSET where a record lacks the column). It raises BadInput, naming row and
+    column.
 
     A float column takes whole numbers too; an int column takes 2.0 but not 2.5; nothing takes text for a number.
     """

@@ -2,9 +2,9 @@
 
     python -m modelyard.serve.front --routes PATH --host 127.0.0.1 --port N --stats PATH
 
-It follows the routing table, so that a roll-out changes a file and not a process; it goes on when its control plane is away, and ends when
-its standard input does (its owner is gone), or at SIGTERM, after what is in flight. Exit codes: 0 ended, 2 the port or the table cannot be
-used.
+It follows the routing table, so that a roll-out changes a file and not a process; it goes on when its control plane is away,
+and ends when its standard input does (its owner is gone), or at SIGTERM, after what is in flight. Exit codes: 0 ended, 2 the
+port or the table cannot be used.
 """
 
 from __future__ import annotations

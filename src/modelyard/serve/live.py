@@ -103,6 +103,9 @@ class Router:
         except (YardError, OSError) as exc:
             self.stats.bad_tables += 1
             log.error("the routing table is left aside: %s", exc)
+        except Exception:  # this loop must outlive whatever a table holds, or no later table would be taken up
+            self.stats.bad_tables += 1
+            log.exception("the routing table is left aside")
 
     async def take_up(self, table: routes.RoutingTable) -> None:
         """Connect to what is new, then swap in one step, then let go of what is no longer named."""

@@ -37,9 +37,18 @@ def log_tail(path: Path, lines: int = 20) -> tuple[str, ...]:
         return ()
 
 
+def start_time(pid: int) -> float | None:
+    """When the process `pid` began, in seconds after the machine's start, so free of the wall clock; None where there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return None
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(frozen=True)
 class Child:
-    """A process of ours, the head of its own process group. `start_time` (psutil's create_time) tells it from a later owner of its pid."""
+    """A process of ours, the head of its own process group. `start_time` tells it from a later owner of its pid."""
 
     pid: int
     start_time: float
@@ -58,7 +67,8 @@ class Child:
         return log_tail(self.log, lines)
 
     def stop(self, graceful: float = 5.0) -> int:
-        """End it: SIGTERM, up to `graceful` seconds for what is in flight, then SIGKILL for its whole group. Returns the exit code."""
+        """End it: SIGTERM, up to `graceful` seconds for what is in flight, then SIGKILL for its whole group. Returns the exit
+        code."""
         if self.is_alive():
             self._signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -77,8 +87,6 @@ class Child:
 
 def spawn(argv: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path) -> Child:
     """Start a child whose output goes to the end of `log` and whose standard input ends when we do. Raises StepFailed."""
-    import psutil
-
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
         with log.open("ab") as output:
@@ -94,11 +102,7 @@ def spawn(argv: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path) 
             )
     except OSError as exc:
         raise StepFailed(f"{argv[0]} cannot be started: {os.strerror(exc.errno or 0)}", where=str(log)) from exc
-    try:
-        start_time = psutil.Process(popen.pid).create_time()
-    except psutil.Error:
-        start_time = time.time()
-    return Child(popen.pid, start_time, log, popen)
+    return Child(popen.pid, start_time(popen.pid) or 0.0, log, popen)
 
 
 def spawn_front(
@@ -113,7 +117,8 @@ def spawn_front(
 
 
 def wait_front(front: Child, stats_path: Path, timeout: float = 15.0) -> stats.Stats:
-    """Wait until the front answers; its stats name its port. Raises StepFailed when it ended (a port in use), Unavailable when time is up."""
+    """Wait until the front answers; its stats name its port. Raises StepFailed when it ended (a port in use), Unavailable when
+    time is up."""
     deadline = time.monotonic() + timeout
     while True:
         with contextlib.suppress(NotFound):

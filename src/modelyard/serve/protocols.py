@@ -1,9 +1,9 @@
 """Bytes to rows, outputs to bytes: the endpoint's formats, without any transport.
 
 In: `application/json` (one record; a list of records; `{"instances": [...]}`, `{"dataframe_records": [...]}`,
-`{"dataframe_split": {"columns": [...], "data": [[...]]}}`) and `text/csv` (with a header; or without one, in the signature's order).
-Out: JSON `{"predictions": [{"inference_id", "prediction", "probabilities": {class: p}}], "model", "version"}`, or CSV with the header
-`inference_id,prediction,probability_<class>,...`.
+`{"dataframe_split": {"columns": [...], "data": [[...]]}}`) and `text/csv` (with a header; or without one, in the signature's
+order). Out: JSON `{"predictions": [{"inference_id", "prediction", "probabilities": {class: p}}], "model", "version"}`, or CSV
+with the header `inference_id,prediction,probability_<class>,...`.
 
 A `Plan` is built once per signature; its decoders and coercers then run over whole columns.
 """
@@ -29,6 +29,7 @@ from modelyard.signature import Signature
 ENVELOPES = ("instances", "dataframe_records", "dataframe_split")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$(?:\[(?P<row>\d+)\])?.*`)?", re.DOTALL)
 _AT = re.compile(r"(?P<what>.*) - at `\$(?:\[(?P<row>\d+)\])?(?:\.(?P<name>.*))?`", re.DOTALL)
+_AWKWARD = re.compile(r'["\\\x00-\x1f]')  # characters that msgspec does not take in a field's name
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -56,9 +57,8 @@ class Plan:
         self._text = {c.name: text_coercer(c) for c in signature.columns}
         self._nullable = {c.name: c.nullable for c in signature.columns}
         self._field = {name: f"f{i}" for i, name in enumerate(self.names)}
-        fields = [(field, Any, msgspec.UNSET) for field in self._field.values()]
-        rename = {field: name for name, field in self._field.items()}
-        record = msgspec.defstruct("Record", fields, rename=rename, forbid_unknown_fields=True, gc=False)
+        self._awkward = any(map(_AWKWARD.search, self.names))
+        record = dict[str, Any] if self._awkward else self._record_type()
         self._records = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
         self._record = msgspec.json.Decoder(record)
         keys = [(key, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for key in ENVELOPES if key not in self.names]
@@ -66,6 +66,11 @@ class Plan:
         self._strict_envelope = msgspec.json.Decoder(msgspec.defstruct("Envelope", keys, forbid_unknown_fields=True))
         self._split = msgspec.json.Decoder(_Split)
         self.writer = Writer(signature)
+
+    def _record_type(self) -> Any:
+        fields = [(field, Any, msgspec.UNSET) for field in self._field.values()]
+        rename = {field: name for name, field in self._field.items()}
+        return msgspec.defstruct("Record", fields, rename=rename, forbid_unknown_fields=True, gc=False)
 
     def parse(self, body: bytes, content_type: str | None, *, received_at: int, inference_id: str | None = None) -> Rows:
         """The rows of a body. Raises BadInput (and its kinds: UnknownContentType, TooLarge), never anything else."""
@@ -129,10 +134,16 @@ class Plan:
 
     def _columns(self, records: list[Any]) -> tuple[dict[str, list[Any]], int]:
         self._few_rows(len(records))
+        if self._awkward:
+            for row, record in enumerate(records):
+                for name in record.keys() - self._field.keys():
+                    raise self._unknown(name, row)
+            return {name: [r.get(name, msgspec.UNSET) for r in records] for name in self._field}, len(records)
         return {name: list(map(attrgetter(field), records)) for name, field in self._field.items()}, len(records)
 
     def _by_name(self, names: list[str], rows: Sequence[Sequence[Any]]) -> tuple[dict[str, list[Any]], int]:
-        """Columns out of rows of values under `names`. Raises BadInput for unknown, repeated or missing columns and ragged rows."""
+        """Columns out of rows of values under `names`. Raises BadInput for unknown, repeated or missing columns and ragged
+        rows."""
         self._few_rows(len(rows))
         for name in names:
             if name not in self._field:
@@ -208,8 +219,12 @@ class Writer:
     def __init__(self, signature: Signature) -> None:
         self.outputs = signature.outputs
         classes = [str(c) for c in signature.classes]
-        fields = [("inference_id", str), ("prediction", Any)]
-        if classes:
+        fields: list[tuple[str, Any]] = [("inference_id", str), ("prediction", Any)]
+        self._probabilities: Any = None
+        if any(map(_AWKWARD.search, classes)):
+            self._probabilities = lambda *values: dict(zip(classes, values, strict=True))
+            fields.append(("probabilities", dict[str, float]))
+        elif classes:
             names = [f"p{i}" for i in range(len(classes))]
             self._probabilities = msgspec.defstruct(
                 "Probabilities", [(n, float) for n in names], rename=dict(zip(names, classes, strict=True)), gc=False

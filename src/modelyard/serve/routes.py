@@ -1,4 +1,5 @@
-"""The routing table: which versions an endpoint has, and how much traffic goes to each. A file that its owner replaces atomically."""
+"""The routing table: which versions an endpoint has, and how much traffic goes to each. A file that its owner replaces
+atomically."""
 
 from __future__ import annotations
 

@@ -28,10 +28,15 @@ if TYPE_CHECKING:
 __all__ = ["RunnerClient", "install_runtime", "predict", "spawn_runner", "wait_ready"]
 
 CHUNK_ROWS = 5000
+# One thread a runner: small batches gain nothing from more, and OpenMP's threads wait for each other by spinning, which is
+# ruinous wherever the cores are shared (measured on two busy cores: 730 rows a second with two threads, 55,000 with one). More
+# throughput comes from more runners.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def install_runtime(home: Path) -> Path:
-    """Copy `modelyard.runtime` to <home>/runtime/<digest>, once per content; the folder is a PYTHONPATH for runners. Raises OSError."""
+    """Copy `modelyard.runtime` to <home>/runtime/<digest>, once per content; the folder is a PYTHONPATH for runners. Raises
+    OSError."""
     source = Path(__file__).resolve().parent.parent / "runtime"
     files = {p.name: p.read_bytes() for p in sorted(source.glob("*.py"))}
     digest = hashlib.sha256(b"".join(name.encode() + b"\0" + data + b"\0" for name, data in files.items())).hexdigest()[:32]
@@ -73,8 +78,9 @@ def spawn_runner(
 ) -> Child:
     """Start a runner in the version's own environment. Then `wait_ready`. Raises StepFailed when nothing can be started.
 
-    `prefix` is a sandbox's argv, put before the interpreter. It must show every path given here at the same place, the socket's folder
-    writable, and pass the environment and standard input on. `signature` is a file that holds `Signature.to_dict()` as JSON.
+    `prefix` is a sandbox's argv, put before the interpreter. It must show every path given here at the same place, the socket's
+    folder writable, and pass the environment and standard input on. `signature` is a file that holds `Signature.to_dict()` as
+    JSON.
     """
     socket_path.parent.mkdir(parents=True, exist_ok=True)
     socket_path.unlink(missing_ok=True)
@@ -90,7 +96,7 @@ def spawn_runner(
         str(socket_path),
     ]
     # The runtime's own folder is the working folder: with `-m` it comes first on the path, and no user's json.py can stand in.
-    return spawn(argv, log=log, env=environment({"PYTHONPATH": str(runtime), **(env or {})}), cwd=runtime)
+    return spawn(argv, log=log, env=environment({**ONE_THREAD, "PYTHONPATH": str(runtime), **(env or {})}), cwd=runtime)
 
 
 def wait_ready(socket_path: Path, timeout: float, child: Child | None = None) -> dict[str, Any]:
@@ -128,9 +134,9 @@ def wait_ready(socket_path: Path, timeout: float, child: Child | None = None) ->
 def predict(socket_path: Path, table: pl.DataFrame, signature: Signature, *, timeout: float = 600.0) -> pl.DataFrame:
     """Answers for every row of `table`, in its order, by the runner at `socket_path`; 5000 rows a call.
 
-    `table` has the signature's columns, by name or as `f.<name>`. Returns `y.<output>` columns (the prediction as the classes are typed,
-    probabilities Float64). `timeout` in seconds is for each call. Raises BadInput (a column is missing or does not fit), ModelFailed,
-    Unavailable (the runner does not answer).
+    `table` has the signature's columns, by name or as `f.<name>`. Returns `y.<output>` columns (the prediction as the classes
+    are typed, probabilities Float64). `timeout` in seconds is for each call. Raises BadInput (a column is missing or does not
+    fit), ModelFailed, Unavailable (the runner does not answer).
     """
     import polars as pl
 

@@ -1,6 +1,7 @@
 """What an endpoint counts, and the file in which its owner reads it.
 
-Counters only ever rise while a front runs (`pid` and `started_at` say which one); an alarm looks at the `difference` of two readings.
+Counters only ever rise while a front runs (`pid` and `started_at` say which one); an alarm looks at the `difference` of two
+readings.
 """
 
 from __future__ import annotations

@@ -1,0 +1,117 @@
+"""The command line: argv -> yard. Thin; every command asks a verb of `modelyard.control.verbs` and shows the answer.
+
+Exit codes: 0 done, 1 failed, 2 bad input or config, 3 a gate said no, 4 waiting for approval.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from modelyard import __version__
+from modelyard.errors import YardError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("modelyard.cli.repository", "Scaffold a model repository, or adopt an existing script."),
+    "check": ("modelyard.cli.repository", "Check a config without running anything."),
+    "schema": ("modelyard.cli.repository", "Print the JSON Schema of config.yaml."),
+    "plan": ("modelyard.cli.pipeline", "Show what a config would change against what runs."),
+    "up": ("modelyard.cli.pipeline", "Build, release, serve and watch a model: the whole loop."),
+    "build": ("modelyard.cli.pipeline", "Run the build pipeline only, for continuous integration."),
+    "deploy": ("modelyard.cli.pipeline", "Release a version through its stages."),
+    "approve": ("modelyard.cli.pipeline", "Let a waiting version into its stage."),
+    "reject": ("modelyard.cli.pipeline", "Keep a waiting version out of its stage."),
+    "rollback": ("modelyard.cli.pipeline", "Give production back to the version before."),
+    "retrain": ("modelyard.cli.pipeline", "Build a challenger on what is known now."),
+    "reproduce": ("modelyard.cli.pipeline", "Build a version again and compare."),
+    "status": ("modelyard.cli.watching", "Show models, versions, stages, verdicts and what waits."),
+    "logs": ("modelyard.cli.watching", "Show what happened in a run, or in a model's newest run."),
+    "monitor": ("modelyard.cli.watching", "Show a model's verdicts; with --now, judge what is due."),
+    "who-served": ("modelyard.cli.watching", "Say which version answered, made of what, on whose word."),
+    "predict": ("modelyard.cli.rows", "Ask a model's production endpoint."),
+    "batch": ("modelyard.cli.rows", "Predict a file of rows into a file."),
+    "labels": ("modelyard.cli.rows", "Take in the truth about past predictions."),
+    "data": ("modelyard.cli.rows", "Look at data and its versions."),
+    "replay": ("modelyard.cli.replay", "Play past traffic through the whole loop on its own clock."),
+    "server": ("modelyard.cli.owner", "Run the control plane: API, console, schedules, endpoints."),
+    "down": ("modelyard.cli.owner", "Stop the control plane and every endpoint."),
+}
+"""Every command with its module and its line of help; a module is imported when its command is used."""
+
+
+class Commands(click.Group):
+    """A group that knows its commands' names without importing them, and guesses at mistyped ones."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as exc:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1) if args else []
+            raise click.UsageError(f"{exc.message}{f' Did you mean `{near[0]}`?' if near else ''}", ctx) from exc
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=__doc__.rpartition("\n\n")[2].strip())
+@click.version_option(__version__, prog_name="modelyard")
+def cli() -> None:
+    """One config.yaml takes a model from data to a live, watched, self-renewing endpoint.
+
+    MODELYARD_HOME says where state lives (default: ~/.modelyard).
+    """
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run a command; an error becomes its own words and its exit code."""
+    try:
+        code = cli.main(argv, prog_name="modelyard", standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        code = 2
+    except click.Abort:
+        print("stopped", file=sys.stderr)
+        code = 1
+    except YardError as exc:
+        code = _told(exc, "--json" in (argv if argv is not None else sys.argv))
+    except OSError as exc:
+        code = _told(_of_system(exc), "--json" in (argv if argv is not None else sys.argv))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(exc: YardError, as_json: bool) -> int:
+    if as_json:
+        import json
+
+        print(json.dumps(exc.to_dict()))
+    else:
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {exc}", err=True)
+    return exc.exit_code
+
+
+def _of_system(exc: OSError) -> YardError:
+    """What the operating system refused, in our shape."""
+    import errno
+
+    from modelyard.errors import BadInput, NoRoom
+
+    where, said = str(exc.filename or ""), exc.strerror or str(exc)
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoRoom(said.lower(), where=where, next="make room on the disk and run the command again; nothing acknowledged is lost")
+    return BadInput(said, where=where)

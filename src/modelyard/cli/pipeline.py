@@ -1,0 +1,233 @@
+"""Commands that start or steer runs: from a config to production and back."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modelyard.cli.options import CONFIG, JSON, MODEL, VERSION, show
+from modelyard.cli.owner import asking, ensure_server, until_stopped
+from modelyard.cli.screen import confirm, follow
+from modelyard.control.client import Caller, LocalCaller
+from modelyard.errors import YardError
+
+YES = click.option("--yes", is_flag=True, help="Approve without asking, where the config lets whoever asked approve.")
+
+
+@click.command()
+@CONFIG
+@JSON
+def plan(config: Path, as_json: bool) -> None:
+    """Show what CONFIG would change against what runs. A gate that becomes easier to pass is flagged."""
+    with asking() as caller:
+        answer = caller.call("plan", config=str(config.resolve()))
+    if not show(answer, as_json):
+        _tell_changes(answer)
+
+
+def _tell_changes(answer: dict[str, Any]) -> None:
+    if not answer["changes"]:
+        click.echo("nothing changes")
+    for change in answer["changes"]:
+        mark = click.style("! loosens", fg="yellow", bold=True) if change["loosens"] else click.style(f"~ {change['effect']}", fg="cyan")
+        click.echo(f"{mark}  {change['sentence']}")
+
+
+@click.command()
+@CONFIG
+@YES
+@click.option("--detach", is_flag=True, help="Leave the endpoints running in the background.")
+@click.option("--port", default=8640, show_default=True, help="Loopback port of the console; 0 picks a free one.")
+@JSON
+def up(config: Path, yes: bool, detach: bool, port: int, as_json: bool) -> int:
+    """The whole loop: build CONFIG's model, pass its gates, release it to staging and production, serve and watch it.
+
+    Without --detach it stays in the foreground until Ctrl-C, which stops everything cleanly; the next `up` goes on from there.
+    A run that was cut short, even by kill -9, resumes at its last completed step.
+    """
+    path = str(config.resolve())
+    if detach:
+        return _up(ensure_server(), path, yes, as_json, detach=True)
+    with until_stopped() as stop, asking(live=True, console=port) as caller:
+        code = _until(stop, caller, lambda: _up(caller, path, yes, as_json))
+        if isinstance(caller, LocalCaller) and code in (0, 3) and not stop.is_set():
+            caller.yard.resume()
+            threading.Thread(target=caller.yard.watch, name="schedules", daemon=True).start()
+            if not as_json:
+                click.echo(f"  console: {caller.server.login}\n  serving and watching; Ctrl-C stops everything")
+            stop.wait()
+        return code
+
+
+def _until(stop: threading.Event, caller: Caller, work: Any) -> int:
+    """Run `work` here; a signal lets the yard's runs stop at their next step, so that `work` ends too."""
+
+    def halt() -> None:
+        stop.wait()
+        if isinstance(caller, LocalCaller):
+            caller.yard.halt()
+
+    threading.Thread(target=halt, name="halt", daemon=True).start()
+    return int(work())
+
+
+def _up(caller: Caller, config: str, yes: bool, as_json: bool, *, detach: bool = False) -> int:
+    started = caller.call("up", config=config)
+    if not as_json:
+        click.echo(f"{'resuming' if started['resumed'] else 'run'} {started['run']}")
+        for change in started["changes"]:
+            if change["loosens"]:
+                click.echo(f"{click.style('! loosens', fg='yellow', bold=True)}  {change['sentence']}")
+    code = watch(caller, started["run"], yes=yes, as_json=as_json, detach=detach)
+    _report(caller, started["model"], started["run"], as_json)
+    return code
+
+
+def watch(caller: Caller, run: str, *, yes: bool = False, as_json: bool = False, detach: bool = False) -> int:
+    """Follow a run to its end, giving or asking for the word it waits for. 4 when detached and it goes on waiting."""
+
+    def on_wait(item: dict[str, Any]) -> None:
+        waiting = caller.call("run", run=run)["awaiting"]
+        if waiting is None:
+            return
+        named = f"{waiting['model']}:{waiting['version']}"
+        if not as_json:
+            click.echo(f"  {named} waits for approval to enter {waiting['stage']}; from any terminal: modelyard approve {named}")
+        try:
+            if yes:
+                caller.call("approve", model=waiting["model"], version=waiting["version"], comment="--yes")
+            elif sys.stdin.isatty() and not as_json:
+                _ask(caller, run, waiting, named)
+            elif detach:
+                raise Waiting
+        except YardError as exc:
+            click.echo(f"  {exc}", err=True)
+
+    try:
+        return follow(caller, run, as_json=as_json, on_wait=on_wait)
+    except Waiting:
+        return 4
+
+
+class Waiting(Exception):
+    """Nobody is here to give the word."""
+
+
+def _ask(caller: Caller, run: str, waiting: dict[str, Any], named: str) -> None:
+    said = confirm(f"  let {named} into {waiting['stage']}?", lambda: caller.call("run", run=run)["awaiting"] is not None)
+    if said is not None:
+        caller.call("approve" if said else "reject", model=waiting["model"], version=waiting["version"])
+
+
+def _report(caller: Caller, model: str, run: str, as_json: bool) -> None:
+    """Where everything is, at the end."""
+    found = caller.call("status", model=model)[0]
+    ended = caller.call("run", run=run)
+    if as_json:
+        click.echo(json.dumps({"run": run, "status": ended["status"], "reason": ended["reason"], **found}, default=str))
+        return
+    address = found["stages"]["production"]["address"]
+    if found["versions"]:
+        click.echo(f"  report: {found['versions'][0]['report']}")
+    if found["stages"]["production"]["live"]:
+        click.echo(f"  endpoint: {address}/invocations   (modelyard predict {model} FILE)")
+
+
+@click.command()
+@CONFIG
+@JSON
+def build(config: Path, as_json: bool) -> int:
+    """Run the build pipeline only: data, training, evaluation, gates, registration. Nothing is deployed.
+
+    Exit code 3 when a gate says no: for continuous integration.
+    """
+    with asking() as caller, until_stopped() as stop:
+        started = caller.call("build", config=str(config.resolve()))
+        code = _until(stop, caller, lambda: watch(caller, started["run"], as_json=as_json))
+        _report(caller, started["model"], started["run"], as_json)
+        return code
+
+
+def _steer(verb: str, as_json: bool, yes: bool = False, **words: Any) -> int:
+    """Start a run in the control plane, in the background where none runs, and follow it."""
+    caller = ensure_server()
+    started = caller.call(verb, **words)
+    code = watch(caller, started["run"], yes=yes, as_json=as_json, detach=True)
+    _report(caller, started["model"], started["run"], as_json)
+    return code
+
+
+@click.command()
+@VERSION
+@click.option("--stage", type=click.Choice(["staging", "production"]), help="Only this stage; by default one after the other.")
+@YES
+@JSON
+def deploy(version: tuple[str, str | None], stage: str | None, yes: bool, as_json: bool) -> int:
+    """Release MODEL[:VERSION] (the newest by default): approval, endpoint, smoke test, traffic by the config's strategy."""
+    return _steer("deploy", as_json, yes, model=version[0], version=version[1], stage=stage)
+
+
+@click.command()
+@MODEL
+@JSON
+def rollback(model: str, as_json: bool) -> int:
+    """Give MODEL's production traffic back to the version that had it before."""
+    return _steer("rollback", as_json, model=model)
+
+
+@click.command()
+@MODEL
+@YES
+@JSON
+def retrain(model: str, yes: bool, as_json: bool) -> int:
+    """Build a challenger for MODEL on its data and the labelled rows captured so far; promote it if it wins."""
+    return _steer("retrain", as_json, yes, model=model)
+
+
+@click.command()
+@VERSION
+@JSON
+def reproduce(version: tuple[str, str | None], as_json: bool) -> int:
+    """Build MODEL[:VERSION] again from its own code, data and lock, and say whether predictions and metrics are equal.
+
+    Exit code 3, and where they part, when they are not.
+    """
+    with asking() as caller:
+        started = caller.call("reproduce", model=version[0], version=version[1])
+        code = follow(caller, started["run"], as_json=as_json)
+        ended = caller.call("run", run=started["run"])
+        show({"run": started["run"], "reproduced": code == 0, "status": ended["status"], "reason": ended["reason"]}, as_json)
+        return code
+
+
+@click.command()
+@VERSION
+@click.option("--comment", default="", help="Why; kept in the journal.")
+@JSON
+def approve(version: tuple[str, str | None], comment: str, as_json: bool) -> None:
+    """Let MODEL[:VERSION] into the stage it waits for. Whoever asked for it cannot, unless the config says `allow_self`."""
+    _word("approve", version, comment, as_json)
+
+
+@click.command()
+@VERSION
+@click.option("--comment", default="", help="Why; kept in the journal.")
+@JSON
+def reject(version: tuple[str, str | None], comment: str, as_json: bool) -> None:
+    """Keep MODEL[:VERSION] out of the stage it waits for."""
+    _word("reject", version, comment, as_json)
+
+
+def _word(verb: str, version: tuple[str, str | None], comment: str, as_json: bool) -> None:
+    with asking() as caller:
+        answer = caller.call(verb, model=version[0], version=version[1], comment=comment)
+        remote = caller.remote
+    if not show(answer, as_json):
+        click.echo(f"{click.style('✓', fg='green')} {answer['sentence']}")
+        if not remote:
+            click.echo("  next: `modelyard up` or `modelyard server` carries it out")

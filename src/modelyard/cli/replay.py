@@ -1,0 +1,170 @@
+"""The replay command: a year in minutes, through the very code that production runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelyard.cli.options import JSON
+from modelyard.cli.owner import until_stopped
+from modelyard.cli.pipeline import _until, watch
+from modelyard.cli.screen import Screen
+from modelyard.control.client import LocalCaller
+from modelyard.errors import BadInput
+from modelyard.home import Home, default_home, user_name
+
+if TYPE_CHECKING:
+    import threading
+
+    import polars as pl
+
+    from modelyard.flows.replay import Progress
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("traffic", type=click.Path(path_type=Path))
+@click.option("--label-time", metavar="COLUMN", help="Column of TRAFFIC that says when a row's target came to be known; else a day later.")
+@click.option("--yes", is_flag=True, help="Approve without asking, where the config lets whoever asked approve.")
+@click.option("--exit", "leave", is_flag=True, help="End after the replay instead of serving on until Ctrl-C.")
+@click.option("--port", default=8640, show_default=True, help="Loopback port of the console; 0 picks a free one.")
+@JSON
+def replay(config: Path, traffic: Path, label_time: str | None, yes: bool, leave: bool, port: int, as_json: bool) -> int:
+    """Bring CONFIG's model up, then play TRAFFIC (csv or parquet: past requests with their labels) through it on its own clock.
+
+    Verdicts, alerts, retrainings and roll-outs happen as they would have. A home of its own is needed: its clock stands in the past.
+    """
+    from modelyard.clock import ReplayClock
+    from modelyard.config.load import load
+    from modelyard.control.server import Server
+    from modelyard.flows import replay as replays
+    from modelyard.yard import Yard
+
+    loaded = load(config)
+    table = replays.read(traffic, loaded.config, label_time)
+    clock = ReplayClock(table[loaded.config.data.time_col or ""][0])
+    yard = Yard(Home(default_home()).path, clock)
+    try:
+        _check_past(yard, clock)
+        with until_stopped() as stop:
+            server = Server(yard, port=port)
+            server.start()
+            try:
+                yard.open()
+                caller = LocalCaller(yard, user_name(), server)
+                show = _Show(yard, loaded.config.timezone, as_json, table.height)
+                code = _until(stop, caller, lambda: _play(caller, show, str(config.resolve()), table, yes, clock))
+                if code == 0 and not as_json:
+                    _where(caller, loaded.config.model.name)
+                if code == 0 and not leave:
+                    click.echo("  serving on; Ctrl-C stops everything", err=as_json)
+                    stop.wait()
+                return code
+            finally:
+                server.stop()
+    finally:
+        yard.close()
+
+
+def _check_past(yard: Any, clock: Any) -> None:
+    newest = yard.shop.journal.entries(limit=1)
+    if newest and newest[0].at > clock.now().isoformat():
+        raise BadInput(
+            f"this home has lived until {newest[0].at[:19]}, later than the traffic begins",
+            where=str(yard.home.path),
+            next="give the replay a home of its own: MODELYARD_HOME=$(mktemp -d) modelyard replay ...",
+        )
+
+
+def _play(caller: LocalCaller, show: _Show, config: str, table: pl.DataFrame, yes: bool, clock: Any) -> int:
+    from modelyard.flows import replay as replays
+
+    started = caller.call("up", config=config)
+    model = started["model"]
+    code = watch(caller, started["run"], yes=yes, as_json=show.silent)
+    if code != 0:
+        return code
+    if not show.silent:
+        _one_prediction(caller, model, table)
+    with show:
+        progress = replays.replay(caller.yard, clock, model, table, show)
+        show.rest()
+    if show.silent:
+        found = caller.call("status", model=model)[0]
+        click.echo(json.dumps({"sent": progress.sent, "failed": progress.failed, **found}, default=str))
+    else:
+        click.echo(f"{click.style('✓', fg='green')} {progress.sent:,} rows replayed, {progress.failed} requests failed")
+    return 0 if progress.failed == 0 else 1
+
+
+def _one_prediction(caller: LocalCaller, model: str, table: pl.DataFrame) -> None:
+    """One real answer, and how to ask for it oneself."""
+    from modelyard.build import bundle
+    from modelyard.flows import holdout
+
+    yard = caller.yard
+    signed = bundle.open(yard.shop.version(model).digest, yard.home.path).signature
+    record = json.loads(table.head(1).select(signed.names).write_json())[0]
+    address = yard.shop.model(model).stage("production").address
+    answer = holdout.ask(address, [record], signed)[0]
+    click.echo(f"  endpoint: {address}/invocations")
+    click.echo(f"  try: curl -s {address}/invocations -H 'Content-Type: application/json' -d '{json.dumps(record)}'")
+    click.echo(f"  it answers: {answer}")
+
+
+def _where(caller: LocalCaller, model: str) -> None:
+    found = caller.call("status", model=model)[0]
+    champion = next(v for v in found["versions"] if v["version"] == found["champion"])
+    click.echo(f"  console:  {caller.server.login}")
+    click.echo(f"  report:   {champion['report']}")
+    click.echo(f"  endpoint: {found['stages']['production']['address']}/invocations")
+
+
+class _Show:
+    """An `Audience`: a bar for the year, and every run of the monitors and the governor as it happens."""
+
+    def __init__(self, yard: Any, timezone: str, silent: bool, total: int) -> None:
+        self._yard, self._timezone, self.silent, self._total = yard, timezone, silent, total
+        self._screen = Screen(silent)
+        self._open: dict[str, int] = {}  # runs that went on in the background, and how much of their feed was shown
+        self._task: Any = None
+
+    def __enter__(self) -> _Show:
+        self._screen.__enter__()
+        self._task = self._screen.bar("replay", self._total)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._screen.__exit__(None, None, None)
+
+    def progress(self, progress: Progress) -> None:
+        from zoneinfo import ZoneInfo
+
+        self._screen.move(self._task, progress.sent, f"{progress.now.astimezone(ZoneInfo(self._timezone)):%d %b %Y}")
+        self._catch_up()
+
+    def run(self, run: str, until: str | None) -> None:
+        feed, shown = self._yard.shop.runs.feed(run), self._open.pop(run, 0)
+        for count, item in enumerate(feed.follow(lambda: False), 1):
+            if count > shown:
+                self._screen.show(item)
+            if until is not None and item["kind"] == "step_started" and item["step"].startswith(until):
+                self._open[run] = count
+                return
+
+    def _catch_up(self) -> None:
+        for run, shown in list(self._open.items()):
+            items = self._yard.shop.runs.feed(run).items()
+            for item in items[shown:]:
+                self._screen.show(item)
+            self._open[run] = len(items)
+            if items and items[-1]["kind"] == "ended":
+                del self._open[run]
+
+    def rest(self) -> None:
+        """Wait for what still goes on."""
+        for run in list(self._open):
+            self.run(run, None)

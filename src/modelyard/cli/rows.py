@@ -1,0 +1,110 @@
+"""Commands on rows: predictions, labels, data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modelyard.cli.options import JSON, MODEL, VERSION, show
+from modelyard.cli.owner import asking
+from modelyard.cli.screen import table
+from modelyard.errors import BadInput
+
+TYPES = {".json": "application/json", ".csv": "text/csv"}
+
+
+@click.command()
+@MODEL
+@click.argument("file", metavar="FILE|-", type=click.Path(allow_dash=True))
+@click.option("--content-type", help="By default by the file's ending; application/json for `-`.")
+@JSON
+def predict(model: str, file: str, content_type: str | None, as_json: bool) -> None:
+    """Ask MODEL's production endpoint about the rows of FILE (JSON or CSV), or of standard input."""
+    if file != "-" and not Path(file).is_file():
+        raise BadInput(f"there is no file {file}")
+    body = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    kind = content_type or ("application/json" if file == "-" else TYPES.get(Path(file).suffix, ""))
+    if not kind:
+        raise BadInput(f"{file} has no ending that says its format", next="name it *.json or *.csv, or give --content-type")
+    with asking() as caller:
+        answer = caller.call("predict", model=model, body=body, content_type=kind)
+    if show(answer, as_json):
+        return
+    click.secho(f"{answer['model']}:{answer['version']}", bold=True)
+    for row in answer["predictions"]:
+        shares = "  ".join(f"{name} {p:.4f}" for name, p in row.get("probabilities", {}).items())
+        click.echo(f"  {row['inference_id']}  {row['prediction']}  {click.style(shares, dim=True)}")
+
+
+@click.command()
+@VERSION
+@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUTPUT", type=click.Path(path_type=Path))
+@JSON
+def batch(version: tuple[str, str | None], source: Path, target: Path, as_json: bool) -> None:
+    """Predict every row of INPUT into OUTPUT (csv, parquet or jsonl by their endings) with MODEL[:VERSION], the champion by default.
+
+    No endpoint is needed. OUTPUT appears whole or not at all.
+    """
+    with asking() as caller:
+        words = {"source": str(source.resolve()), "target": str(target.resolve())}
+        answer = caller.call("batch", model=version[0], version=version[1], **words)
+    if not show(answer, as_json):
+        click.echo(f"{click.style('✓', fg='green')} {answer['rows']:,} rows by {answer['model']}:{answer['version']} -> {target}")
+
+
+@click.command()
+@MODEL
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@JSON
+def labels(model: str, file: Path, as_json: bool) -> None:
+    """Take in the truth about MODEL's past predictions from FILE (csv, parquet or jsonl).
+
+    It has the config's id and target columns, or `inference_id` and `label`; optionally `labelled_at`. Late, repeated and corrected
+    labels are welcome: nothing is lost or counted twice.
+    """
+    with asking() as caller:
+        answer = caller.call("labels", model=model, file=str(file.resolve()))
+    if not show(answer, as_json):
+        said = f"{answer['new']:,} new, {answer['corrected']:,} corrected, {answer['repeated']:,} repeated"
+        blank = f", {answer['blank']:,} rows without a label left out" if answer.get("blank") else ""
+        click.echo(f"{click.style('✓', fg='green')} {said}{blank}\n  next: modelyard monitor {model} --now")
+
+
+@click.group()
+def data() -> None:
+    """Look at data and its versions."""
+
+
+@data.command()
+@click.argument("a")
+@click.argument("b")
+@JSON
+def diff(a: str, b: str, as_json: bool) -> None:
+    """Two tables side by side: schema, rows, and how each column's distribution moved (PSI).
+
+    A and B are files (csv, parquet), snapshots' digests, or MODEL:VERSION for the data a version was built on.
+    """
+    named = [str(Path(x).resolve()) if Path(x).exists() else x for x in (a, b)]
+    with asking() as caller:
+        answer = caller.call("data-diff", a=named[0], b=named[1])
+    if show(answer, as_json):
+        return
+    click.echo(f"rows  {answer['rows'][0]:,} -> {answer['rows'][1]:,}")
+    for word in ("added", "removed"):
+        if answer[word]:
+            click.echo(f"{word}  {', '.join(answer[word])}")
+    for column in answer["retyped"]:
+        click.echo(f"retyped  {column['column']}: {column['before']} -> {column['after']}")
+    click.echo(table([_column(c) for c in answer["columns"]], ["COLUMN", "TYPE", "MISSING", "MEAN OR DISTINCT", "PSI"]))
+
+
+def _column(column: dict[str, Any]) -> list[str]:
+    missing = " -> ".join(f"{share:.1%}" for share in column["missing"])
+    pair = column.get("mean") or column.get("distinct") or []
+    moved = " -> ".join(f"{value:,.4g}" if value is not None else "-" for value in pair)
+    psi = column["psi"]
+    return [column["column"], column["type"], missing, moved, "-" if psi is None else f"{psi:.3f}"]

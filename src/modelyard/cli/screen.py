@@ -1,0 +1,159 @@
+"""What a person sees while a run goes on: a line a step, a bar for the one at work, and the facts it tells of."""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+import click
+
+from modelyard.control.client import Caller, as_error
+from modelyard.errors import YardError
+
+CODES = {"done": 0, "refused": 3, "stopped": 1}
+Ask = Callable[[dict[str, Any]], None]
+
+
+class Screen:
+    """Shows a run's items: with bars on a terminal, as plain lines elsewhere, and nothing at all for programs."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self._silent, self._rich = as_json, sys.stdout.isatty() and not as_json
+        self._progress: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Screen:
+        if self._rich:
+            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TimeElapsedColumn(),
+                TextColumn("[dim]{task.fields[last]}", justify="left"),
+                transient=True,
+            )
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if self._silent:
+            return
+        if self._progress is not None:
+            from rich.text import Text
+
+            self._progress.console.print(Text.from_ansi(text), soft_wrap=True)
+        else:
+            click.echo(text)
+
+    def bar(self, name: str, total: int) -> Any:
+        """A bar of a known length; None where there is no terminal."""
+        return None if self._progress is None else self._progress.add_task(f"{name:<28}", total=total, last="")
+
+    def move(self, task: Any, done: int, last: str) -> None:
+        """Move a bar on."""
+        if task is not None:
+            self._progress.update(task, completed=done, last=last)
+
+    def show(self, item: dict[str, Any]) -> None:
+        """One item of a feed."""
+        kind = item["kind"]
+        handler = getattr(self, f"_{kind}", None)
+        if handler is not None:
+            handler(item)
+
+    def _step_started(self, item: dict[str, Any]) -> None:
+        if self._progress is not None:
+            self._clear()
+            self._task = self._progress.add_task(f"{item['step']:<28}", total=None, last="")
+
+    def _step_done(self, item: dict[str, Any]) -> None:
+        self._clear()
+        summary = click.style(item["summary"], dim=True)
+        self.say(f"{click.style('✓', fg='green')} {item['step']:<28} {item['seconds']:6.1f} s  {summary}")
+
+    def _step_kept(self, item: dict[str, Any]) -> None:
+        self.say(f"{click.style('↺', fg='cyan')} {item['step']:<28} {click.style('done before the restart', dim=True)}")
+
+    def _fact(self, item: dict[str, Any]) -> None:
+        if item["event"] not in ("Deployed", "Promoted", "VersionRegistered", "ConfigAccepted", "ApprovalRequested"):
+            self.say(f"    {item['sentence']}")
+
+    def _line(self, item: dict[str, Any]) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, last=item["text"][:80])
+        else:
+            self.say(click.style(f"    | {item['text']}", dim=True))
+
+    def _error(self, item: dict[str, Any]) -> None:
+        self._clear()
+        self.say(f"{click.style('✗', fg='red', bold=True)} {as_error(item)}")
+
+    def _ended(self, item: dict[str, Any]) -> None:
+        self._clear()
+        if item["status"] == "done":
+            self.say(f"{click.style('✓', fg='green', bold=True)} {item['reason']}")
+
+    def _clear(self) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+
+
+def follow(caller: Caller, run: str, *, as_json: bool = False, on_wait: Ask | None = None) -> int:
+    """Show a run to its end; `on_wait` is told when it waits for a word. Returns the exit code."""
+    error: YardError | None = None
+    status = "stopped"
+    with Screen(as_json) as screen:
+        for item in _items(caller, run):
+            screen.show(item)
+            if item["kind"] == "error":
+                error = as_error(item)
+            elif item["kind"] == "ended":
+                status = item["status"]
+            elif item["kind"] == "waiting" and on_wait is not None:
+                screen.__exit__(None, None, None)
+                on_wait(item)
+                screen.__enter__()
+    return CODES.get(status, error.exit_code if error else 1)
+
+
+def _items(caller: Caller, run: str) -> Iterator[dict[str, Any]]:
+    return caller.follow(run)
+
+
+def confirm(question: str, still: Callable[[], bool]) -> bool | None:
+    """Ask on the terminal; None when `still()` no longer holds, as when somebody else has answered meanwhile."""
+    click.echo(f"{question} [y/N] ", nl=False)
+    while still():
+        if select.select([sys.stdin], [], [], 0.5)[0]:
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+    click.echo("answered elsewhere")
+    return None
+
+
+def table(rows: list[list[str]], head: list[str]) -> str:
+    """Columns of text, aligned."""
+    lines = [head, *rows]
+    widths = [max(len(click.unstyle(row[i])) for row in lines) for i in range(len(head))]
+    return "\n".join("  ".join(cell + " " * (widths[i] - len(click.unstyle(cell))) for i, cell in enumerate(row)).rstrip() for row in lines)
+
+
+def colour(status: str) -> str:
+    """A verdict's or a run's status in its colour."""
+    colours = {"healthy": "green", "done": "green", "warning": "yellow", "running": "cyan", "violated": "red", "failed": "red", "refused": "red"}
+    return click.style(status, fg=colours.get(status, "bright_black"))
+
+
+def as_json_text(value: Any) -> str:
+    return json.dumps(value, default=str)

@@ -1,0 +1,128 @@
+"""The control plane's HTTP: the verbs under /api/v1, the console at /, and who may ask.
+
+Over the home's Unix socket the kernel says who asks. Over TCP a token does, as `Authorization: Bearer` or the console's cookie. Every
+route needs one of the two but those in `OPEN`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.middleware.base import RequestResponseEndpoint
+
+from modelyard import __version__
+from modelyard.control import console
+from modelyard.control.verbs import VERBS, Verb
+from modelyard.errors import BadInput, NotAllowed, YardError
+from modelyard.home import user_name
+from modelyard.yard import Yard
+
+OPEN = frozenset({"/healthz", "/login"})
+COOKIE = "modelyard"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
+
+
+def create_app(yard: Yard, token: str, owner: int, stop: Callable[[], None]) -> FastAPI:
+    """The app for one yard. `owner`: the user id the home belongs to; `stop` ends the process that serves."""
+    app = FastAPI(title="Modelyard", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
+
+    @app.middleware("http")
+    async def guard(request: Request, following: RequestResponseEndpoint) -> Response:
+        try:
+            request.state.by, request.state.is_owner = _caller(request, token, owner)
+        except NotAllowed as exc:
+            return JSONResponse(exc.to_dict(), 401 if exc.code == "not_allowed" else exc.http_status, headers=PRIVATE)
+        response = await following(request)
+        response.headers.update(PRIVATE)
+        return response
+
+    @app.exception_handler(YardError)
+    async def told(request: Request, exc: YardError) -> JSONResponse:
+        return JSONResponse(exc.to_dict(), exc.http_status)
+
+    @app.exception_handler(RequestValidationError)
+    async def refused(request: Request, exc: RequestValidationError) -> JSONResponse:
+        first = exc.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:])
+        return JSONResponse(BadInput(f"{place}: {first['msg']}" if place else first["msg"]).to_dict(), 400)
+
+    for name, verb in VERBS.items():
+        app.add_api_route(f"/api/v1/{name}", _endpoint(yard, verb), methods=["POST"], name=name, operation_id=name)
+
+    @app.get("/api/v1/runs/{run}/feed")
+    def feed(run: str, offset: int = 0) -> StreamingResponse:
+        items = yard.follow(run, offset)
+        return StreamingResponse(_lines(items), media_type="application/x-ndjson")
+
+    @app.post("/api/v1/down")
+    def down(request: Request) -> dict[str, bool]:
+        if not request.state.is_owner:
+            raise NotAllowed("only the owner of the home may stop it")
+        stop()
+        return {"stopping": True}
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/login")
+    def login(token_given: str = "") -> Response:
+        if not hmac.compare_digest(token_given.encode(), token.encode()):
+            return JSONResponse(NotAllowed("this link is not valid", next="`modelyard server` prints the current one").to_dict(), 401)
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+        return answer
+
+    console.mount(app, yard)
+    return app
+
+
+def _lines(items: Iterator[dict[str, Any]]) -> Iterator[str]:
+    for item in items:
+        yield json.dumps(item) + "\n"
+
+
+def _endpoint(yard: Yard, verb: Verb) -> Callable[..., Any]:
+    def endpoint(words: Any, request: Request) -> Any:
+        if verb.of_owner and not request.state.is_owner:
+            raise NotAllowed("this reads or writes files as the owner of the home, and is for that user only")
+        return verb.call(yard, words, request.state.by)
+
+    endpoint.__annotations__ = {"words": verb.words, "request": Request, "return": Any}
+    return endpoint
+
+
+def _caller(request: Request, token: str, owner: int) -> tuple[str, bool]:
+    """Who asks, and whether that is the owner. Raises NotAllowed for a stranger, a strange host or a cross-site request."""
+    uid = request.scope.get("state", {}).get("peer_uid")
+    if uid is not None:
+        return user_name(uid), uid in (owner, 0)
+    host = request.headers.get("host", "").rsplit(":", 1)[0]
+    if host not in LOOPBACK:
+        raise _forbidden("the console answers to loopback names only")
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise _forbidden("requests from other sites are refused")
+    if request.url.path in OPEN:
+        return "", False
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    given = bearer if scheme.lower() == "bearer" else request.cookies.get(COOKIE, "")
+    if not hmac.compare_digest(given.encode(), token.encode()):
+        raise NotAllowed("a token is needed", next="open the link that `modelyard server` printed, or send `Authorization: Bearer TOKEN`")
+    return user_name(owner), True
+
+
+class _Forbidden(NotAllowed):
+    code = "forbidden"
+
+
+def _forbidden(what: str) -> NotAllowed:
+    return _Forbidden(what)

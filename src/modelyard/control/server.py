@@ -1,0 +1,100 @@
+"""The owner's server: one app on the home's Unix socket and, for the console, on a loopback port; in a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import struct
+import threading
+import time
+from asyncio import Transport
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from modelyard.control.address import at_home
+from modelyard.control.app import create_app
+from modelyard.errors import BadInput, Unavailable
+from modelyard.yard import Yard
+
+
+class PeerProtocol(HttpToolsProtocol):
+    """HTTP that knows, on a Unix socket, which user is at the other end (SO_PEERCRED: the kernel's word, not the peer's)."""
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        peer: socket.socket = transport.get_extra_info("socket")
+        if peer.family == socket.AF_UNIX:
+            _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+            self.app_state: dict[str, Any] = {**self.app_state, "peer_uid": uid}
+
+
+def console_token(home: Path) -> str:
+    """The console's token; made once, readable by the owner alone."""
+    file = home / "console.token"
+    if not file.exists():
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as out:
+            out.write(secrets.token_urlsafe(32))
+    return file.read_text(encoding="utf-8").strip()
+
+
+class Server:
+    """Serves a yard until `stop`. `port` None means the Unix socket only; 0 picks a free port."""
+
+    def __init__(self, yard: Yard, *, port: int | None = None, on_down: Callable[[], None] = lambda: None) -> None:
+        self.token = console_token(yard.home.path)
+        self._socket = yard.home.socket
+        self._sockets = [self._listen_at_home()]
+        self.address = ""
+        if port is not None:
+            try:
+                console = socket.create_server(("127.0.0.1", port))
+            except OSError as exc:
+                self._sockets[0].close()
+                raise BadInput(f"port {port} of the console is taken: {os.strerror(exc.errno or 0)}", next="give another `--port`") from exc
+            self._sockets.append(console)
+            self.address = f"http://127.0.0.1:{console.getsockname()[1]}"
+        app = create_app(yard, self.token, yard.home.path.stat().st_uid, on_down)
+        config = uvicorn.Config(
+            app, http=PeerProtocol, ws="none", lifespan="off", access_log=False, log_config=None, server_header=False,
+            timeout_graceful_shutdown=2,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="api", daemon=True)
+
+    def _listen_at_home(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.unlink(missing_ok=True)  # left by a killed owner: we hold the lock, so nobody listens there
+        with at_home(self._socket) as name:
+            listener.bind(name)
+        shared = self._socket.parent.stat().st_mode & 0o070  # a home opened to a group lets that group ask
+        self._socket.chmod(0o660 if shared else 0o600)
+        listener.listen(128)
+        return listener
+
+    @property
+    def login(self) -> str:
+        """The link that opens the console."""
+        return f"{self.address}/login?token_given={self.token}"
+
+    def start(self) -> None:
+        self._thread.start()
+        deadline = time.monotonic() + 20
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise Unavailable("the control plane could not start", next="see the log above")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=10)
+        for listener in self._sockets:
+            listener.close()
+        with contextlib.suppress(OSError):
+            self._socket.unlink()

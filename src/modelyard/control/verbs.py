@@ -1,0 +1,109 @@
+"""The verbs: one table of everything that can be asked of a yard. The API's routes, the CLI's calls and the console come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from modelyard.yard import Yard
+
+
+class Words(BaseModel):
+    """What a verb is told; unknown words are refused."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class OfConfig(Words):
+    config: str
+
+
+class OfModel(Words):
+    model: str
+
+
+class OfVersion(OfModel):
+    version: str | None = None
+
+
+class Deploy(OfVersion):
+    stage: Literal["staging", "production"] | None = None
+
+
+class Word(OfVersion):
+    comment: str = ""
+
+
+class MaybeModel(Words):
+    model: str | None = None
+
+
+class Journal(MaybeModel):
+    limit: int = 100
+
+
+class What(Words):
+    what: str
+
+
+class OfRun(Words):
+    run: str
+
+
+class Predict(OfModel):
+    body: str
+    content_type: str = "application/json"
+
+
+class Batch(OfVersion):
+    source: str
+    target: str
+
+
+class Labels(OfModel):
+    file: str
+
+
+class Diff(Words):
+    a: str
+    b: str
+
+
+class Served(MaybeModel):
+    prediction: str | None = None
+    at: str | None = None
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`of_owner`: only for the user who owns the home, since it reads or writes files as that user."""
+
+    words: type[Words]
+    call: Callable[[Yard, Any, str], Any]
+    of_owner: bool = False
+
+
+VERBS: dict[str, Verb] = {
+    "plan": Verb(OfConfig, lambda y, w, by: y.plan(w.config), of_owner=True),
+    "up": Verb(OfConfig, lambda y, w, by: y.up(w.config, by), of_owner=True),
+    "build": Verb(OfConfig, lambda y, w, by: y.build(w.config, by), of_owner=True),
+    "deploy": Verb(Deploy, lambda y, w, by: y.deploy(w.model, w.version, w.stage, by)),
+    "approve": Verb(Word, lambda y, w, by: y.approve(w.model, w.version, by, w.comment)),
+    "reject": Verb(Word, lambda y, w, by: y.reject(w.model, w.version, by, w.comment)),
+    "rollback": Verb(OfModel, lambda y, w, by: y.rollback(w.model, by)),
+    "retrain": Verb(OfModel, lambda y, w, by: y.retrain(w.model, by)),
+    "reproduce": Verb(OfVersion, lambda y, w, by: y.reproduce(w.model, w.version, by)),
+    "monitor": Verb(OfModel, lambda y, w, by: y.monitor(w.model, by)),
+    "status": Verb(MaybeModel, lambda y, w, by: y.status(w.model)),
+    "journal": Verb(Journal, lambda y, w, by: y.journal(w.model, w.limit)),
+    "run": Verb(OfRun, lambda y, w, by: y.run(w.run)),
+    "logs": Verb(What, lambda y, w, by: y.logs(w.what)),
+    "who-served": Verb(Served, lambda y, w, by: y.who_served(w.prediction, w.model, w.at)),
+    "predict": Verb(Predict, lambda y, w, by: y.predict(w.model, w.body.encode(), w.content_type)),
+    "batch": Verb(Batch, lambda y, w, by: y.batch(w.model, w.version, w.source, w.target), of_owner=True),
+    "labels": Verb(Labels, lambda y, w, by: y.labels(w.model, w.file), of_owner=True),
+    "data-diff": Verb(Diff, lambda y, w, by: y.data_diff(w.a, w.b), of_owner=True),
+}

@@ -1,0 +1,149 @@
+"""Replay: past traffic and its labels through live endpoints on an injected clock; the rest is the very code that production runs.
+
+A year passes in minutes: rows are sent in the order they happened, labels come when they came, and the clock is moved to each tick of
+the monitors' schedule, where verdicts, the governor and its retrainings do what they would have done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from modelyard.build import bundle
+from modelyard.clock import ReplayClock
+from modelyard.config.spec import Config
+from modelyard.errors import BadInput, NotFound, YardError
+from modelyard.flows import history, holdout
+from modelyard.monitor import windows
+from modelyard.yard import Yard
+
+if TYPE_CHECKING:
+    import polars as pl
+
+BODY_ROWS = 100
+KNOWN = "__known_at"
+TRAFFIC_MOVES = "production: "
+"""How the step of a roll-out begins from which on traffic is needed."""
+LABEL_DELAY = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a replay stands: the clock, rows sent, rows in all, requests that failed."""
+
+    now: datetime
+    sent: int
+    total: int
+    failed: int
+
+
+class Audience(Protocol):
+    """Who is told of a replay."""
+
+    def progress(self, progress: Progress) -> None:
+        """After each body."""
+        ...
+
+    def run(self, run: str, until: str | None) -> None:
+        """Of a run: returns once it has ended, or begins a step whose name starts with `until`."""
+        ...
+
+
+def read(path: Path, config: Config, label_time: str | None) -> pl.DataFrame:
+    """Past traffic, oldest first: the model's columns, its time and id, the target where known, and when that came to be known.
+
+    Raises NotFound, BadInput when a needed column is missing.
+    """
+    import polars as pl
+
+    if not path.is_file():
+        raise NotFound(f"there is no file {path}")
+    table = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, try_parse_dates=True, infer_schema_length=None)
+    needed = {"data.time_col": config.data.time_col, "data.id_col": config.data.id_col, "data.target_col": config.data.target_col}
+    for where, name in needed.items():
+        if name is None or name not in table.columns:
+            raise BadInput(f"a replay needs `{where}` in the config and in {path.name}", where=str(path))
+    time = pl.col(config.data.time_col or "")
+    table = table.with_columns(time.dt.replace_time_zone("UTC") if table.schema[config.data.time_col or ""].time_zone is None else time)
+    known = pl.col(label_time) if label_time else time + LABEL_DELAY
+    return table.with_columns(known.alias(KNOWN)).sort(config.data.time_col or "")
+
+
+def replay(yard: Yard, clock: ReplayClock, model: str, traffic: pl.DataFrame, audience: Audience) -> Progress:
+    """Send all of `traffic`, stopping the clock at each tick of the monitors' schedule. Requests that fail are counted.
+
+    A retraining is built while the clock stands; its roll-out goes on while the next rows are sent, since they are its traffic.
+    """
+    sender = _Sender(yard, clock, model, traffic, audience)
+    config = yard.shop.config(model)
+    end = traffic[config.data.time_col or ""][-1]
+    last = max(end, traffic[KNOWN].max()) + timedelta(days=35)  # type: ignore[operator, type-var]  # both are instants
+    for tick in windows.ticks(config.monitor.schedule_expression, config.timezone, clock.now(), last):
+        sender.send_until(tick)
+        clock.advance_to(tick)
+        if (run := yard.tick(model)) is not None:
+            audience.run(run, None)
+        if (challenger := yard.retraining(model)) is not None:
+            audience.run(challenger, TRAFFIC_MOVES)
+        if tick > end and not sender.waiting_labels:
+            break
+    return sender.progress
+
+
+class _Sender:
+    """Sends rows in bodies, and hands over labels when their time has come."""
+
+    def __init__(self, yard: Yard, clock: ReplayClock, model: str, traffic: pl.DataFrame, audience: Audience) -> None:
+        self._yard, self._clock, self._model, self._traffic, self._audience = yard, clock, model, traffic, audience
+        data = yard.shop.config(model).data
+        self._time, self._id, self._target = data.time_col or "", data.id_col or "", data.target_col
+        signed = bundle.open(yard.shop.version(model).digest, yard.home.path).signature
+        beside = (signed.id_col, signed.time_col, *signed.entity_cols, *data.schema_.sensitive_not_served)
+        self._sent = [c for c in traffic.columns if c in (*signed.names, *beside)]
+        self._labels = traffic.filter(traffic[self._target].is_not_null()).sort(KNOWN)
+        self._row = self._label = self._failed = 0
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(self._clock.now(), self._row, self._traffic.height, self._failed)
+
+    @property
+    def waiting_labels(self) -> bool:
+        return self._label < self._labels.height
+
+    def send_until(self, instant: datetime) -> None:
+        """Everything that happened, and every label that came, before `instant`."""
+        stop = int((self._traffic[self._time] < instant).sum())
+        for body in self._bodies(stop):
+            self._post(body)
+            self._audience.progress(self.progress)
+        self._hand_over(instant)
+
+    def _bodies(self, stop: int) -> Iterator[bytes]:
+        while self._row < stop:
+            rows = self._traffic.slice(self._row, min(BODY_ROWS, stop - self._row)).select(self._sent)
+            self._row += rows.height
+            yield rows.write_json().encode()
+
+    def _post(self, body: bytes) -> None:
+        address = self._yard.shop.model(self._model).stage("production").address
+        try:
+            holdout.post(address, body)
+        except YardError:
+            self._failed += 1
+
+    def _hand_over(self, instant: datetime) -> None:
+        stop = int((self._labels[KNOWN] < instant).sum())
+        if stop > self._label:
+            came = self._labels.slice(self._label, stop - self._label)
+            history.label(
+                self._yard.shop,
+                self._model,
+                came.select(
+                    came[self._id].alias("inference_id"), came[self._target].alias("label"), came[KNOWN].alias("labelled_at")
+                ),
+            )
+            self._label = stop
