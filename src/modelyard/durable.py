@@ -132,7 +132,15 @@ class Runs:
         self._stopping = False
 
     def start(
-        self, model: str, flow: str, args: dict[str, Any], *, by: str, because: str = "", config_digest: str = "", id: str | None = None
+        self,
+        model: str,
+        flow: str,
+        args: dict[str, Any],
+        *,
+        by: str,
+        because: str = "",
+        config_digest: str = "",
+        id: str | None = None,
     ) -> RunRecord:
         """Store a new run; it does nothing until it is executed. A run whose `id` is there already is given back as it is."""
         if id is not None and (known := self.get(id)) is not None:

@@ -79,7 +79,10 @@ class Home:
         return self.path / "labels" / model
 
     def secret(self, name: str) -> str:
-        """The secret's value, from MODELYARD_SECRET_<NAME> or the file secrets/<name>. Raises NotFound, or BadInput when others may read the file."""
+        """The secret's value, from MODELYARD_SECRET_<NAME> or the file secrets/<name>.
+
+        Raises NotFound, or BadInput when others may read the file.
+        """
         if (value := os.environ.get(f"MODELYARD_SECRET_{name.upper()}")) is not None:
             return value
         file = self.path / "secrets" / name

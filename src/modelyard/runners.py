@@ -64,7 +64,7 @@ def start(what: Loadable, socket: Path, log: Path) -> Child:
 
 @contextmanager
 def running(what: Loadable, log: Path) -> Iterator[Path]:
-    """A runner for as long as the block lasts; yields its socket. Raises StepFailed, with its last lines, where it cannot load the model."""
+    """A runner for as long as the block lasts; yields its socket. Raises StepFailed, with its last lines, where the model cannot load."""
     folder = Path(tempfile.mkdtemp(prefix="modelyard-"))
     try:
         child = start(what, folder / "runner.sock", log)

@@ -56,5 +56,5 @@ class Signature:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Signature:
         columns = tuple(Column(**c) for c in data["columns"])
-        rest = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "columns"}
+        rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "columns"}
         return cls(columns=columns, **rest)

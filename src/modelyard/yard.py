@@ -175,7 +175,7 @@ class Yard:
         """What a config would change against what runs, every loosened gate flagged."""
         loaded = load(Path(config))
         known = self.shop.state.get(loaded.config.model.name)
-        before = known.config if known and known.config else None
+        before: Any = known.config if known and known.config else None
         changes = plan_stages(before, loaded.canonical(), greater_is_better=GREATER_IS_BETTER)
         return {"model": loaded.config.model.name, "digest": loaded.digest, "changes": [asdict(change) for change in changes]}
 
@@ -197,7 +197,7 @@ class Yard:
         if (kept := self._unfinished(model, flow, loaded)) is not None:
             self._ensure_going(kept)
             return {"run": kept.id, "model": model, "resumed": True, **planned}
-        order = Order(loaded.canonical(), loaded.digest, str(loaded.folder), by, loosened)
+        order = Order({str(stage): values for stage, values in loaded.canonical().items()}, loaded.digest, str(loaded.folder), by, loosened)
         record = self.shop.runs.start(model, flow, asdict(order), by=by, config_digest=loaded.digest)
         self._launch(record)
         return {"run": record.id, "resumed": False, **planned}
@@ -245,9 +245,7 @@ class Yard:
         return self._start(flow, model, Order(state.config, state.config_digest, state.folder, by, [], **words))
 
     def _start(self, flow: str, model: str, order: Order, id: str | None = None) -> dict[str, Any]:
-        record = self.shop.runs.start(
-            model, flow, asdict(order), by=order.by, because=order.because, config_digest=order.digest, id=id
-        )
+        record = self.shop.runs.start(model, flow, asdict(order), by=order.by, because=order.because, config_digest=order.digest, id=id)
         self._ensure_going(record)
         return {"run": record.id, "model": model}
 

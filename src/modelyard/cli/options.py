@@ -28,7 +28,10 @@ class VersionOfModel(click.ParamType[tuple[str, str | None]]):
 
 MODEL = click.argument("model", shell_complete=lambda ctx, param, incomplete: complete_models(incomplete))
 VERSION = click.argument(
-    "version", metavar="MODEL[:VERSION]", type=VersionOfModel(), shell_complete=lambda ctx, param, incomplete: complete_models(incomplete)
+    "version",
+    metavar="MODEL[:VERSION]",
+    type=VersionOfModel(),
+    shell_complete=lambda ctx, param, incomplete: complete_models(incomplete),
 )
 
 

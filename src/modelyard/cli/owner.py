@@ -29,7 +29,9 @@ def owner_of(home: Home) -> RemoteCaller | None:
         if remote.alive():
             return remote
         if time.monotonic() > deadline:
-            raise HomeLocked("another process owns the home and does not answer", where=str(home.path), next="stop it, or set MODELYARD_HOME")
+            raise HomeLocked(
+                "another process owns the home and does not answer", where=str(home.path), next="stop it, or set MODELYARD_HOME"
+            )
         time.sleep(0.1)
     return None
 

@@ -17,11 +17,9 @@ from modelyard.errors import BadInput
 from modelyard.home import Home, default_home, user_name
 
 if TYPE_CHECKING:
-    import threading
-
     import polars as pl
 
-    from modelyard.flows.replay import Progress
+    from modelyard.replay import Progress
 
 
 @click.command()
@@ -37,10 +35,10 @@ def replay(config: Path, traffic: Path, label_time: str | None, yes: bool, leave
 
     Verdicts, alerts, retrainings and roll-outs happen as they would have. A home of its own is needed: its clock stands in the past.
     """
+    from modelyard import replay as replays
     from modelyard.clock import ReplayClock
     from modelyard.config.load import load
     from modelyard.control.server import Server
-    from modelyard.flows import replay as replays
     from modelyard.yard import Yard
 
     loaded = load(config)
@@ -80,7 +78,7 @@ def _check_past(yard: Any, clock: Any) -> None:
 
 
 def _play(caller: LocalCaller, show: _Show, config: str, table: pl.DataFrame, yes: bool, clock: Any) -> int:
-    from modelyard.flows import replay as replays
+    from modelyard import replay as replays
 
     started = caller.call("up", config=config)
     model = started["model"]

@@ -54,7 +54,13 @@ def schema() -> None:
 @click.option("--problem-type", type=click.Choice(["binary_classification", "multiclass_classification", "regression"]))
 @JSON
 def init(
-    folder: Path, name: str | None, data: Path | None, target: str | None, script: Path | None, problem_type: str | None, as_json: bool
+    folder: Path,
+    name: str | None,
+    data: Path | None,
+    target: str | None,
+    script: Path | None,
+    problem_type: str | None,
+    as_json: bool,
 ) -> None:
     """Scaffold a model repository in DIR (here by default), or adopt a script that is there.
 

@@ -151,7 +151,15 @@ def table(rows: list[list[str]], head: list[str]) -> str:
 
 def colour(status: str) -> str:
     """A verdict's or a run's status in its colour."""
-    colours = {"healthy": "green", "done": "green", "warning": "yellow", "running": "cyan", "violated": "red", "failed": "red", "refused": "red"}
+    colours = {
+        "healthy": "green",
+        "done": "green",
+        "warning": "yellow",
+        "running": "cyan",
+        "violated": "red",
+        "failed": "red",
+        "refused": "red",
+    }
     return click.style(status, fg=colours.get(status, "bright_black"))
 
 

@@ -47,7 +47,8 @@ def _full(model: dict[str, Any]) -> None:
     if model["last_decision"]:
         click.echo(f"  governor     {model['last_decision']}")
     for waiting in model["awaiting"]:
-        click.echo(f"  {click.style('waits', fg='yellow')}        {waiting['sentence']}\n    next: modelyard approve {model['model']}:{waiting['version']}")
+        click.echo(f"  {click.style('waits', fg='yellow')}        {waiting['sentence']}")
+        click.echo(f"    next: modelyard approve {model['model']}:{waiting['version']}")
     click.secho("versions", bold=True)
     for version in model["versions"]:
         click.echo(f"  {version['version']:>3}  {version['registered_at'][:19]}  {version['digest'][:12]}  {'; '.join(version['gates'])}")
@@ -132,5 +133,3 @@ def _lineage(version: dict[str, Any], weights: dict[str, int]) -> None:
         click.echo(f"  gate         {gate}")
     for word in version["approvals"]:
         click.echo(f"  approval     {word['sentence']}")
-
-

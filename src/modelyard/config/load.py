@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,13 +123,6 @@ def loads(text: str, path: Path, *, environ: Mapping[str, str] | None = None) ->
     both = json.dumps([canonical(configs[s]) for s in STAGES], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     digest = hashlib.sha256(both.encode()).hexdigest()
     return Loaded(path.absolute(), text, configs["production"], configs["staging"], digest)
-
-
-def check(loaded: Loaded, *, metrics: Collection[str] | None = None) -> list[Problem]:
-    """What can be known to be wrong without running anything; see `modelyard.config.check`."""
-    from modelyard.config.check import check as run
-
-    return run(loaded, metrics=metrics)
 
 
 @dataclass

@@ -27,7 +27,12 @@ from modelyard.yard import Yard
 OPEN = frozenset({"/healthz", "/login"})
 COOKIE = "modelyard"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
-PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
+PRIVATE = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 def create_app(yard: Yard, token: str, owner: int, stop: Callable[[], None]) -> FastAPI:

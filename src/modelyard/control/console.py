@@ -1,7 +1,115 @@
-"""The console: pages for people. (Being written.)"""
+"""The console: pages for people, made on the server from what the yard says. They only show; whoever wants to act is given the command.
+
+Every value is escaped by the template, and a page may run one script of ours (known to the browser by its hash) and nothing else.
+"""
+
 from __future__ import annotations
-from fastapi import FastAPI
+
+import base64
+import hashlib
+from collections.abc import Callable, Coroutine
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.routing import APIRoute
+from markupsafe import Markup
+
+from modelyard.control import pages
+from modelyard.errors import NotFound, YardError
 from modelyard.yard import Yard
 
+REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; sandbox"
+)
+"""What a report may do: look like something. It carries its own styles and pictures, runs no script and asks for nothing."""
+
+
 def mount(app: FastAPI, yard: Yard) -> None:
-    return None
+    """Add the console's pages. Who may see them is the app's matter."""
+    router = APIRouter(route_class=_Page, include_in_schema=False)
+
+    @router.get("/")
+    def fleet(request: Request, model: str = "") -> HTMLResponse:
+        return _page("fleet", pages.fleet(yard, model or None), request)
+
+    @router.get("/models/{model}")
+    def one(request: Request, model: str) -> HTMLResponse:
+        return _page("model", pages.one(yard, model), request)
+
+    @router.get("/reports/{model}/{version}")
+    def report(model: str, version: str) -> FileResponse:
+        file = yard.shop.bundle(yard.shop.version(model, version)) / "report.html"  # the digest names it, never the address
+        if not file.is_file():
+            raise NotFound(f"the report of {model}:{version} is not in its bundle", where=str(file))
+        return FileResponse(file, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": REPORT_POLICY})
+
+    app.include_router(router)
+
+
+def error(exc: YardError, status: int) -> HTMLResponse:
+    """An error as a page: what, where, and what to do next."""
+    shown = {"title": exc.what, "status": status, "what": exc.what, "where": exc.where, "next": exc.next}
+    return HTMLResponse(_templates().get_template("error.html.j2").render(shown), status, _headers())
+
+
+class _Page(APIRoute):
+    """A route whose YardErrors are pages."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        following = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            try:
+                return await following(request)
+            except YardError as exc:
+                return error(exc, exc.http_status)
+
+        return handler
+
+
+def _page(name: str, values: dict[str, Any], request: Request) -> HTMLResponse:
+    by = getattr(request.state, "by", "")
+    return HTMLResponse(_templates().get_template(f"{name}.html.j2").render(values, by=by, script=Markup(_script())), headers=_headers())  # noqa: S704 - ours
+
+
+def _headers() -> dict[str, str]:
+    return {"Content-Security-Policy": _policy()}
+
+
+@lru_cache(maxsize=1)
+def _policy() -> str:
+    digest = base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+
+
+@lru_cache(maxsize=1)
+def _script() -> str:
+    return resources.files("modelyard.control").joinpath("templates/live.js").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("modelyard.control"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+
+
+def _shown(value: Any) -> Any:
+    """Markup of ours as it is; everything else as text that any page can hold, which the template then escapes."""
+    if hasattr(value, "__html__"):
+        return value
+    raw = "—" if value is None else str(value)
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in raw)

@@ -66,7 +66,8 @@ def _write(table: pl.DataFrame, path: Path) -> None:
     work = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        {".csv": table.write_csv, ".parquet": table.write_parquet, ".jsonl": table.write_ndjson}[path.suffix](work)
+        writers: dict[str, Any] = {".csv": table.write_csv, ".parquet": table.write_parquet, ".jsonl": table.write_ndjson}
+        writers[path.suffix](work)
         work.replace(path)
     finally:
         work.unlink(missing_ok=True)

@@ -228,7 +228,12 @@ def _unchanged(site: Site, code: dict[str, Any], data: dict[str, Any], lock: str
     """The newest version, where it was made of this very config, code, data and environment: building it again would be a waste."""
     versions = list(site.shop.model(site.run.model).versions.values())
     made = (site.order.digest, code["digest"], data["digest"], lock_digest(lock))
-    if versions and made == (versions[-1].config_digest, versions[-1].code_digest, versions[-1].data_digest, versions[-1].lock_digest):
+    if versions and made == (
+        versions[-1].config_digest,
+        versions[-1].code_digest,
+        versions[-1].data_digest,
+        versions[-1].lock_digest,
+    ):
         newest = versions[-1].version
         return Outcome(newest, summary=f"nothing has changed since {site.run.model}:{newest}")
     return Outcome(None, summary="something has changed")
@@ -375,5 +380,7 @@ def same_code(shop: Workshop, record: RunRecord, loaded: Loaded) -> bool:
         return True
     with tempfile.TemporaryDirectory() as folder:
         site = Site(shop, Run(shop.runs, record, shop.runs.feed(record.id)), Order(**record.args), config)
-        now = source.package(loaded.folder, main, config.train.source_dir if config.train else None, Path(folder) / "code", exclude=_tables(site))
+        now = source.package(
+            loaded.folder, main, config.train.source_dir if config.train else None, Path(folder) / "code", exclude=_tables(site)
+        )
     return bool(now == code["digest"])

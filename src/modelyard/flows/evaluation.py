@@ -19,7 +19,6 @@ from modelyard.runners import Loadable
 from modelyard.signature import Signature
 
 if TYPE_CHECKING:
-
     from modelyard.flows.build import Site
 
 
@@ -95,7 +94,15 @@ def judge(site: Site, judged: dict[str, Any], facts: dict[str, Any]) -> Outcome[
     champion = judged["champion"]["metrics"] if judged["champion"] else None
     results = gates.judge(site.config.evaluate.validation_criteria, judged["metrics"], champion, measures.GREATER_IS_BETTER)
     events: list[Event] = [
-        GateJudged(site.run.model, site.run.id, r.metric, r.ok, r.on_fail, r.sentence, {**asdict(r), "hold-out rows": judged["metrics"]["rows"]})
+        GateJudged(
+            site.run.model,
+            site.run.id,
+            r.metric,
+            r.ok,
+            r.on_fail,
+            r.sentence,
+            {**asdict(r), "hold-out rows": judged["metrics"]["rows"]},
+        )
         for r in results
     ]
     sentences = {"gates": [r.sentence for r in results], "refused": [r.sentence for r in gates.blocking(results)]}

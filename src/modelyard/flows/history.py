@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from modelyard import tables
 from modelyard.config.spec import Config
 from modelyard.data import snapshots
+from modelyard.errors import NotFound
 from modelyard.events import LabelsReceived
 from modelyard.flows.holdout import SMOKE
 from modelyard.monitor import labels

@@ -30,7 +30,14 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def post(address: str, body: bytes, *, content_type: str = "application/json", timeout: float = 60, headers: dict[str, str] | None = None) -> bytes:
+def post(
+    address: str,
+    body: bytes,
+    *,
+    content_type: str = "application/json",
+    timeout: float = 60,
+    headers: dict[str, str] | None = None,
+) -> bytes:
     """The endpoint's answer. Raises Unavailable when nothing answers, and the endpoint's own error otherwise."""
     host = address.removeprefix("http://")
     connection = http.client.HTTPConnection(host, timeout=timeout)

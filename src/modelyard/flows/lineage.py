@@ -30,7 +30,8 @@ def of_prediction(shop: Workshop, inference_id: str) -> dict[str, Any]:
                 prediction = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()}
                 return {"prediction": prediction, "stage": stage, "version": of_version(model, str(row[tables.VERSION]))}
     raise NotFound(
-        f"there is no captured prediction `{inference_id}`", next="ids are in every answer; is `deploy.capture` on for this model?"
+        f"there is no captured prediction `{inference_id}`",
+        next="ids are in every answer; is `deploy.capture` on for this model?",
     )
 
 

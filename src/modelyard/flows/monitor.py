@@ -80,7 +80,8 @@ def _labelled(rows: pl.DataFrame) -> int:
 
 def _main(rows: pl.DataFrame, pl: Any) -> Any:
     """The rows of the version that answered most of the window; a window is judged against one baseline."""
-    return pl.col(tables.VERSION) == rows[tables.VERSION].value_counts(sort=True)[tables.VERSION][0]
+    counts = rows[tables.VERSION].value_counts().sort("count", tables.VERSION)
+    return pl.col(tables.VERSION) == counts[tables.VERSION][-1]
 
 
 def _judge(shop: Workshop, run: Run, kind: str, start: str, end: str) -> Outcome[str]:
@@ -88,7 +89,8 @@ def _judge(shop: Workshop, run: Run, kind: str, start: str, end: str) -> Outcome
 
     config, state, rows = shop.config(run.model), shop.model(run.model), _rows(shop, run.model, start, end)
     if rows.is_empty():
-        version, verdict = state.champion or "", verdicts.Verdict(kind, "unknown", f"{kind}: no traffic in the window", {"rows": 0, "labels": 0})
+        version, said = state.champion or "", f"{kind}: no traffic in the window"
+        verdict = verdicts.Verdict("drift" if kind == "drift" else "performance", "unknown", said, {"rows": 0, "labels": 0})
     else:
         judge = _judge_drift if kind == "drift" else _judge_performance
         rows = rows.filter(_main(rows, pl))

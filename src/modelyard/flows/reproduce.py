@@ -68,7 +68,11 @@ def _compare(site: Site, sealed: Path) -> Outcome[dict[str, Any]]:
     old, new = pl.read_parquet(sealed / "holdout.parquet"), pl.read_parquet(site.folder / "holdout.parquet")
     parted = _parted(old, new, signed)
     before, after = measures.compute(old, signed), measures.compute(new, signed)
-    moved = [f"{name} {before[name]:.6g} became {after[name]:.6g}" for name in before if before[name] != after[name] and before[name] == before[name]]
+    moved = [
+        f"{name} {before[name]:.6g} became {after[name]:.6g}"
+        for name in before
+        if before[name] != after[name] and before[name] == before[name]
+    ]
     equal = not parted and not moved
     said = f"{old.height:,} predictions and {len(before)} metrics are equal" if equal else "; ".join([*parted, *moved])
     return Outcome({"equal": equal, "sentence": said, "before": evaluation.finite(before), "after": evaluation.finite(after)}, summary=said)
@@ -84,4 +88,3 @@ def _parted(old: pl.DataFrame, new: pl.DataFrame, signature: Signature) -> list[
             row = differs.arg_true()[0]
             found.append(f"{name} differs in {differs.sum()} rows, first in row {row}: {old[name][row]} became {new[name][row]}")
     return found
-

@@ -66,7 +66,8 @@ class Journal:
         self._changed = threading.Condition()
         with database.transaction() as tx:
             last = tx.execute(select(_TABLE.c.seq, _TABLE.c.hash).order_by(_TABLE.c.seq.desc()).limit(1)).first()
-        self._seq, self._head = (last.seq, last.hash) if last else (0, GENESIS)
+        self._seq: int = last.seq if last else 0
+        self._head: str = last.hash if last else GENESIS
 
     def append(self, events: Iterable[Event], beside: Callable[[Any], None] | None = None) -> list[Entry]:
         """Write the events, and whatever `beside(transaction)` writes, in one transaction. Returns the entries."""

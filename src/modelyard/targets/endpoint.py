@@ -173,7 +173,9 @@ class LocalEndpoint:
             if self._spec is None:
                 return
             if self._front is not None and not self._front.is_alive():
-                self._on_failure(self._spec.model, self._spec.stage, "", f"the front ended with code {self._front.exit_code}; started again")
+                self._on_failure(
+                    self._spec.model, self._spec.stage, "", f"the front ended with code {self._front.exit_code}; started again"
+                )
                 self._start_front(self._spec)
             for place in (p for places in self._runners.values() for p in places):
                 self._revive(place, self._spec)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from modelyard.build import contract
 from modelyard.errors import NotFound
 from modelyard.home import Home
-from modelyard.targets.base import EndpointSpec, EndpointState, Job, JobState, OnLine
+from modelyard.targets.base import EndpointSpec, EndpointState, Job, JobState, JobStatus, OnLine
 from modelyard.targets.endpoint import LocalEndpoint
 
 OnFailure = Callable[[str, str, str, str], None]
@@ -75,7 +75,7 @@ class LocalTarget:
             else:
                 done = contract.process(step, job.arguments, job.inputs, job.outputs, on_line, cancel=going.cancel)
         except Exception as exc:
-            status = "cancelled" if going.cancel.is_set() else "failed"
+            status: JobStatus = "cancelled" if going.cancel.is_set() else "failed"
             going.state = JobState(status, time.monotonic() - began, error=exc)
         else:
             output = done.model_dir if job.kind == "train" else done.output_dir

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from modelyard.build import bundle
 from modelyard.clock import ReplayClock
 from modelyard.config.spec import Config
+from modelyard.data.canonical import to_utc
 from modelyard.errors import BadInput, NotFound, YardError
 from modelyard.flows import history, holdout
 from modelyard.monitor import windows
@@ -23,7 +24,8 @@ from modelyard.yard import Yard
 if TYPE_CHECKING:
     import polars as pl
 
-BODY_ROWS = 100
+BODY_ROWS, BODY_ROWS_MOVING = 100, 20
+"""Rows a request; fewer while a roll-out is under way, so that each of its steps sees requests enough."""
 KNOWN = "__known_at"
 TRAFFIC_MOVES = "production: "
 """How the step of a roll-out begins from which on traffic is needed."""
@@ -66,10 +68,10 @@ def read(path: Path, config: Config, label_time: str | None) -> pl.DataFrame:
     for where, name in needed.items():
         if name is None or name not in table.columns:
             raise BadInput(f"a replay needs `{where}` in the config and in {path.name}", where=str(path))
-    time = pl.col(config.data.time_col or "")
-    table = table.with_columns(time.dt.replace_time_zone("UTC") if table.schema[config.data.time_col or ""].time_zone is None else time)
-    known = pl.col(label_time) if label_time else time + LABEL_DELAY
-    return table.with_columns(known.alias(KNOWN)).sort(config.data.time_col or "")
+    time = config.data.time_col or ""
+    table = table.with_columns(to_utc(table[time], config.timezone))
+    known = pl.col(label_time) if label_time else pl.col(time) + LABEL_DELAY
+    return table.with_columns(known.alias(KNOWN)).sort(time)
 
 
 def replay(yard: Yard, clock: ReplayClock, model: str, traffic: pl.DataFrame, audience: Audience) -> Progress:
@@ -80,7 +82,7 @@ def replay(yard: Yard, clock: ReplayClock, model: str, traffic: pl.DataFrame, au
     sender = _Sender(yard, clock, model, traffic, audience)
     config = yard.shop.config(model)
     end = traffic[config.data.time_col or ""][-1]
-    last = max(end, traffic[KNOWN].max()) + timedelta(days=35)  # type: ignore[operator, type-var]  # both are instants
+    last = max([end, *traffic[KNOWN].drop_nulls().sort().tail(1)]) + timedelta(days=35)
     for tick in windows.ticks(config.monitor.schedule_expression, config.timezone, clock.now(), last):
         sender.send_until(tick)
         clock.advance_to(tick)
@@ -124,7 +126,8 @@ class _Sender:
 
     def _bodies(self, stop: int) -> Iterator[bytes]:
         while self._row < stop:
-            rows = self._traffic.slice(self._row, min(BODY_ROWS, stop - self._row)).select(self._sent)
+            most = BODY_ROWS_MOVING if self._yard.retraining(self._model) else BODY_ROWS
+            rows = self._traffic.slice(self._row, min(most, stop - self._row)).select(self._sent)
             self._row += rows.height
             yield rows.write_json().encode()
 
@@ -142,8 +145,6 @@ class _Sender:
             history.label(
                 self._yard.shop,
                 self._model,
-                came.select(
-                    came[self._id].alias("inference_id"), came[self._target].alias("label"), came[KNOWN].alias("labelled_at")
-                ),
+                came.select(came[self._id].alias("inference_id"), came[self._target].alias("label"), came[KNOWN].alias("labelled_at")),
             )
             self._label = stop

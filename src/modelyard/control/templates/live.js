@@ -1,0 +1,28 @@
+// Every ten seconds: take what changed, and keep the reader's place, focus, selection and opened details.
+const words = document.getElementById("live");
+const controls = () => [...document.querySelectorAll("main a, main summary, main select, main button, main [tabindex]")];
+const swap = (next) => {
+  const main = document.querySelector("main"), active = document.activeElement, index = controls().indexOf(active);
+  if (next.innerHTML === main.dataset.seen || !getSelection().isCollapsed || active.tagName === "SELECT") return;
+  const opened = [...main.querySelectorAll("details[open]")].map((d) => d.id);
+  const scrolled = [...main.querySelectorAll(".scroll")].map((s) => [s.scrollLeft, s.scrollTop]);
+  next.dataset.seen = next.innerHTML;
+  main.replaceWith(next);
+  opened.forEach((id) => { const d = document.getElementById(id); if (d) d.open = true; });
+  next.querySelectorAll(".scroll").forEach((s, i) => { if (scrolled[i]) [s.scrollLeft, s.scrollTop] = scrolled[i]; });
+  if (index >= 0) controls()[index]?.focus({ preventScroll: true });
+};
+setInterval(async () => {
+  if (document.hidden) return;
+  try {
+    const answer = await fetch(location.href, { cache: "no-store" });
+    if (!answer.ok) return location.reload();
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    swap(page.querySelector("main"));
+    words.replaceChildren(...page.getElementById("live").childNodes);
+    words.classList.remove("lost");
+  } catch {
+    if (!words.classList.contains("lost")) words.prepend("The control plane does not answer. ");
+    words.classList.add("lost");
+  }
+}, 10000);

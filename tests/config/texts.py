@@ -1,0 +1,82 @@
+"""Configs that hold, for tests to bend."""
+
+from __future__ import annotations
+
+SMALL = """\
+version: 1
+model: {name: small, problem_type: regression}
+data:
+  source: {using: csv, location: data.csv}
+  target_col: y
+train: {framework: sklearn, entry_point: train.py}
+"""
+
+FULL = """\
+# yaml-language-server: $schema=./config.schema.json
+version: 1
+model: {name: flight-delay, problem_type: binary_classification, owner: team@example.com, tags: {tier: gold}}
+variables: {DATA: data, PORT: "8080"}
+timezone: America/New_York
+environments:
+  staging:
+    target: local
+    port: ${PORT}
+  production: {target: local, port: 8081, approval: {required: true, allow_self: false, expires: 7d, retrained: required}}
+data:
+  source: {using: parquet, location: "${DATA}/flights.parquet"}
+  target_col: late
+  positive_class: 1
+  time_col: scheduled_at
+  id_col: flight_id
+  entity_cols: [carrier, tailnum]
+  schema: {exclude: [junk], types: {hour: int}, sensitive_not_served: [crew_age]}
+  split: {by: time, ratios: [0.7, 0.15, 0.15], seed: 1}
+  expect:
+    min_rows: 100
+    max_rows: 1000000
+    columns:
+      late: {completeness: 0.9, categories: [0, 1], on_fail: warn}
+      hour: {min: 0, max: 23, unique: false}
+  channel_format: parquet
+preprocess: {entry_point: steps/preprocess.py, arguments: [--rows, "5"], max_runtime: 10m}
+train:
+  framework: sklearn
+  entry_point: train.py
+  source_dir: src
+  contract: classic
+  requirements: requirements.txt
+  hyperparameters: {max_depth: 6, C: 0.5, names: [a, b], deep: {x: 1}, flag: true, nothing: null}
+  instances: {count: 1, cpus: 2, max_runtime: 1h30m}
+  network_isolation: true
+evaluate:
+  decision_threshold: 0.4
+  slices: [carrier]
+  validation_criteria:
+    - {metric: roc_auc, threshold: 0.70}
+    - {metric: log_loss, threshold: 0.6, on_fail: warn}
+    - {metric: roc_auc, versus: champion, min_absolute_change: -0.005, on_fail: block}
+inference: {entry_point: serve.py}
+deploy:
+  strategy: {type: canary, steps: [10, 50], bake: {staging: 1s, production: 5m}}
+  rollback: {error_rate: 0.01, latency_p99_ratio: 2, min_requests: 20}
+  realtime: {min_workers: 2, timeout: 5s, max_body: 1000000, linger: 2s}
+  capture: {sample: 0.5, mode: buffered}
+monitor:
+  schedule_expression: "*/15 * * * *"
+  window: 15m
+  drift: {enabled: true, columns: [hour, carrier], psi: 0.2, share: 0.3, prediction_psi: 0.2, min_rows: 200}
+  performance:
+    enabled: true
+    label_delay: 24h
+    min_labels: 100
+    criteria: [{metric: roc_auc, threshold: 0.6}, {metric: log_loss, max_drop: 0.1}]
+  alert_after: {num_windows: 4, num_violation_windows: 3}
+alerts: {to: [{secret: slack_url}, "json://localhost/x"], on: [gate_failed, pipeline_failed, rollback, drift, performance]}
+retrain:
+  on: []
+  cooldown: 24h
+  min_new_labels: 500
+  budget: {per_month: 20}
+  window: {type: sliding, length: 30d}
+  challenge_champion: true
+"""
