@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## say what there is
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo:  ## the whole loop on real flights: build, gates, approval, production, a year of traffic (ARGS=--yes: ask nothing)
+demo:  ## the whole loop on real flights: build, gates, approval, production, a year of traffic (ARGS=--yes: ask nothing; --exit: end after it)
 	@scripts/demo.sh $(ARGS)
 
 test:  ## the tests, quick ones first (ARGS=-x ...)
@@ -41,6 +41,8 @@ docs-reference:  ## write docs/reference/{cli,config}.md and config.schema.json 
 	@scripts/setup.sh
 	@$(VENV)/python scripts/docs.py
 
-clean:  ## remove the environment, caches, built docs and example data
+clean:  ## remove the environment, caches, built docs, example data and the demo's home
+	@[ ! -d .modelyard/demo ] || chmod -R u+w .modelyard/demo
+	rm -rf .modelyard/demo
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis site examples/flights/data
 	find src tests examples scripts bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """Marks for tests that need something of the system: `@needs_bwrap`, `@needs_postgres`, `@needs_chromium`.
 
-Where it is missing, a test skips with the reason; in CI (CI=true) it fails, since `.ci/run` was to install it. `conftest.py` acts on
-them.
+Where it is missing, a test skips with the reason; in CI (CI=true) it fails, since `.ci/run` was to install it. `conftest.py`
+acts on them.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     uv run --no-project --with scikit-learn python examples/breast-cancer/prepare.py
 
-The rows are the Breast Cancer Wisconsin (Diagnostic) data set of W. H. Wolberg, W. N. Street and O. L. Mangasarian (1995, UCI
-Machine Learning Repository, CC BY 4.0), in the copy that scikit-learn ships. Column names take underscores for blanks, the target is
-written out as `diagnosis` (malignant or benign), and `sample_id` numbers the rows; nothing else is changed.
+The rows are the Breast Cancer Wisconsin (Diagnostic) data set of W. H. Wolberg, W. N. Street and O. L. Mangasarian (1995,
+UCI Machine Learning Repository, CC BY 4.0), in the copy that scikit-learn ships. Column names take underscores for blanks,
+the target is written out as `diagnosis` (malignant or benign), and `sample_id` numbers the rows; nothing else is changed.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
     uv run --no-project --with onnxruntime --with scikit-learn python examples/iris-onnx/prepare.py
 
-The model is somebody else's: `datasets/logreg_iris.onnx` of the package onnxruntime (Copyright Microsoft Corporation, MIT; see
-LICENSE-onnxruntime), a logistic regression trained on the four columns of iris. Its declared input, [3, 2], contradicts its twelve
-coefficients (three classes of four features), and as declared it answers class 0 for every flower. So one byte is corrected: the input
-is [3, 4]. The batch of three rows stays fixed, as published. The rows are R. A. Fisher's iris (1936; UCI Machine Learning Repository,
-CC BY 4.0) in scikit-learn's copy.
+The model is somebody else's: `datasets/logreg_iris.onnx` of the package onnxruntime (Copyright Microsoft Corporation, MIT;
+see LICENSE-onnxruntime), a logistic regression trained on the four columns of iris. Its declared input, [3, 2], contradicts
+its twelve coefficients (three classes of four features), and as declared it answers class 0 for every flower. So one byte is
+corrected: the input is [3, 4]. The batch of three rows stays fixed, as published. The rows are R. A. Fisher's iris (1936;
+UCI Machine Learning Repository, CC BY 4.0) in scikit-learn's copy.
 """
 
 from __future__ import annotations

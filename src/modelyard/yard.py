@@ -27,9 +27,11 @@ from modelyard.durable import Run, RunRecord, Stopped
 from modelyard.errors import BadConfig, BadInput, GateRefused, NotAllowed, NotFound, Unavailable, YardError
 from modelyard.events import RunnerFailed
 from modelyard.flows import alerting, approval, batch, endpoints, history, holdout, lineage, monitor, reproduce, status
-from modelyard.flows.build import Order, build, same_code
+from modelyard.flows.build import build
 from modelyard.flows.release import release, roll_back
 from modelyard.flows.retrain import retrain
+from modelyard.flows.site import Order
+from modelyard.flows.steps import same_code
 from modelyard.home import Home
 from modelyard.monitor import labels, windows
 from modelyard.quality.metrics import GREATER_IS_BETTER, names_for

@@ -45,7 +45,9 @@ def test_scalars_follow_the_core_schema(text: str, value: object) -> None:
     assert type(resolve(text)) is type(value)
 
 
-@pytest.mark.parametrize("text", ["9223372036854775808", "-9223372036854775808", "9" * 5000, "0x" + "f" * 40, "1e999", ".inf", "-.INF", ".nan"])
+@pytest.mark.parametrize(
+    "text", ["9223372036854775808", "-9223372036854775808", "9" * 5000, "0x" + "f" * 40, "1e999", ".inf", "-.INF", ".nan"]
+)
 def test_numbers_that_json_cannot_carry_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"too large|not a finite"):
         resolve(text)

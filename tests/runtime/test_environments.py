@@ -60,9 +60,7 @@ def test_an_onnx_model_with_a_fixed_batch_dimension(world: World, tmp_path: Path
         "maps = [m for i in range(0, 9, 3) for m in s.run(None, {s.get_inputs()[0].name: x[i:i+3]})[1]]\n"
         "print(json.dumps([[float(m[k]) for k in (0, 1, 2)] for m in maps]))"
     )
-    oracle = subprocess.run(
-        [str(python), "-c", code, str(model), str(x.tolist())], check=True, capture_output=True, text=True
-    ).stdout
+    oracle = subprocess.run([str(python), "-c", code, str(model), str(x.tolist())], check=True, capture_output=True, text=True).stdout
     truth = np.array(json.loads(oracle))
     found = answer.select("y.probability_0", "y.probability_1", "y.probability_2").to_numpy()
     np.testing.assert_array_equal(found[:9], truth)

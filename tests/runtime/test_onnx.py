@@ -80,6 +80,7 @@ def test_results_without_probabilities_are_refused() -> None:
 
 def test_regression_takes_the_first_numbers() -> None:
     session = Session([("in", "tensor(float)", [None, 2])], lambda feeds: [np.array([[1.5], [2.5]], dtype=np.float32)])
-    assert OnnxModel(session, {**SIGNED, "problem_type": "regression", "classes": []}).predict(
-        {"x": [1, 2], "s": [1, 2]}, 2
-    ).tolist() == [1.5, 2.5]
+    assert OnnxModel(session, {**SIGNED, "problem_type": "regression", "classes": []}).predict({"x": [1, 2], "s": [1, 2]}, 2).tolist() == [
+        1.5,
+        2.5,
+    ]

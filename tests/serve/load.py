@@ -42,9 +42,7 @@ class Load:
             identity = f"{name}.{number}"
             try:
                 link = link or await asyncio.open_connection("127.0.0.1", self.port)
-                status, answer = await self._call(
-                    *link, identity, self.rows[hash(identity) % len(self.rows)], keep=keep, slow=slow
-                )
+                status, answer = await self._call(*link, identity, self.rows[hash(identity) % len(self.rows)], keep=keep, slow=slow)
                 if status == 200:
                     self.answered.append(identity)
                     self.versions[answer["version"]] += 1
@@ -66,9 +64,7 @@ class Load:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, identity: str, row: Row, *, keep: bool, slow: bool
     ) -> tuple[int, dict[str, Any]]:
         body = json.dumps(row).encode()
-        head = (
-            f"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        )
+        head = f"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         head += f"X-Amzn-SageMaker-Inference-Id: {identity}\r\n" + ("" if keep else "Connection: close\r\n") + "\r\n"
         data = head.encode() + body
         pieces = [data[i : i + 40] for i in range(0, len(data), 40)] if slow else [data]

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.serve.capture import Writer, compact, find, read
+from modelyard.serve.captured import earliest
 from modelyard.serve.rows import Rows
 from modelyard.serve.stats import CaptureStats
 from modelyard.signature import Column, Signature
@@ -73,12 +74,17 @@ def test_what_is_written_is_read_as_a_predictions_table(tmp_path: Path) -> None:
     found = find(tmp_path / "capture", "r")
     assert found is not None and found["version"] == "2"
     assert find(tmp_path / "capture", "nobody") is None
+    for _ in range(2):  # as lines, then as Parquet
+        assert earliest(tmp_path / "capture") == datetime.fromtimestamp(NOW / 1_000_000 - 1, UTC)
+        w.close()
+        compact(tmp_path / "capture")
 
 
 def test_nothing_captured_is_an_empty_table(tmp_path: Path) -> None:
     frame = read(tmp_path / "capture")
     assert (frame.height, frame.columns[:2]) == (0, ["inference_id", "event_time"])
     assert compact(tmp_path / "capture") == 0
+    assert earliest(tmp_path / "capture") is None
 
 
 @settings(max_examples=30)
@@ -217,10 +223,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = shutil.which("mount")
-    if (
-        mount is None
-        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "none", str(folder)], capture_output=True).returncode
-    ):
+    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "none", str(folder)], capture_output=True).returncode:
         pytest.skip("a small tmpfs cannot be mounted here (it needs root); RLIMIT_FSIZE covers the same path")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)

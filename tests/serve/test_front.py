@@ -166,9 +166,7 @@ def test_ping_hint_and_metrics(endpoint: Endpoint) -> None:
     endpoint.call("POST", "/invocations", {"x": 1})
     metrics = endpoint.call("GET", "/metrics")[1]
     answered = next(line for line in metrics.splitlines() if 'result="answered"' in line)
-    assert (
-        answered.startswith('modelyard_requests_total{endpoint="demo-production",version="7"') and int(answered.split()[-1]) >= 1
-    )
+    assert answered.startswith('modelyard_requests_total{endpoint="demo-production",version="7"') and int(answered.split()[-1]) >= 1
 
 
 def test_a_table_that_does_not_hold_is_left_aside_and_sighup_hastens(endpoint: Endpoint) -> None:

@@ -169,9 +169,7 @@ def test_inference_ids() -> None:
 
 
 def test_event_times_and_extras() -> None:
-    rows = parse(
-        [{**GOOD, "at": "2026-11-22T12:00:00", "carrier": "UA", "sex": None}, {**GOOD, "at": "2026-11-23T13:00:00+01:00"}, GOOD]
-    )
+    rows = parse([{**GOOD, "at": "2026-11-22T12:00:00", "carrier": "UA", "sex": None}, {**GOOD, "at": "2026-11-23T13:00:00+01:00"}, GOOD])
     assert rows.event_times == [MICROS - 86_400_000_000, MICROS, MICROS]
     assert rows.extras == {"carrier": ["UA", None, None]}
     assert parse(GOOD).event_times is None
@@ -203,9 +201,7 @@ def test_answers() -> None:
 
 def test_names_with_quotes_and_the_like_work() -> None:
     names = ('a"b', "c\\d", "e\nf", "g.h", "$[0]", "`")
-    signed = Signature(
-        "binary_classification", tuple(Column(n, "float") for n in names), classes=('"no"', "y"), positive_class="y"
-    )
+    signed = Signature("binary_classification", tuple(Column(n, "float") for n in names), classes=('"no"', "y"), positive_class="y")
     plan = Plan(signed)
     record = {n: float(i) for i, n in enumerate(names)}
     for body in (

@@ -21,9 +21,7 @@ def table(*variants: routes.Variant, **more: Any) -> routes.RoutingTable:
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
-    written = table(
-        routes.Variant("1", 90, ("/a",), SIGNED), routes.Variant("2", 10, ("/b", "/c"), SIGNED, "challenger"), generation=7
-    )
+    written = table(routes.Variant("1", 90, ("/a",), SIGNED), routes.Variant("2", 10, ("/b", "/c"), SIGNED, "challenger"), generation=7)
     routes.write(tmp_path / "routes.json", written)
     found = routes.read(tmp_path / "routes.json")
     assert found == routes.read(tmp_path / "routes.json")

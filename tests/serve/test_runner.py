@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from modelyard.errors import BadInput, StepFailed, Unavailable
-from modelyard.serve.processes import environment, spawn, start_time
+from modelyard.serve.processes import descendants, environment, spawn, start_time
 from modelyard.serve.refusals import ModelFailed
 from modelyard.serve.runner import install_runtime, predict, wait_ready
 from modelyard.signature import Column, Signature
@@ -101,6 +101,25 @@ def test_a_sandbox_is_a_prefix(world: World) -> None:
         time.sleep(0.02)
 
 
+@needs_bwrap
+def test_a_hung_model_in_a_sandbox_leaves_no_process_behind(world: World) -> None:
+    script = "import ctypes\ndef model_fn(folder):\n    return ctypes.PyDLL(None).sleep\n"  # PyDLL keeps the interpreter's lock
+    world.save("8", None, script + "def predict_fn(x, model):\n    model(60)\n")
+    prefix = ["bwrap", "--unshare-pid", "--new-session", "--bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--"]
+    signed = Signature("regression", (Column("x", "float"),))
+    child = world.runner("8", signed, prefix=prefix)
+    world.ready("8")
+    with pytest.raises(Unavailable):  # it hangs
+        predict(world.socket("8"), pl.DataFrame({"x": [1.0]}), signed, timeout=0.5)
+    family = descendants(child.pid)
+    assert len(family) >= 2
+    child.stop(0.2)
+    deadline = time.monotonic() + 10
+    while any(_lives(pid) for pid, _ in family):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def _is_runner(process: Path, name: str) -> bool:
     try:
         return name.encode() in (process / "cmdline").read_bytes()
@@ -150,9 +169,7 @@ def test_wait_ready_gives_up_in_time(tmp_path: Path) -> None:
 
 def test_stop_ends_the_whole_group_even_one_that_ignores_sigterm(tmp_path: Path) -> None:
     code = "import signal, subprocess, sys, time; signal.signal(15, signal.SIG_IGN)\n"
-    code += (
-        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); print(p.pid, flush=True); time.sleep(60)"
-    )
+    code += "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); print(p.pid, flush=True); time.sleep(60)"
     child = spawn([sys.executable, "-c", code], log=tmp_path / "log", env=environment(), cwd=tmp_path)
     deadline = time.monotonic() + 10
     while not child.tail() and time.monotonic() < deadline:

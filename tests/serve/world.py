@@ -53,16 +53,12 @@ class World:
         (folder / "model").mkdir(parents=True, exist_ok=True)
         (folder / "code").mkdir(exist_ok=True)
         joblib.dump(model, folder / "model" / "model.joblib")
-        (folder / "code" / "train.py").write_text(
-            script or "raise SystemExit('a script without inference functions is never imported')\n"
-        )
+        (folder / "code" / "train.py").write_text(script or "raise SystemExit('a script without inference functions is never imported')\n")
 
     def socket(self, version: str) -> Path:
         return self.home / f"{version}.sock"
 
-    def runner(
-        self, version: str, signed: Signature, framework: str = "sklearn", python: str = sys.executable, **more: Any
-    ) -> Child:
+    def runner(self, version: str, signed: Signature, framework: str = "sklearn", python: str = sys.executable, **more: Any) -> Child:
         folder = self.home / version
         path = folder / "signature.json"
         path.write_text(json.dumps(signed.to_dict()))

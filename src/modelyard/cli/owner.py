@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import click
 
-from modelyard.cli.options import JSON, show
+from modelyard.cli.options import JSON, PORT, show
 from modelyard.control.client import Caller, LocalCaller, RemoteCaller
 from modelyard.errors import HomeLocked, Unavailable
 from modelyard.home import Home, default_home, user_name
@@ -99,7 +99,7 @@ def until_stopped() -> Iterator[threading.Event]:
 
 
 @click.command()
-@click.option("--port", default=8640, show_default=True, help="Loopback port of the console; 0 picks a free one.")
+@PORT
 def server(port: int) -> None:
     """Run the control plane in the foreground: API, console, schedules, and the endpoints it supervises. Ctrl-C stops it cleanly."""
     from modelyard.control.server import Server

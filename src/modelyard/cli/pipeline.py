@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from modelyard.cli.options import CONFIG, JSON, MODEL, VERSION, show
+from modelyard.cli.options import CONFIG, JSON, MODEL, PORT, VERSION, show
 from modelyard.cli.owner import asking, ensure_server, until_stopped
 from modelyard.cli.screen import confirm, follow
 from modelyard.control.client import Caller, LocalCaller
@@ -42,7 +42,7 @@ def _tell_changes(answer: dict[str, Any]) -> None:
 @CONFIG
 @YES
 @click.option("--detach", is_flag=True, help="Leave the endpoints running in the background.")
-@click.option("--port", default=8640, show_default=True, help="Loopback port of the console; 0 picks a free one.")
+@PORT
 @JSON
 def up(config: Path, yes: bool, detach: bool, port: int, as_json: bool) -> int:
     """The whole loop: build CONFIG's model, pass its gates, release it to staging and production, serve and watch it.

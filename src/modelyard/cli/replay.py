@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.cli.options import JSON
+from modelyard.cli.options import JSON, PORT
 from modelyard.cli.owner import until_stopped
 from modelyard.cli.pipeline import _until, watch
 from modelyard.cli.screen import Screen
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--label-time", metavar="COLUMN", help="Column of TRAFFIC that says when a row's target came to be known; else a day later.")
 @click.option("--yes", is_flag=True, help="Approve without asking, where the config lets whoever asked approve.")
 @click.option("--exit", "leave", is_flag=True, help="End after the replay instead of serving on until Ctrl-C.")
-@click.option("--port", default=8640, show_default=True, help="Loopback port of the console; 0 picks a free one.")
+@PORT
 @JSON
 def replay(config: Path, traffic: Path, label_time: str | None, yes: bool, leave: bool, port: int, as_json: bool) -> int:
     """Bring CONFIG's model up, then play TRAFFIC (csv or parquet: past requests with their labels) through it on its own clock.

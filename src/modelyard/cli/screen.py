@@ -15,6 +15,10 @@ from modelyard.control.client import Caller, as_error
 from modelyard.errors import YardError
 
 CODES = {"done": 0, "refused": 3, "stopped": 1}
+SHOWN_BY_STEP = frozenset(
+    "Deployed Promoted VersionRegistered ConfigAccepted ApprovalRequested SmokeTested WindowJudged ChallengeJudged RetrainDecided RolledBack".split()
+)
+"""Facts that the line of their step tells already."""
 Ask = Callable[[dict[str, Any]], None]
 
 
@@ -86,7 +90,7 @@ class Screen:
         self.say(f"{click.style('↺', fg='cyan')} {item['step']:<28} {click.style('done before the restart', dim=True)}")
 
     def _fact(self, item: dict[str, Any]) -> None:
-        if item["event"] not in ("Deployed", "Promoted", "VersionRegistered", "ConfigAccepted", "ApprovalRequested"):
+        if item["event"] not in SHOWN_BY_STEP:
             self.say(f"    {item['sentence']}")
 
     def _line(self, item: dict[str, Any]) -> None:

@@ -41,9 +41,7 @@ class Change:
     sentence: str
 
 
-def plan(
-    before: dict[str, Any] | None, after: dict[str, Any], *, greater_is_better: Mapping[str, bool] | None = None
-) -> list[Change]:
+def plan(before: dict[str, Any] | None, after: dict[str, Any], *, greater_is_better: Mapping[str, bool] | None = None) -> list[Change]:
     """The changes from one canonical config (`load.canonical`) to another, in the file's order.
 
     Args:
@@ -167,8 +165,10 @@ def _admits(one: Any, other: Any) -> bool:
     return not _none(one) and (_none(other) or not {repr(v) for v in other} <= {repr(v) for v in one})
 
 
-def _skips(one: list[int], other: list[int]) -> bool:
-    """Steps of traffic loosen when there are fewer of them or the first or the largest leap grows."""
+def _skips(one: Any, other: Any) -> bool:
+    """Steps of traffic loosen when there are fewer of them or the first or the largest leap grows; `type` judges having none."""
+    if _none(one) or _none(other):
+        return False
     leap = [max(b - a for a, b in zip([0, *steps], [*steps, 100], strict=True)) for steps in (one, other)]
     return len(other) < len(one) or other[0] > one[0] or leap[1] > leap[0]
 

@@ -29,8 +29,7 @@ def json_schema() -> dict[str, Any]:
         _patterns(part)
     for name in (*defs,):
         defs[name] = _with_variables(defs[name])
-    properties = {k: v if k in ("version", "variables") else _with_variables(v) for k, v in schema["properties"].items()}
-    properties["version"] = {"const": 1, **{k: v for k, v in properties["version"].items() if k != "const"}}
+    properties = {k: _with_variables(v) for k, v in schema["properties"].items()}
     staged = _reachable(defs, [_target(properties[key]) for key in BY_STAGE])
     for name in staged:
         defs[name + _STAGED] = _staged_part(defs[name], staged)
@@ -81,6 +80,8 @@ def _with_variables(schema: dict[str, Any]) -> dict[str, Any]:
     if inner.get("type") == "object":
         if isinstance(inner.get("additionalProperties"), dict):
             inner["additionalProperties"] = _with_variables(inner["additionalProperties"])
+        if "patternProperties" in inner:
+            inner["additionalProperties"] = False
         return {**outer, **inner}
     if not inner or "$ref" in inner or inner == {"type": "null"}:
         return schema
@@ -107,9 +108,14 @@ def _references(schema: Any) -> list[str]:
 
 
 def _staged_part(part: dict[str, Any], staged: list[str]) -> dict[str, Any]:
-    # A rule over several keys holds stage by stage, which no schema can say.
-    rest = {k: v for k, v in part.items() if k != "allOf"}
-    return {**rest, "properties": {k: _staged(v, staged) for k, v in part.get("properties", {}).items()}}
+    """The part with values by stage; a rule over several keys then holds stage by stage, which no schema can say."""
+    properties = part.get("properties", {})
+    new = {**part, "properties": {k: _staged(v, staged) for k, v in properties.items()}}
+    if "allOf" in part:
+        mapping = {"type": "object", "minProperties": 1, "propertyNames": {"enum": list(STAGES)}}
+        differs = [{"required": [k], "properties": {k: mapping}} for k in properties]
+        new["allOf"] = [{"anyOf": [{"allOf": part["allOf"]}, *differs]}]
+    return new
 
 
 def _staged(schema: dict[str, Any], staged: list[str]) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     WithJsonSchema,
+    model_serializer,
     model_validator,
 )
 
@@ -186,16 +188,12 @@ class Approval(Part):
     retrained: Literal["required", "not_required"] = Field("required", description="Whether a retrained version needs one too.")
 
 
-class NoApproval(Approval):
-    required: bool = False
-
-
 class Staging(Part):
     """Where a version is tried before production."""
 
     target: Literal["local"] = "local"
     port: int = Field(0, ge=0, le=65535, description="Loopback port of the endpoint; 0 picks a free one and keeps it.")
-    approval: Approval = NoApproval()
+    approval: Approval = Approval(required=False)
 
 
 class Production(Staging):
@@ -373,10 +371,14 @@ class Strategy(Part):
     """How production traffic moves to a new version. A first version goes all at once."""
 
     type: Literal["all_at_once", "canary", "linear"] = "canary"
-    steps: tuple[Annotated[int, Field(gt=0, lt=100)], ...] = Field(
-        (10, 50), description="Percent of traffic before 100 (canary, linear)."
-    )
+    steps: tuple[Annotated[int, Field(gt=0, lt=100)], ...] = Field((10, 50), description="Percent of traffic before 100 (canary, linear).")
     bake: Duration = Field(timedelta(minutes=5), description="How long each step is watched.")
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What may not be written is not dumped, so that a stored config can be read again."""
+        values: dict[str, Any] = handler(self)
+        return {k: v for k, v in values.items() if k != "steps" or self.type != "all_at_once"}
 
     @model_validator(mode="after")
     def _steps_rise(self) -> Strategy:
@@ -471,9 +473,7 @@ AlertKind = Literal["gate_failed", "pipeline_failed", "rollback", "drift", "perf
 
 
 class Alerts(Part):
-    to: tuple[Channel | Secret, ...] = Field(
-        (), description="Apprise URLs, or secrets that hold them. The log always gets every alert."
-    )
+    to: tuple[Channel | Secret, ...] = Field((), description="Apprise URLs, or secrets that hold them. The log always gets every alert.")
     on: tuple[AlertKind, ...] = ("gate_failed", "pipeline_failed", "rollback", "drift", "performance")
 
 
@@ -528,6 +528,13 @@ class Config(Part):
     monitor: Monitor = Monitor()
     alerts: Alerts = Alerts()
     retrain: Retrain = Retrain()
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if self.model.problem_type != "binary_classification":
+            values["evaluate"].pop("decision_threshold", None)
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

@@ -137,7 +137,7 @@ def explain(path: Path, error: dict[str, Any]) -> tuple[str, str]:
     name = dotted(path[-2:] if path and isinstance(path[-1], int) else path[-1:]) or "the file"
     if kind == "extra_forbidden":
         return _unknown(path)
-    if isinstance(value, dict) and value and value.keys() <= set(STAGES):
+    if isinstance(value, dict) and value and value.keys() <= set(STAGES) and not known_keys(path):
         return f"`{dotted(path)}` cannot differ by stage; values under deploy, monitor, alerts and retrain can", ""
     if kind == "missing":
         return (f"`{dotted(path[:-1])}` needs more values" if isinstance(path[-1], int) else f"`{dotted(path)}` is missing"), ""
@@ -167,5 +167,3 @@ def explain_union(path: Path, tags: Iterable[str], value: Any) -> str:
     name = dotted(path[-2:] if path and isinstance(path[-1], int) else path[-1:])
     what = "text, or {secret: NAME}" if "Secret" in tags else "one value: text, a number, or true or false"
     return f"`{name}` must be {what}, not {shown(value)}"
-
-

@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 
 from modelyard import __version__
 from modelyard.control import console
 from modelyard.control.verbs import VERBS, Verb
-from modelyard.errors import BadInput, NotAllowed, YardError
+from modelyard.errors import BadInput, NotAllowed, NotFound, YardError
 from modelyard.home import user_name
 from modelyard.yard import Yard
 
@@ -44,14 +45,23 @@ def create_app(yard: Yard, token: str, owner: int, stop: Callable[[], None]) -> 
         try:
             request.state.by, request.state.is_owner = _caller(request, token, owner)
         except NotAllowed as exc:
-            return JSONResponse(exc.to_dict(), 401 if exc.code == "not_allowed" else exc.http_status, headers=PRIVATE)
-        response = await following(request)
+            response = _told(request, exc, 401 if exc.code == "not_allowed" else exc.http_status)
+        else:
+            response = await following(request)
         response.headers.update(PRIVATE)
         return response
 
     @app.exception_handler(YardError)
-    async def told(request: Request, exc: YardError) -> JSONResponse:
-        return JSONResponse(exc.to_dict(), exc.http_status)
+    async def told(request: Request, exc: YardError) -> Response:
+        return _told(request, exc, exc.http_status)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, exc: HTTPException) -> Response:
+        what = {404: f"there is no {request.url.path}", 405: f"{request.url.path} does not take {request.method}"}
+        kind = NotFound if exc.status_code == 404 else BadInput
+        response = _told(request, kind(what.get(exc.status_code, str(exc.detail))), exc.status_code)
+        response.headers.update(exc.headers or {})
+        return response
 
     @app.exception_handler(RequestValidationError)
     async def refused(request: Request, exc: RequestValidationError) -> JSONResponse:
@@ -79,15 +89,22 @@ def create_app(yard: Yard, token: str, owner: int, stop: Callable[[], None]) -> 
         return {"status": "ok"}
 
     @app.get("/login")
-    def login(token_given: str = "") -> Response:
+    def login(request: Request, token_given: str = "") -> Response:
         if not hmac.compare_digest(token_given.encode(), token.encode()):
-            return JSONResponse(NotAllowed("this link is not valid", next="`modelyard server` prints the current one").to_dict(), 401)
+            return _told(request, NotAllowed("this link is not valid", next="`modelyard server` prints the current one"), 401)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
         return answer
 
     console.mount(app, yard)
     return app
+
+
+def _told(request: Request, exc: YardError, status: int) -> Response:
+    """An error: a page for a person's browser, the one error shape for everything else."""
+    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
+        return console.error(exc, status)
+    return JSONResponse(exc.to_dict(), status)
 
 
 def _lines(items: Iterator[dict[str, Any]]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The console: pages for people, made on the server from what the yard says. They only show; whoever wants to act is given the command.
+"""The console: pages for people, made on the server from what the yard says. They show; whoever wants to act is given the command.
 
 Every value is escaped by the template, and a page may run one script of ours (known to the browser by its hash) and nothing else.
 """
@@ -23,8 +23,7 @@ from modelyard.errors import NotFound, YardError
 from modelyard.yard import Yard
 
 REPORT_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; sandbox"
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
 )
 """What a report may do: look like something. It carries its own styles and pictures, runs no script and asks for nothing."""
 
@@ -73,8 +72,9 @@ class _Page(APIRoute):
 
 
 def _page(name: str, values: dict[str, Any], request: Request) -> HTMLResponse:
-    by = getattr(request.state, "by", "")
-    return HTMLResponse(_templates().get_template(f"{name}.html.j2").render(values, by=by, script=Markup(_script())), headers=_headers())  # noqa: S704 - ours
+    script = Markup(_script())  # noqa: S704 - a file of ours
+    template = _templates().get_template(f"{name}.html.j2")
+    return HTMLResponse(template.render(values, by=request.state.by, script=script), headers=_headers())
 
 
 def _headers() -> dict[str, str]:
@@ -97,7 +97,7 @@ def _script() -> str:
 
 @lru_cache(maxsize=1)
 def _templates() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("modelyard.control"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -105,6 +105,14 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
+    environment.filters["ticked"] = _ticked
+    return environment
+
+
+def _ticked(text: str) -> Markup:
+    """Text in which `such words` are commands and names; all of it escaped."""
+    plain, code = Markup("{}"), Markup("<code>{}</code>")
+    return Markup("").join((code if i % 2 else plain).format(part) for i, part in enumerate(text.split("`")))
 
 
 def _shown(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the console's templates show, made ready as plain values: no markup is made here, and none survives the templates' escaping."""
+"""What the console's templates show, made ready as plain values: no markup is made here."""
 
 from __future__ import annotations
 
@@ -49,15 +49,13 @@ def one(yard: Yard, name: str) -> dict[str, Any]:
     """One model in full, in its own time zone. Raises NotFound."""
     said, state = yard.status(name)[0], yard.shop.model(name)
     zone = _zone(state)
-    windows = timeline.verdict_rows(state, zone)
     model = _model(yard, said, zone)
     return {
         **_common(yard, name),
         "model": model,
         "zone": str(zone),
         "waiting": model["awaiting"],
-        "windows": windows,
-        "traffic": timeline.traffic(state, zone, yard.shop.clock.now(), windows["axis"] if windows else None),
+        **_timeline(state, zone, yard.shop.clock.now()),
         "verdicts": _verdicts(state, zone),
         "journal": _journal(yard, name, zone),
     }
@@ -82,12 +80,13 @@ def _zone(state: ModelState) -> ZoneInfo:
 def _tiles(models: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     """Name, value and colour of the numbers that say whether anybody has to do something."""
     stages = [s for m in models for s in m["stages"] if s["shares"]]
+    deployed = f"{sum(s['live'] for s in stages)} of {len(stages)}" if stages else "none"
     live, waiting = sum(s["live"] for s in stages), sum(len(m["awaiting"]) for m in models)
     verdicts = [v["status"] for m in models for v in m["monitors"] if v["said"]]
     violated = verdicts.count("violated")
     return [
         ("Models", str(len(models)), ""),
-        ("Endpoints live", f"{live} of {len(stages)}", "failed" if live < len(stages) else ""),
+        ("Endpoints live", deployed, "failed" if live < len(stages) else ""),
         ("Waiting for approval", str(waiting), "warning" if waiting else ""),
         ("Monitors violated", f"{violated} of {len(verdicts)}" if verdicts else "none judged yet", "failed" if violated else ""),
     ]
@@ -131,11 +130,12 @@ def _stage(name: str, stage: dict[str, Any], versions: list[str]) -> dict[str, A
 
 
 def _version(version: dict[str, Any], main: str | None, said: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
+    number = version["version"]
     gates = [{"sentence": g, "state": _gate_state(g)} for g in version["gates"]]
     return {
-        "version": version["version"],
-        "champion": version["version"] == said["champion"],
-        "serves": [f"{stage} {s['weights'][version['version']]}%" for stage, s in said["stages"].items() if version["version"] in s["weights"]],
+        "version": number,
+        "champion": number == said["champion"],
+        "serves": [f"{name} {s['weights'][number]}%" for name, s in said["stages"].items() if number in s["weights"]],
         "registered": moments.moment(version["registered_at"], zone),
         "value": page.number(version["metrics"].get(main)) if main else "—",
         "gates": gates,
@@ -155,12 +155,12 @@ def _gate_state(sentence: str) -> str:
 
 def _waiting(yard: Yard, request: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
     named = f"{request['model']}:{request['version']}"
-    who = "whoever asked may give it too" if request["allow_self"] else f"anybody but {request['asked_by']} may give it"
+    who = "whoever asked may give it too" if request["allow_self"] else f"anybody may give it but {request['asked_by']}"
     return {
         "sentence": request["sentence"],
         "model": request["model"],
         "version": request["version"],
-        "note": f"The word holds until {moments.moment(request['expires_at'], zone)}; {who}.",
+        "note": f"The word can be given until {moments.moment(request['expires_at'], zone)}; {who}.",
         "approve": _command(yard, "approve", named),
         "reject": _command(yard, "reject", named),
     }
@@ -173,24 +173,42 @@ def _command(yard: Yard, verb: str, named: str) -> str:
 
 
 def _monitor(state: ModelState, kind: str, verdict: dict[str, Any] | None, zone: ZoneInfo) -> dict[str, Any]:
-    watched = state.config["production"].get("monitor", {}).get(kind, {}).get("enabled", True) if state.config else True
     if verdict is None:
-        why = "no window has been judged yet" if watched else "switched off in config.yaml"
-        return {"kind": kind, "said": False, "status": "not judged" if watched else "off", "tone": "unknown", "reason": why, "window": ""}
-    window = f"{moments.span(verdict['start'], verdict['end'], zone)}" + (f", version {verdict['version']}" if verdict["version"] else "")
-    tone = TONES.get(verdict["status"], "unknown")
-    return {"kind": kind, "said": True, "status": verdict["status"], "tone": tone, "reason": verdict["reason"], "window": window}
+        watched = state.config["production"].get("monitor", {}).get(kind, {}).get("enabled", True) if state.config else True
+        status, why = ("not judged", "no window has been judged yet") if watched else ("off", "switched off in config.yaml")
+        return {"kind": kind, "said": False, "status": status, "tone": "unknown", "reason": why, "window": ""}
+    window = moments.span(verdict["start"], verdict["end"], zone)
+    return {
+        "kind": kind,
+        "said": True,
+        "status": verdict["status"],
+        "tone": TONES.get(verdict["status"], "unknown"),
+        "reason": verdict["reason"],
+        "window": f"{window}, version {verdict['version']}" if verdict["version"] else window,
+    }
 
 
 def _run(state: ModelState, run: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
     known = state.runs.get(run["run"])
-    steps = known.steps if known else ()
+    steps = known.steps if known and run["status"] == "running" else ()
+    done = f"{len(steps)} step{'s' if len(steps) != 1 else ''} done"
     return {
         **run,
         "tone": TONES.get(run["status"], "unknown"),
         "started": moments.moment(run["started_at"], zone),
         "because": known.because if known else "",
-        "progress": f"{len(steps)} steps done, the last: {steps[-1]}" if run["status"] == "running" and steps else "",
+        "progress": f"{done}, the last: {steps[-1]}" if steps else "",
+    }
+
+
+def _timeline(state: ModelState, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
+    windows, served = timeline.axes(state, now)
+    rows = timeline.verdict_rows(state, windows, zone) if windows else []
+    left_out = len(state.verdicts) - sum(len(row["cells"]) for row in rows)
+    return {
+        "windows": {"rows": rows, "labels": windows.labels(zone), "left_out": left_out} if windows else None,
+        "traffic": {**timeline.traffic(state, served, zone), "labels": served.labels(zone)} if served else None,
+        "same_axis": windows == served,
     }
 
 
@@ -227,8 +245,8 @@ def _journal(yard: Yard, model: str | None, zone: ZoneInfo) -> list[dict[str, An
 
 def _tone(kind: str, data: dict[str, Any]) -> str:
     """The colour of an entry: what asks for somebody's attention stands out, and a step that went well does not."""
-    if kind in ("GateJudged", "SmokeTested") and not data["ok"]:
-        return "warning" if data.get("on_fail") == "warn" else "failed"
+    if kind in ("GateJudged", "SmokeTested"):
+        return "passed" if data["ok"] else "warning" if data.get("on_fail") == "warn" else "failed"
     if kind == "ApprovalGiven" and not data["approved"]:
         return "failed"
     if kind in ("WindowJudged", "RunEnded"):

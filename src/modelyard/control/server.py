@@ -44,8 +44,12 @@ def console_token(home: Path) -> str:
     return file.read_text(encoding="utf-8").strip()
 
 
+PORT, ANY = 8640, -1
+"""The console's usual port, and the word for "that one, or any where it is taken"."""
+
+
 class Server:
-    """Serves a yard until `stop`. `port` None means the Unix socket only; 0 picks a free port."""
+    """Serves a yard until `stop`. `port` None means the Unix socket only; 0 picks a free port; `ANY` prefers the usual one."""
 
     def __init__(self, yard: Yard, *, port: int | None = None, on_down: Callable[[], None] = lambda: None) -> None:
         self.token = console_token(yard.home.path)
@@ -53,11 +57,7 @@ class Server:
         self._sockets = [self._listen_at_home()]
         self.address = ""
         if port is not None:
-            try:
-                console = socket.create_server(("127.0.0.1", port))
-            except OSError as exc:
-                self._sockets[0].close()
-                raise BadInput(f"port {port} of the console is taken: {os.strerror(exc.errno or 0)}", next="give another `--port`") from exc
+            console = self._listen_at(port)
             self._sockets.append(console)
             self.address = f"http://127.0.0.1:{console.getsockname()[1]}"
         app = create_app(yard, self.token, yard.home.path.stat().st_uid, on_down)
@@ -67,6 +67,15 @@ class Server:
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="api", daemon=True)
+
+    def _listen_at(self, port: int) -> socket.socket:
+        for wanted in (PORT, 0) if port == ANY else (port,):
+            try:
+                return socket.create_server(("127.0.0.1", wanted))
+            except OSError as exc:
+                reason = os.strerror(exc.errno or 0)
+        self._sockets[0].close()
+        raise BadInput(f"port {port} of the console cannot be had: {reason}", next="give another `--port`")
 
     def _listen_at_home(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -15,13 +15,14 @@ from modelyard.control.moments import moment, span
 from modelyard.events import WindowJudged
 from modelyard.registry.state import ModelState
 
+MONITORS = ("drift", "performance")
 WIDTH = 1000
 MOST = 180
 """Windows drawn a monitor: more would be thinner than a line on a phone."""
 HEIGHTS = {"violated": 100, "warning": 70, "healthy": 40, "unknown": 14}
 """A worse verdict stands taller, for those who cannot tell the colours apart."""
 APART = 4
-"""How many times longer than the windows the common axis may be, before traffic is given an axis of its own."""
+"""How many times longer than the windows a common axis may be; beyond, traffic has an axis of its own."""
 
 
 @dataclass(frozen=True)
@@ -31,52 +32,61 @@ class Axis:
     start: datetime
     end: datetime
 
+    @property
+    def length(self) -> timedelta:
+        return self.end - self.start
+
     def place(self, at: datetime) -> float:
         """Where an instant stands, from 0 to WIDTH; what lies outside stands at the edge."""
-        share = (at - self.start) / (self.end - self.start)
+        share = (at - self.start) / self.length
         return round(WIDTH * min(1.0, max(0.0, share)), 2)
 
     def labels(self, zone: ZoneInfo, count: int = 5) -> list[str]:
         """Evenly spaced times along the axis."""
-        step = (self.end - self.start) / (count - 1)
-        pattern = "%Y-%m-%d" if self.end - self.start > timedelta(days=3) else "%m-%d %H:%M"
+        step = self.length / (count - 1)
+        pattern = "%Y-%m-%d" if self.length > timedelta(days=3) else "%m-%d %H:%M"
         return [(self.start + step * i).astimezone(zone).strftime(pattern) for i in range(count)]
 
 
-def verdict_rows(model: ModelState, zone: ZoneInfo) -> dict[str, Any] | None:
-    """A row of cells a monitor on one axis, newest windows; None before the first verdict."""
-    shown = {kind: _newest(model, kind) for kind in ("drift", "performance")}
-    judged = [v for found in shown.values() for v in found]
-    if not judged:
-        return None
-    axis = _over(judged)
-    return {
-        "rows": [
-            {"kind": kind, "says": _tally(found), "cells": [_cell(v, axis, zone) for v in found]} for kind, found in shown.items()
-        ],
-        "labels": axis.labels(zone),
-        "left_out": len(model.verdicts) - len(judged),
-        "axis": axis,
-    }
+def axes(model: ModelState, now: datetime, stage: str = "production") -> tuple[Axis | None, Axis | None]:
+    """The axis of the windows and that of the traffic: one and the same where they belong together. None: nothing there."""
+    windows = _around((v.start, v.end) for v in _shown(model))
+    changes = _around((at, at) for at, _ in model.stage(stage).history)
+    if windows is None or changes is None:
+        return windows, changes and _until(changes, now)
+    both, longest = Axis(min(windows.start, changes.start), max(windows.end, changes.end)), APART * windows.length
+    if both.length > longest:
+        return windows, _until(changes, now)
+    together = _until(both, now)
+    both = together if together.length <= longest else both  # a replay's windows may lie long before this day
+    return both, both
 
 
-def traffic(model: ModelState, zone: ZoneInfo, now: datetime, windows: Axis | None, stage: str = "production") -> dict[str, Any] | None:
-    """Who served which share, as blocks; on the windows' axis where the two belong together. None before the first deployment."""
+def verdict_rows(model: ModelState, axis: Axis, zone: ZoneInfo) -> list[dict[str, Any]]:
+    """A row of cells a monitor, its newest windows."""
+    rows = []
+    for kind in MONITORS:
+        found = _newest(model, kind)
+        rows.append({"kind": kind, "said": _tally(found), "cells": [_cell(v, axis, zone) for v in found]})
+    return rows
+
+
+def traffic(model: ModelState, axis: Axis, zone: ZoneInfo, stage: str = "production") -> dict[str, Any]:
+    """Who served which share, as blocks, the versions among them, and when a retraining was asked for."""
     history = [(datetime.fromisoformat(at), weights) for at, weights in model.stage(stage).history]
-    if not history:
-        return None
-    axis = _for_traffic(history[0][0], max(now, history[-1][0]), windows)
     ends = [at for at, _ in history[1:]] + [axis.end]
     names = list(model.versions)
-    blocks: list[dict[str, Any]] = []
-    for (since, weights), until in zip(history, ends, strict=True):
-        blocks += _blocks(since, until, weights, axis, zone, names)
+    blocks = [
+        block
+        for (since, weights), until in zip(history, ends, strict=True)
+        for block in _blocks(max(since, axis.start), min(until, axis.end), weights, axis, zone, names)
+    ]
+    versions = sorted({b["version"] for b in blocks}, key=lambda v: names.index(v) if v in names else -1)
+    retrains = [datetime.fromisoformat(at) for at in model.retrains]
     return {
         "blocks": blocks,
-        "labels": axis.labels(zone),
-        "same_axis": axis == windows,
-        "versions": [{"version": v, "colour": colour(v, names)} for v in sorted({b["version"] for b in blocks}, key=_number)],
-        "retrains": [{"x": axis.place(at), "title": moment(at, zone)} for at in _inside(model.retrains, axis)],
+        "versions": [{"version": v, "colour": colour(v, names)} for v in versions],
+        "retrains": [{"x": axis.place(at), "title": moment(at, zone)} for at in retrains if axis.start <= at <= axis.end],
     }
 
 
@@ -86,21 +96,24 @@ def colour(version: str, versions: Sequence[str]) -> int:
 
 
 def _newest(model: ModelState, kind: str) -> list[WindowJudged]:
-    found = sorted((v for (monitor, _), v in model.verdicts.items() if monitor == kind), key=lambda v: v.start)
-    return found[-MOST:]
+    return sorted((v for (monitor, _), v in model.verdicts.items() if monitor == kind), key=lambda v: v.start)[-MOST:]
 
 
-def _over(judged: Iterable[WindowJudged]) -> Axis:
-    spans = [(datetime.fromisoformat(v.start), datetime.fromisoformat(v.end)) for v in judged]
-    return Axis(min(start for start, _ in spans), max(end for _, end in spans))
+def _shown(model: ModelState) -> list[WindowJudged]:
+    return [v for kind in MONITORS for v in _newest(model, kind)]
 
 
-def _for_traffic(first: datetime, last: datetime, windows: Axis | None) -> Axis:
-    alone = Axis(first, max(last, first + timedelta(minutes=1)))
-    if windows is None or first > windows.end or last < windows.start:
-        return alone
-    together = max(windows.end, last) - min(windows.start, first)
-    return windows if together <= APART * (windows.end - windows.start) else alone
+def _around(spans: Iterable[tuple[str, str]]) -> Axis | None:
+    """The axis that holds all spans (ISO), never without length."""
+    found = [(datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in spans]
+    if not found:
+        return None
+    start = min(first for first, _ in found)
+    return Axis(start, max(*(last for _, last in found), start + timedelta(minutes=1)))
+
+
+def _until(axis: Axis, now: datetime) -> Axis:
+    return Axis(axis.start, max(axis.end, now))
 
 
 def _cell(verdict: WindowJudged, axis: Axis, zone: ZoneInfo) -> dict[str, Any]:
@@ -114,28 +127,24 @@ def _cell(verdict: WindowJudged, axis: Axis, zone: ZoneInfo) -> dict[str, Any]:
 def _blocks(
     since: datetime, until: datetime, weights: dict[str, int], axis: Axis, zone: ZoneInfo, names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    if until < axis.start or since > axis.end:
+    """One stretch of unchanging weights: a block a version, stacked."""
+    if until < since:
         return []
-    x, width = axis.place(since), max(1.0, round(axis.place(until) - axis.place(since), 2))
-    found: list[dict[str, Any]] = []
-    y = 0
+    x = axis.place(since)
+    place = {"x": x, "width": max(1.0, round(axis.place(until) - x, 2))}
+    found, y = [], 0
     for version, weight in weights.items():
         title = f"version {version} {weight}%\n{moment(since, zone)} .. {moment(until, zone)}"
-        found.append({"x": x, "y": y, "width": width, "height": weight, "version": version, "colour": colour(version, names), "title": title})
+        found.append({**place, "y": y, "height": weight, "version": version, "colour": colour(version, names), "title": title})
         y += weight
     return found
 
 
-def _inside(times: Iterable[str], axis: Axis) -> list[datetime]:
-    found = [datetime.fromisoformat(at) for at in times]
-    return [at for at in found if axis.start <= at <= axis.end]
-
-
-def _tally(found: Sequence[WindowJudged]) -> str:
+def _tally(found: Sequence[WindowJudged]) -> dict[str, str]:
+    """How many windows of which verdict: in short for the eye, in full for a screen reader."""
+    if not found:
+        return {"short": "not judged yet", "full": "no window judged yet"}
     counts = {status: sum(v.status == status for v in found) for status in HEIGHTS}
-    said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    return f"{len(found)} window{'s' if len(found) != 1 else ''}: {said}" if found else "no window judged yet"
-
-
-def _number(version: str) -> tuple[int, str]:
-    return int(version) if version.isdigit() else 0, version
+    total = f"{len(found)} window{'s' if len(found) != 1 else ''}"
+    full = f"{total}: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return {"short": f"{counts['violated']} of {len(found)} violated", "full": full}

@@ -19,7 +19,7 @@ from modelyard.runners import Loadable
 from modelyard.signature import Signature
 
 if TYPE_CHECKING:
-    from modelyard.flows.build import Site
+    from modelyard.flows.site import Site
 
 
 def predict(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, Any]]:

@@ -22,8 +22,8 @@ from modelyard.workshop import Workshop
 if TYPE_CHECKING:
     import polars as pl
 
-RECENT = 12
-"""Judged windows that are judged again when labels for them come late."""
+LATE = timedelta(days=92)
+"""How long after its end a window is judged again when more labels for it come."""
 CATCH_UP = 500
 """Windows judged in one run at the most; after a long downtime the next run goes on."""
 
@@ -57,43 +57,46 @@ def due(shop: Workshop, model: str) -> list[tuple[str, str, str]]:
 
 
 def _find(shop: Workshop, model: str) -> Outcome[list[tuple[str, str, str]]]:
-    found = due(shop, model) + _relabelled(shop, model)
+    found = sorted([*due(shop, model), *_relabelled(shop, model)], key=lambda window: window[1])
     return Outcome(found, summary=f"{len(found)} to judge")
 
 
 def _relabelled(shop: Workshop, model: str) -> list[tuple[str, str, str]]:
-    """Recent performance windows for which more labels are known than when they were judged."""
-    state = shop.model(model)
-    recent = sorted((v for (kind, _), v in state.verdicts.items() if kind == "performance"), key=lambda v: v.start)[-RECENT:]
-    return [("performance", v.start, v.end) for v in recent if _labelled(_rows(shop, model, v.start, v.end)) != v.evidence.get("labels")]
+    """Judged performance windows, not older than `LATE`, for which the number of known labels has changed since."""
+    import polars as pl
+
+    since = shop.clock.now() - LATE
+    judged = [v for (kind, _), v in shop.model(model).verdicts.items() if kind == "performance" and datetime.fromisoformat(v.end) > since]
+    if not judged:
+        return []
+    judged.sort(key=lambda v: v.start)
+    rows = history.predictions(shop, model, datetime.fromisoformat(judged[0].start), datetime.fromisoformat(judged[-1].end))
+    starts = pl.Series([datetime.fromisoformat(v.start) for v in judged]).cast(pl.Datetime("us", "UTC"))
+    place = starts.search_sorted(rows[tables.EVENT_TIME], side="right")
+    counts = rows.group_by(place.alias("window"), tables.VERSION).agg(pl.len(), pl.col(tables.LABEL).count())
+    main = counts.sort("len", tables.VERSION).group_by("window").last().select("window", tables.LABEL)
+    known = dict(main.iter_rows())
+    return [("performance", v.start, v.end) for i, v in enumerate(judged, 1) if known.get(i, 0) != v.evidence.get("labels")]
 
 
 def _rows(shop: Workshop, model: str, start: str, end: str) -> pl.DataFrame:
-    return history.predictions(shop, model, datetime.fromisoformat(start), datetime.fromisoformat(end))
-
-
-def _labelled(rows: pl.DataFrame) -> int:
+    """The rows of the version that answered most of a window: a window is judged against one baseline."""
     import polars as pl
 
-    return rows.filter(_main(rows, pl)).get_column(tables.LABEL).count() if rows.height else 0
-
-
-def _main(rows: pl.DataFrame, pl: Any) -> Any:
-    """The rows of the version that answered most of the window; a window is judged against one baseline."""
-    counts = rows[tables.VERSION].value_counts().sort("count", tables.VERSION)
-    return pl.col(tables.VERSION) == counts[tables.VERSION][-1]
+    rows = history.predictions(shop, model, datetime.fromisoformat(start), datetime.fromisoformat(end))
+    if rows.is_empty():
+        return rows
+    versions = rows.group_by(tables.VERSION).len().sort("len", tables.VERSION)[tables.VERSION]
+    return rows.filter(pl.col(tables.VERSION) == versions[-1])
 
 
 def _judge(shop: Workshop, run: Run, kind: str, start: str, end: str) -> Outcome[str]:
-    import polars as pl
-
     config, state, rows = shop.config(run.model), shop.model(run.model), _rows(shop, run.model, start, end)
     if rows.is_empty():
         version, said = state.champion or "", f"{kind}: no traffic in the window"
         verdict = verdicts.Verdict("drift" if kind == "drift" else "performance", "unknown", said, {"rows": 0, "labels": 0})
     else:
         judge = _judge_drift if kind == "drift" else _judge_performance
-        rows = rows.filter(_main(rows, pl))
         version = str(rows[tables.VERSION][0])
         verdict = judge(shop, config, state, version, rows)
     fact = WindowJudged(run.model, kind, version, start, end, verdict.status, verdict.reason, verdict.evidence)
@@ -122,7 +125,13 @@ def _judge_performance(shop: Workshop, config: Config, state: ModelState, versio
 
 
 def _alerts(shop: Workshop, config: Config, state: ModelState, fact: WindowJudged) -> list[Event]:
-    """An alert when enough windows are violated, and one when that is over; never again and again while it lasts."""
+    """An alert when enough windows are violated, and one when that is over; never again and again while it lasts.
+
+    A window that is judged again, on more labels, alerts only if its verdict changed.
+    """
+    again = state.verdicts.get((fact.monitor, fact.start))
+    if again is not None and again.status == fact.status:
+        return []
     before = sorted((v for (kind, _), v in state.verdicts.items() if kind == fact.monitor and v.start < fact.start), key=lambda v: v.start)
     statuses: list[Any] = [*(v.status for v in before), fact.status]
     kind: Any = fact.monitor

@@ -13,8 +13,8 @@ from modelyard.config.spec import STAGES
 from modelyard.data import snapshots
 from modelyard.durable import Outcome, Run
 from modelyard.errors import BadInput, GateRefused
-from modelyard.flows import evaluation
-from modelyard.flows.build import Order, Site, preprocess, split, train
+from modelyard.flows import evaluation, steps
+from modelyard.flows.site import Order, Site
 from modelyard.quality import metrics as measures
 from modelyard.signature import Signature
 from modelyard.workshop import Workshop
@@ -41,11 +41,11 @@ def reproduce(shop: Workshop, run: Run) -> str:
     run.step("package", _package, site, opened.path)
     snapshot = snapshots.find(version.data_digest, shop.home.path)
     lock = (opened.path / "env" / "requirements.lock").read_text(encoding="utf-8")
-    run.step("split", split, site, {"digest": snapshot.digest})
+    run.step("split", steps.split, site, {"digest": snapshot.digest})
     run.step("environment", lambda: Outcome(envs.ensure(lock, shop.home.path).digest, summary="from the bundle's lock"))
     if site.config.preprocess is not None:
-        run.step("preprocess", preprocess, site, lock, code)
-    run.step("train", train, site, lock, code)
+        run.step("preprocess", steps.preprocess, site, lock, code)
+    run.step("train", steps.train, site, lock, code)
     run.step("predict", evaluation.predict, site, lock, code)
     found = run.step("compare", _compare, site, opened.path)
     if not found["equal"]:

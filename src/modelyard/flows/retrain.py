@@ -7,8 +7,9 @@ from typing import Any
 from modelyard.config.spec import Config
 from modelyard.durable import Outcome, Run
 from modelyard.events import ChallengeJudged
-from modelyard.flows.build import Order, build
+from modelyard.flows.build import build
 from modelyard.flows.release import release
+from modelyard.flows.site import Order
 from modelyard.quality import metrics as measures
 from modelyard.quality.paired import bootstrap
 from modelyard.retrain import governor
@@ -20,6 +21,8 @@ def retrain(shop: Workshop, run: Run) -> str:
     version = build(shop, run)
     config = Order(**run.args).config
     champion = run.step("champion", lambda: shop.model(run.model).champion)
+    if version == champion:
+        return f"there is nothing new to learn from: {run.model}:{version} was made of these very rows"
     if champion is not None and config.retrain.challenge_champion:
         verdict = run.step("challenge", _challenge, shop, run, config, champion)
         if not verdict["promote"]:

@@ -39,6 +39,11 @@ def number(value: Any) -> str:
     return f"{value:.3e}"
 
 
+def measure(value: Any) -> str:
+    """A metric's value so that a column of them lines up: 4 decimals below 10, else as `number` writes it."""
+    return f"{value:.4f}" if _finite(value) and (value == 0 or 1e-3 <= abs(value) < 10) else number(value)
+
+
 def metric_rows(metrics: Mapping[str, float], champion: Mapping[str, Any], problem: ProblemType) -> list[dict[str, Any]]:
     """A row a metric: its title, value, the champion's, the difference, and whether that is better, worse or neither."""
     known = [name for name in names_for(problem) if name in metrics]
@@ -53,9 +58,15 @@ def metric_rows(metrics: Mapping[str, float], champion: Mapping[str, Any], probl
                 "title": fact.title if fact else name,
                 "meaning": fact.meaning if fact else "",
                 "direction": "" if fact is None else "higher is better" if fact.greater_is_better else "lower is better",
-                "value": number(ours),
-                "champion": number(theirs),
-                "change": "—" if change is None else f"{change:+.3g}" if change else "0",
+                "value": measure(ours),
+                "champion": measure(theirs),
+                "change": "—"
+                if change is None
+                else "0"
+                if not change
+                else f"{change:+.4f}"
+                if 5e-5 <= abs(change) < 10
+                else f"{change:+.2g}",
                 "better": better,
             }
         )
@@ -66,12 +77,16 @@ def _finite(value: Any) -> bool:
     return value is not None and math.isfinite(value)
 
 
+def _value(value: Any) -> float:
+    return float(value) if _finite(value) else math.nan
+
+
 def gate_rows(gates: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Gates (dicts of `GateResult`) with a verdict in a word and the numbers as text."""
     rows = []
     for gate in gates:
         state = "passed" if gate["ok"] else "warning" if gate.get("on_fail") == "warn" else "failed"
-        numbers = {key: number(gate.get(key)) for key in ("value", "bound", "champion")}
+        numbers = {key: measure(gate.get(key)) for key in ("value", "bound", "champion")}
         rows.append({"metric": gate["metric"], "state": state, "sentence": gate["sentence"], **numbers})
     return rows
 
@@ -82,37 +97,28 @@ def headline(metrics: Mapping[str, float], gates: Iterable[Mapping[str, Any]], p
     return next(iter([*gated, *(n for n in names_for(problem) if n in metrics)]), names_for(problem)[0])
 
 
-def slice_rows(
-    slices: Sequence[Mapping[str, Any]], overall: Mapping[str, float], main: str, problem: ProblemType
-) -> dict[str, Any]:
-    """The slices, worst first by the headline metric; small ones and those without a value last.
-
-    Bars are relative to the largest.
-    """
-    greater = METRICS[main].greater_is_better
+def slice_rows(slices: Sequence[Mapping[str, Any]], overall: Mapping[str, float], main: str, problem: ProblemType) -> dict[str, Any]:
+    """The slices, worst first by the headline metric; small ones and those without a value last."""
+    sign = 1 if METRICS[main].greater_is_better else -1
 
     def rank(part: Mapping[str, Any]) -> tuple[bool, float, str]:
-        value = part.get(main)
-        unsure = not _finite(value) or part["rows"] < FEW_ROWS
-        return unsure, (float(value or 0) if greater else -float(value or 0)) if _finite(value) else math.inf, str(part["value"])
+        value = _value(part.get(main))
+        return math.isnan(value) or part["rows"] < FEW_ROWS, math.inf if math.isnan(value) else sign * value, str(part["value"])
 
-    shown = [main, *[n for n in names_for(problem) if n != main and any(n in s for s in slices)][:5]]
-    top = max((abs(s[main]) for s in slices if _finite(s.get(main))), default=0.0)
+    shown = [main, *[n for n in names_for(problem) if n != main and any(n in s for s in slices)][:3]]
     ordered = sorted(slices, key=rank)
     rows = []
     for part in ordered[:MAX_SLICES]:
-        value, base = part.get(main), overall.get(main)
-        gap = value - base if _finite(value) and _finite(base) else None
+        gap = _value(part.get(main)) - _value(overall.get(main))
         rows.append(
             {
                 "column": part["column"],
                 "value": part["value"],
                 "rows": number(part["rows"]),
                 "few": part["rows"] < FEW_ROWS,
-                "metrics": [number(part.get(n)) for n in shown],
-                "gap": "—" if gap is None else f"{gap:+.3g}",
-                "worse": bool(gap) and (gap < 0) == greater if gap is not None else False,
-                "bar": round(100 * abs(value) / top, 1) if _finite(value) and top else 0,
+                "metrics": [measure(part.get(n)) for n in shown],
+                "gap": "—" if math.isnan(gap) else f"{gap:+.4f}" if abs(gap) < 1 else f"{gap:+.4g}",
+                "worse": sign * gap < -0.01 * abs(_value(overall.get(main))),  # less than a hundredth is no reason to alarm
             }
         )
     return {"rows": rows, "left_out": len(ordered) - len(rows), "titles": [METRICS[n].title for n in shown]}
@@ -152,7 +158,7 @@ def _range(known: pl.Series) -> dict[str, Any]:
 
     low, high = known.min(), known.max()
     if known.dtype.is_temporal():
-        summary, middle = f"{low} to {high}", text(known.median())
+        summary, middle = f"{text(low)} to {text(high)}", text(known.median())
         values = known.to_physical().cast(float).to_numpy()
     else:
         values = known.cast(float).to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
     from matplotlib.axes import Axes
 
+Sketch = tuple[str, str, str, Callable[["Axes"], None]]
 MAX_POINTS = 1500
 MAX_CLASSES = 12
 LINES = (ONE, TWO, THREE, FOUR, FIVE)
@@ -31,36 +33,37 @@ def plots(table: pl.DataFrame, signature: Signature, *, seed: int = 0) -> list[P
     if not len(rows.truth):
         return []
     if signature.problem_type == "regression":
-        return _regression(rows, seed) if rows.predicted is not None else []
-    return _classification(rows, signature)
+        sketches = _regression(rows, seed) if rows.predicted is not None else []
+    else:
+        sketches = _classification(rows, signature)
+    wide = len(sketches) in (1, 2, 4)  # they fill rows of two, others rows of three
+    return [draw(name, title, reading, paint, wide=wide) for name, title, reading, paint in sketches]
 
 
-def _classification(rows: Rows, signature: Signature) -> list[Plot]:
+def _classification(rows: Rows, signature: Signature) -> list[Sketch]:
     names = [str(c) for c in signature.classes]
     if rows.classes == 2:
         names.sort(key=lambda name: name == str(signature.positive_class))
-    found: list[Plot] = []
+    found: list[Sketch] = []
     both = len(np.unique(rows.truth)) > 1
     if rows.scores is not None and both:
-        found.append(draw("roc", "ROC curve", _ROC, lambda ax: _roc(ax, rows, names)))
+        found.append(("roc", "ROC curve", _ROC, lambda ax: _roc(ax, rows, names)))
         if rows.classes == 2:
-            found.append(draw("pr", "Precision and recall", _PR, lambda ax: _precision_recall(ax, rows)))
+            found.append(("pr", "Precision and recall", _PR, lambda ax: _precision_recall(ax, rows)))
     if rows.scores is not None:
-        found.append(draw("calibration", "Calibration", _CALIBRATION, lambda ax: _calibration(ax, rows)))
+        found.append(("calibration", "Calibration", _CALIBRATION, lambda ax: _calibration(ax, rows)))
         cut = signature.decision_threshold if rows.classes == 2 else None
-        found.append(draw("scores", "Scores", _SCORES, lambda ax: _score_histogram(ax, rows, names, cut)))
+        found.append(("scores", "Scores", _SCORES, lambda ax: _score_histogram(ax, rows, names, cut)))
     if rows.predicted is not None and rows.classes <= MAX_CLASSES:
-        found.append(draw("confusion", "Confusion", _CONFUSION, lambda ax: _confusion(ax, rows, names)))
+        found.append(("confusion", "Confusion", _CONFUSION, lambda ax: _confusion(ax, rows, names)))
     if rows.scores is not None and rows.classes == 2 and both:
-        found.append(draw("threshold", "Choice of threshold", _THRESHOLD, lambda ax: _thresholds(ax, rows, signature)))
+        found.append(("threshold", "Choice of threshold", _THRESHOLD, lambda ax: _thresholds(ax, rows, signature)))
     return found
 
 
 _ROC = "The higher above the dashed diagonal, the better the scores tell the classes apart; on it they tell nothing."
 _PR = "From left to right: how pure the predicted positives stay as more positives are found; dashed is guessing."
-_CALIBRATION = (
-    "On the diagonal, a score of 0.8 comes true 8 times in 10; below it the model is too sure. Whiskers: 95% intervals."
-)
+_CALIBRATION = "On the diagonal, a score of 0.8 comes true 8 times in 10; below it the model is too sure. Whiskers: 95% intervals."
 _SCORES = "The less the colours overlap, the easier the groups are told apart; each colour sums to 1."
 _CONFUSION = "Each row is what was true, each column what was answered; right answers lie on the diagonal. Shares are of the row."
 _THRESHOLD = "What a different decision threshold would give: precision against recall, with the one in use marked."
@@ -104,15 +107,14 @@ def _roc(ax: Axes, rows: Rows, names: list[str]) -> None:
 def _precision_recall(ax: Axes, rows: Rows) -> None:
     tp, fp, _ = _curve(rows, 1)
     at, base = _thin(len(tp)), tp[-1] / len(rows.truth)
-    recall, precision = tp[at] / tp[-1], tp[at] / (tp[at] + fp[at])
+    recall, precision = np.append(0, tp[at] / tp[-1]), tp[at] / (tp[at] + fp[at])
+    precision = np.append(precision[0], precision)
     ax.axhline(base, color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
     ax.fill_between(recall, precision, step="pre", color=ONE, alpha=0.12, linewidth=0)
     ax.step(recall, precision, where="pre", color=ONE, linewidth=2)
     _frame(ax, "recall", "precision")
     # Precision is best read near the line it has: say what guessing gives, on the side of the line that is free.
-    ax.annotate(
-        f"positive rate {base:.3g}", (0.02, base), xytext=(0, 4 if base < 0.9 else -12), textcoords="offset points", color=MUTED
-    )
+    ax.annotate(f"positive rate {base:.3g}", (0.02, base), xytext=(0, 4 if base < 0.9 else -12), textcoords="offset points", color=MUTED)
 
 
 def _calibration(ax: Axes, rows: Rows) -> None:
@@ -173,9 +175,7 @@ def _confusion(ax: Axes, rows: Rows, names: list[str]) -> None:
             color = ONE if i == j else TWO
             ax.add_patch(Rectangle((j, i), 0.96, 0.96, facecolor=color, alpha=0.08 + 0.62 * float(share[i, j]), linewidth=0))
             if k <= 4:
-                ax.text(
-                    j + 0.48, i + 0.42, f"{cells[i, j]:,}", ha="center", va="center", color=INK, fontsize=15, fontweight="bold"
-                )
+                ax.text(j + 0.48, i + 0.42, f"{cells[i, j]:,}", ha="center", va="center", color=INK, fontsize=15, fontweight="bold")
                 ax.text(j + 0.48, i + 0.62, f"{share[i, j]:.1%}", ha="center", va="center", color=INK, fontsize=9)
             elif cells[i, j]:
                 ax.text(j + 0.48, i + 0.5, f"{cells[i, j]}", ha="center", va="center", color=INK, fontsize=8)
@@ -200,15 +200,13 @@ def _thresholds(ax: Axes, rows: Rows, signature: Signature) -> None:
     ax.legend(loc="best")
 
 
-def _regression(rows: Rows, seed: int) -> list[Plot]:
+def _regression(rows: Rows, seed: int) -> list[Sketch]:
     assert rows.predicted is not None
     truth, predicted = rows.truth.astype(np.float64), rows.predicted.astype(np.float64)
     if not np.isfinite(truth).all():
         return []
     error, count = truth - predicted, len(truth)
-    kept = (
-        np.sort(np.random.default_rng(seed).choice(count, MAX_POINTS, replace=False)) if count > MAX_POINTS else np.arange(count)
-    )
+    kept = np.sort(np.random.default_rng(seed).choice(count, MAX_POINTS, replace=False)) if count > MAX_POINTS else np.arange(count)
     dots: dict[str, Any] = {
         "color": ONE,
         "linestyle": "none",
@@ -248,10 +246,10 @@ def _regression(rows: Rows, seed: int) -> list[Plot]:
         ax.legend(loc="best")
 
     return [
-        draw("predicted", "Predicted and true", _PREDICTED, cloud),
-        draw("residuals", "Residuals", _RESIDUALS, residuals),
-        draw("errors", "Size of the errors", _ERRORS, histogram),
-        draw("deciles", "Level by tenths", _DECILES, deciles),
+        ("predicted", "Predicted and true", _PREDICTED, cloud),
+        ("residuals", "Residuals", _RESIDUALS, residuals),
+        ("errors", "Size of the errors", _ERRORS, histogram),
+        ("deciles", "Level by tenths", _DECILES, deciles),
     ]
 
 

@@ -65,7 +65,7 @@ def report(
         metrics=page.metric_rows(metrics, rival_metrics, problem),
         metrics_rows=page.number(metrics.get("rows", len(holdout))),
         champion=champion is not None,
-        champion_version=rival.get("version") if "metrics" in rival else None,
+        champion_words=_champion_words(rival) if "metrics" in rival else "",
         plots=plots(holdout, signature),
         slices=page.slice_rows(slices, metrics, main, problem) if slices else None,
         main=METRICS[main],
@@ -73,6 +73,11 @@ def report(
         profile=page.profile(holdout, signature),
         lineage=page.flat(lineage),
     )
+
+
+def _champion_words(rival: Mapping[str, Any]) -> str:
+    named = f"The champion, version {rival['version']}," if rival.get("version") is not None else "The champion"
+    return f"{named} could not answer for them: {rival['reason']}." if rival.get("reason") else f"{named} answered for the same rows."
 
 
 def _verdict(gates: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -86,7 +91,7 @@ def _verdict(gates: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if warned:
         return {
             "state": "warning",
-            "sentence": f"Good enough, with {warned} warning{'s' if warned > 1 else ''} of {len(gates)} gates.",
+            "sentence": f"Good enough: {len(gates) - warned} of {len(gates)} gates passed, {warned} only warn{'s' if warned == 1 else ''}.",
         }
     return {"state": "passed", "sentence": f"Good enough: {'the gate' if len(gates) == 1 else f'all {len(gates)} gates'} passed."}
 
@@ -94,7 +99,7 @@ def _verdict(gates: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def _tiles(metrics: Mapping[str, float], main: str, problem: str) -> list[tuple[str, str]]:
     wanted = [main, *(("rmse", "mae", "r2") if problem == REGRESSION else ("roc_auc", "log_loss", "accuracy", "macro_f1", "f1"))]
     names = [name for name in dict.fromkeys(wanted) if name in metrics][:4]
-    return [(METRICS[name].title, page.number(metrics[name])) for name in names]
+    return [(METRICS[name].title, page.measure(metrics[name])) for name in names]
 
 
 @lru_cache(maxsize=1)

@@ -28,12 +28,16 @@ _LOCK = threading.Lock()  # Matplotlib's settings are global to the process
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture: `svg` is safe, self-contained markup without script; `reading` says in a sentence how to read it."""
+    """A picture: `svg` is safe, self-contained markup without script; `reading` says in a sentence how to read it.
+
+    wide: drawn for a page of two columns rather than three.
+    """
 
     name: str
     title: str
     reading: str
     svg: str
+    wide: bool = False
 
 
 def short(text: str, length: int = 20) -> str:
@@ -57,7 +61,9 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": GRID,
     "grid.linewidth": 0.7,
-    "legend.frameon": False,
+    "legend.facecolor": PAPER,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
     "legend.labelcolor": INK,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
@@ -66,7 +72,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def draw(name: str, title: str, reading: str, paint: Callable[[Axes], None]) -> Plot:
+def draw(name: str, title: str, reading: str, paint: Callable[[Axes], None], *, wide: bool = False) -> Plot:
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -74,11 +80,11 @@ def draw(name: str, title: str, reading: str, paint: Callable[[Axes], None]) -> 
     out = io.StringIO()
     with _LOCK, mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the page's font draws the text, not Matplotlib's
-        figure = Figure(figsize=(4.6, 3.7), layout="constrained")
+        figure = Figure(figsize=(6.0, 4.0) if wide else (4.4, 3.6), layout="constrained")
         FigureCanvasSVG(figure)
         paint(figure.add_subplot())
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return Plot(name, title, reading, _inline(out.getvalue(), name, title))
+    return Plot(name, title, reading, _inline(out.getvalue(), name, title), wide)
 
 
 def _inline(svg: str, name: str, title: str) -> str:

@@ -87,9 +87,7 @@ def framework_model(framework: str, model_dir: str) -> Any:
         if path.is_file():
             return _joblib(path)
     found = ", ".join(sorted(p.name for p in Path(model_dir).iterdir())) or "nothing"
-    raise CannotLoad(
-        f"the model folder holds no model.joblib or model.pkl (it holds {found}); save the model so, or define model_fn"
-    )
+    raise CannotLoad(f"the model folder holds no model.joblib or model.pkl (it holds {found}); save the model so, or define model_fn")
 
 
 def _joblib(path: Path) -> Any:

@@ -74,9 +74,7 @@ class OnnxModel:
         if dtype.startswith("float"):
             return self.np.array(values, dtype=dtype)
         if None in values:
-            raise BadOutput(
-                f"row {values.index(None)} has a missing value; the ONNX model takes whole numbers there", values.index(None)
-            )
+            raise BadOutput(f"row {values.index(None)} has a missing value; the ONNX model takes whole numbers there", values.index(None))
         return self.np.array(values, dtype=dtype)
 
     def _chunk(self, feeds: dict[str, Any], start: int, rows: int) -> Any:
@@ -98,12 +96,7 @@ class OnnxModel:
         for values in results:
             if isinstance(values, list) and values and isinstance(values[0], dict):
                 return self._zipped(values)
-            if (
-                hasattr(values, "dtype")
-                and values.dtype.kind == "f"
-                and values.ndim == 2
-                and values.shape[1] in (1, len(self.classes))
-            ):
+            if hasattr(values, "dtype") and values.dtype.kind == "f" and values.ndim == 2 and values.shape[1] in (1, len(self.classes)):
                 return np.asarray(values)
         raise BadOutput("the ONNX model has no output of probabilities, one a class")
 

@@ -54,11 +54,7 @@ class Outputs:
             raw = {str(name): raw[name].tolist() for name in raw.columns}
         if isinstance(raw, dict):
             return self._named(raw, rows)
-        return (
-            self._classified(self._probabilities(raw, rows))
-            if self.classifier
-            else {"prediction": self._numbers(raw, rows).tolist()}
-        )
+        return self._classified(self._probabilities(raw, rows)) if self.classifier else {"prediction": self._numbers(raw, rows).tolist()}
 
     def _named(self, raw: dict[Any, Any], rows: int) -> dict[str, list[Any]]:
         wanted = self.names if self.classifier else ["prediction"]

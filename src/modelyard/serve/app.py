@@ -56,9 +56,7 @@ class Front:
                 await self._invoke(path, headers, receive, send)
                 return
             if path not in self._routes:
-                raise NotFound(
-                    "there is nothing at this path", where=path[:200], next="POST /invocations, GET /ping, GET /metrics."
-                )
+                raise NotFound("there is nothing at this path", where=path[:200], next="POST /invocations, GET /ping, GET /metrics.")
             method, handler = self._routes[path]
             _only(method, scope)
             await respond(send, *handler())
@@ -72,9 +70,7 @@ class Front:
             return  # HTTP/1.0 has none; a browser always sends it
         match = _HOST.fullmatch(raw.decode("latin-1"))
         if match is None or match["name"].lower() not in self.hosts:
-            raise WrongHost(
-                "this endpoint is not called by that name", where="header Host", next="Call it as localhost or 127.0.0.1."
-            )
+            raise WrongHost("this endpoint is not called by that name", where="header Host", next="Call it as localhost or 127.0.0.1.")
 
     def _live(self) -> Live:
         if self.router.live is None:
@@ -96,9 +92,7 @@ class Front:
         live = self._live()
         lines = [f"{live.table.endpoint}: model {live.table.model}, stage {live.table.stage}"]
         for variant in live.variants:
-            columns = ", ".join(
-                f"{c.name} ({c.type}{', may be missing' if c.nullable else ''})" for c in variant.signature.columns
-            )
+            columns = ", ".join(f"{c.name} ({c.type}{', may be missing' if c.nullable else ''})" for c in variant.signature.columns)
             lines.append(f"version {variant.version}, weight {variant.weight:g}: {columns}")
         lines.append("POST /invocations with application/json (a record, or a list of them) or text/csv; GET /ping; GET /metrics")
         return 200, ("\n".join(lines) + "\n").encode(), _TEXT
@@ -111,9 +105,7 @@ class Front:
         # Only now is the version chosen: the body may have come slowly, and the table may have changed meanwhile.
         live = self._live()
         if path != "/invocations" and path.split("/")[2] not in (live.table.endpoint, live.table.model):
-            raise NotFound(
-                "this is another endpoint", where=path[:200], next=f"POST /endpoints/{live.table.endpoint}/invocations"
-            )
+            raise NotFound("this is another endpoint", where=path[:200], next=f"POST /endpoints/{live.table.endpoint}/invocations")
         variant = live.choose(_text(headers, b"x-amzn-sagemaker-target-variant"))
         start, count, status, latency = time.perf_counter(), 0, 500, 0.0
         variant.stats.in_flight += 1
@@ -163,9 +155,7 @@ async def predict(variant: LiveVariant, rows: Rows, timeout: float) -> Outputs:
                     raise
                 return await variant.runner().predict(rows)
     except TimeoutError:
-        raise TimedOut(
-            f"version {variant.version} did not answer within {timeout:g} s", next="Send fewer rows, or try again."
-        ) from None
+        raise TimedOut(f"version {variant.version} did not answer within {timeout:g} s", next="Send fewer rows, or try again.") from None
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:

@@ -47,9 +47,7 @@ def _stem(path: Path) -> str:
 def _dtype(kind: str) -> Any:
     import polars as pl
 
-    return {"int": pl.Int64, "float": pl.Float64, "str": pl.String, "bool": pl.Boolean, "datetime": pl.Datetime("us", "UTC")}[
-        kind
-    ]
+    return {"int": pl.Int64, "float": pl.Float64, "str": pl.String, "bool": pl.Boolean, "datetime": pl.Datetime("us", "UTC")}[kind]
 
 
 class _Table:
@@ -252,4 +250,6 @@ def earliest(folder: Path) -> datetime | None:
             break
         except FileNotFoundError:
             found.clear()
+    else:  # not None: that would say that nothing was captured
+        raise FileNotFoundError(f"{folder} changes faster than it can be read")
     return min((at for at in found if at is not None), default=None)

@@ -67,9 +67,7 @@ class RunnerClient:
     `outputs` are the names that every answer must have. At most `max_waiting` requests and `max_waiting_rows` rows wait.
     """
 
-    def __init__(
-        self, path: Path | str, outputs: tuple[str, ...], *, max_waiting: int = 1024, max_waiting_rows: int = 100_000
-    ) -> None:
+    def __init__(self, path: Path | str, outputs: tuple[str, ...], *, max_waiting: int = 1024, max_waiting_rows: int = 100_000) -> None:
         self.path, self.outputs = str(path), outputs
         self.max_waiting, self.max_waiting_rows = max_waiting, max_waiting_rows
         self.hello: dict[str, Any] | None = None

@@ -47,9 +47,7 @@ class FrontProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        body = json.dumps(
-            {"error": {"code": "bad_request", "what": "the request is not valid HTTP", "where": "", "next": ""}}
-        ).encode()
+        body = json.dumps({"error": {"code": "bad_request", "what": "the request is not valid HTTP", "where": "", "next": ""}}).encode()
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[400] + head + body)
         self.transport.close()

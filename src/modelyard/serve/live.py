@@ -113,9 +113,7 @@ class Router:
         for variant in table.variants:
             outputs = Signature.from_dict(variant.signature).outputs
             clients = [self._client(variant.version, path, outputs) for path in variant.sockets]
-            variants.append(
-                LiveVariant(variant, table.limits, clients, self.stats.variants.setdefault(variant.version, VariantStats()))
-            )
+            variants.append(LiveVariant(variant, table.limits, clients, self.stats.variants.setdefault(variant.version, VariantStats())))
         new = [c for v in variants for c in v.clients if not c.connected]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*(c.ready.wait() for c in new)), _CONNECT_SECONDS)
@@ -148,8 +146,7 @@ class Router:
         """The stats with what is only known now."""
         self.stats.ready = self.live is not None and self.live.ready
         self.stats.runners = {
-            path: RunnerStats(version, c.connected, round(c.busy_seconds, 3), c.load)
-            for (version, path), c in self._clients.items()
+            path: RunnerStats(version, c.connected, round(c.busy_seconds, 3), c.load) for (version, path), c in self._clients.items()
         }
         return self.stats
 

@@ -46,6 +46,23 @@ def start_time(pid: int) -> float | None:
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
+def descendants(pid: int) -> set[tuple[int, float]]:
+    """Every process below `pid`, in whatever session, with its start time."""
+    below: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                below.setdefault(parent, []).append(int(entry.name))
+    found, waiting = set(), [pid]
+    while waiting:
+        for child in below.get(waiting.pop(), []):
+            if (began := start_time(child)) is not None:
+                found.add((child, began))
+                waiting.append(child)
+    return found
+
+
 @dataclass(frozen=True)
 class Child:
     """A process of ours, the head of its own process group. `start_time` tells it from a later owner of its pid."""
@@ -67,17 +84,28 @@ class Child:
         return log_tail(self.log, lines)
 
     def stop(self, graceful: float = 5.0) -> int:
-        """End it: SIGTERM, up to `graceful` seconds for what is in flight, then SIGKILL for its whole group. Returns the exit
-        code."""
-        if self.is_alive():
-            self._signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.popen.wait(graceful)
-        self._signal(signal.SIGKILL)  # whatever of its group outlived it
-        code = self.popen.wait()
+        """End it and all that it started; returns the exit code.
+
+        Its standard input ends, which lets it finish what is in flight, for up to `graceful` seconds; then SIGTERM, then SIGKILL for its
+        group and every descendant. (A sandbox would pass no signal on, and what runs inside is in a session of its own.)
+        """
+        family = descendants(self.pid)
         if self.popen.stdin is not None:
             with contextlib.suppress(OSError):
                 self.popen.stdin.close()
+        for number, seconds in ((None, graceful), (signal.SIGTERM, 0.5)):
+            if self.is_alive():
+                if number is not None:
+                    self._signal(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.popen.wait(seconds)
+        family |= descendants(self.pid)
+        self._signal(signal.SIGKILL)  # whatever of its group outlived it
+        code = self.popen.wait()
+        for pid, began in family:
+            if start_time(pid) == began:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
         return code
 
     def _signal(self, number: signal.Signals) -> None:

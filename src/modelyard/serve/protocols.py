@@ -83,16 +83,12 @@ class Plan:
         elif kind == "text/csv":
             (columns, count), coercers = self._from_csv(body), self._text
         else:
-            raise UnknownContentType(
-                f"the content type `{kind[:80]}` is not read here", next="Send application/json or text/csv."
-            )
+            raise UnknownContentType(f"the content type `{kind[:80]}` is not read here", next="Send application/json or text/csv.")
         if count == 0:
             raise BadInput("the body has no rows", next="Send at least one record.")
         return self._rows(columns, coercers, count, received_at, inference_id)
 
-    def _rows(
-        self, columns: dict[str, list[Any]], coercers: dict[str, Any], count: int, received_at: int, header: str | None
-    ) -> Rows:
+    def _rows(self, columns: dict[str, list[Any]], coercers: dict[str, Any], count: int, received_at: int, header: str | None) -> Rows:
         signature = self.signature
         features = {name: coerce(columns[name]) for name, coerce in coercers.items()}
         ids, times = self._given(columns, signature.id_col), self._given(columns, signature.time_col)

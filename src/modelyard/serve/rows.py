@@ -41,9 +41,7 @@ class Rows:
 def header_id(value: str) -> str:
     """An inference id from a header. Raises BadInput when it is empty, too long or not printable ASCII."""
     if not value or len(value) > MAX_ID or not value.isascii() or not value.isprintable():
-        raise BadInput(
-            f"an inference id is 1 to {MAX_ID} printable ASCII characters", where="header X-Amzn-SageMaker-Inference-Id"
-        )
+        raise BadInput(f"an inference id is 1 to {MAX_ID} printable ASCII characters", where="header X-Amzn-SageMaker-Inference-Id")
     return value
 
 
@@ -82,9 +80,7 @@ def event_times(values: list[Any], received_at: int, column: str, max_age_days: 
         try:
             instant = micros(value)
         except (ValueError, TypeError, OverflowError):
-            raise BadInput(
-                f"`{column}` must be an ISO 8601 time, such as 2026-01-31T12:00:00Z", where=place(row, column)
-            ) from None
+            raise BadInput(f"`{column}` must be an ISO 8601 time, such as 2026-01-31T12:00:00Z", where=place(row, column)) from None
         if not oldest <= instant <= newest:
             side = "more than a day ahead" if instant > newest else f"more than {max_age_days:g} days ago"
             raise BadInput(f"`{column}` lies {side}", where=place(row, column), next="Send the time at which the row happened.")

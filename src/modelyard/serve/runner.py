@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["RunnerClient", "install_runtime", "predict", "spawn_runner", "wait_ready"]
 
 CHUNK_ROWS = 5000
-# One thread a runner: small batches gain nothing from more, and OpenMP's threads wait for each other by spinning, which is
-# ruinous wherever the cores are shared (measured on two busy cores: 730 rows a second with two threads, 55,000 with one). More
-# throughput comes from more runners.
+# One thread a runner. OpenMP's threads wait for each other by spinning: on two idle cores two threads were about as fast as one
+# here, but where other work shared the cores they were anything from no slower to tens of times slower, with p99 of 0.1 to 1.7 s
+# (one thread: 0.1 s at worst). More throughput comes from more runners; `env` overrides this.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -111,9 +111,7 @@ def wait_ready(socket_path: Path, timeout: float, child: Child | None = None) ->
                 peer.sendall(wire.HELLO)
                 hello = wire.decode_hello(wire.receive(peer))
             if hello.get("protocol") != wire.PROTOCOL:
-                raise StepFailed(
-                    f"the runner speaks protocol {hello.get('protocol')}, not {wire.PROTOCOL}", where=str(socket_path)
-                )
+                raise StepFailed(f"the runner speaks protocol {hello.get('protocol')}, not {wire.PROTOCOL}", where=str(socket_path))
             return hello
         except (OSError, msgspec.DecodeError):
             pass
@@ -123,11 +121,7 @@ def wait_ready(socket_path: Path, timeout: float, child: Child | None = None) ->
             raise StepFailed(what, where=str(child.log), log_tail=tail)
         if time.monotonic() > deadline:
             what = f"the model was not loaded within {timeout:g} s"
-            raise (
-                StepFailed(what, where=str(child.log), log_tail=child.tail())
-                if child
-                else Unavailable(what, where=str(socket_path))
-            )
+            raise (StepFailed(what, where=str(child.log), log_tail=child.tail()) if child else Unavailable(what, where=str(socket_path)))
         time.sleep(0.02)
 
 
@@ -145,9 +139,7 @@ def predict(socket_path: Path, table: pl.DataFrame, signature: Signature, *, tim
     try:
         with wire.connect(socket_path, timeout=timeout) as peer:
             for number, start in enumerate(range(0, table.height, CHUNK_ROWS)):
-                outputs = _ask(
-                    peer, number, {n: s.slice(start, CHUNK_ROWS).to_list() for n, s in columns.items()}, start, signature
-                )
+                outputs = _ask(peer, number, {n: s.slice(start, CHUNK_ROWS).to_list() for n, s in columns.items()}, start, signature)
                 for name, values in found.items():
                     values.extend(outputs[name])
     except OSError as exc:
@@ -160,9 +152,7 @@ def predict(socket_path: Path, table: pl.DataFrame, signature: Signature, *, tim
     return pl.DataFrame(frame | {output(name): pl.Series(values, dtype=pl.Float64) for name, values in found.items()})
 
 
-def _ask(
-    peer: socket.socket, number: int, columns: dict[str, list[Any]], start: int, signature: Signature
-) -> dict[str, list[Any]]:
+def _ask(peer: socket.socket, number: int, columns: dict[str, list[Any]], start: int, signature: Signature) -> dict[str, list[Any]]:
     rows = len(next(iter(columns.values())))
     peer.sendall(wire.encode(wire.Predict(number, rows, columns)))
     try:
@@ -187,9 +177,7 @@ def _features(table: pl.DataFrame, signature: Signature) -> dict[str, pl.Series]
     for column in signature.columns:
         name = column.name if column.name in table.columns else feature(column.name)
         if name not in table.columns:
-            raise BadInput(
-                f"the table has no column `{column.name}`", where=f"column `{column.name}`", next="The model needs it."
-            )
+            raise BadInput(f"the table has no column `{column.name}`", where=f"column `{column.name}`", next="The model needs it.")
         series = table[name]
         try:
             if column.type == "datetime":

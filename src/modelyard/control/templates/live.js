@@ -1,12 +1,13 @@
 // Every ten seconds: take what changed, and keep the reader's place, focus, selection and opened details.
+let seen = document.querySelector("main").innerHTML;
 const words = document.getElementById("live");
 const controls = () => [...document.querySelectorAll("main a, main summary, main select, main button, main [tabindex]")];
 const swap = (next) => {
   const main = document.querySelector("main"), active = document.activeElement, index = controls().indexOf(active);
-  if (next.innerHTML === main.dataset.seen || !getSelection().isCollapsed || active.tagName === "SELECT") return;
+  if (next.innerHTML === seen || !getSelection().isCollapsed || active.tagName === "SELECT") return;
   const opened = [...main.querySelectorAll("details[open]")].map((d) => d.id);
   const scrolled = [...main.querySelectorAll(".scroll")].map((s) => [s.scrollLeft, s.scrollTop]);
-  next.dataset.seen = next.innerHTML;
+  seen = next.innerHTML;
   main.replaceWith(next);
   opened.forEach((id) => { const d = document.getElementById(id); if (d) d.open = true; });
   next.querySelectorAll(".scroll").forEach((s, i) => { if (scrolled[i]) [s.scrollLeft, s.scrollTop] = scrolled[i]; });

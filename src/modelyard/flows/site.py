@@ -1,0 +1,93 @@
+"""The site: what a build is asked to do, and the folder it works in."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.config.spec import Config
+from modelyard.durable import Run
+from modelyard.workshop import Workshop
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a build is asked to do; it is stored with the run, so that a resumed run works by the very same words.
+
+    `configs` holds the canonical config a stage; `folder` is the model's repository; `learn_until` (ISO) makes it a retraining on the
+    source's rows and the captured, labelled ones before that instant; `version` names the one to deploy, roll back or reproduce.
+    """
+
+    configs: dict[str, dict[str, Any]]
+    digest: str
+    folder: str
+    by: str
+    loosened: list[str]
+    because: str = ""
+    learn_until: str | None = None
+    version: str | None = None
+
+    @property
+    def config(self) -> Config:
+        return Config.model_validate(self.configs["production"])
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where one build works: its folder and what was settled about it."""
+
+    shop: Workshop
+    run: Run
+    order: Order
+    config: Config
+
+    @property
+    def folder(self) -> Path:
+        return self.shop.home.runs / self.run.id
+
+    @property
+    def number(self) -> str:
+        """The number that the version will have; one build of a model runs at a time."""
+        return str(len(self.shop.model(self.run.model).versions) + 1)
+
+    @property
+    def repository(self) -> Path:
+        return Path(self.order.folder)
+
+    def raw(self, name: str) -> Path:
+        """A split as it came out of the snapshot."""
+        return self.folder / "data" / name / f"{name}.parquet"
+
+    def part(self, name: str) -> Path:
+        """A split as the model sees it: after `preprocess`, where there is one."""
+        root = self.folder / ("processed" if self.config.preprocess else "data")
+        return root / name / f"{name}.parquet"
+
+    @property
+    def framework(self) -> str:
+        part = self.config.train or self.config.bring
+        assert part is not None  # by the config's own rule
+        return part.framework
+
+    @property
+    def code(self) -> Path:
+        return self.folder / "code"
+
+    @property
+    def preprocess_code(self) -> Path:
+        return self.folder / "preprocess-code"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @staticmethod
+    def fresh(path: Path) -> Path:
+        """`path`, with nothing there that a killed try left behind."""
+        shutil.rmtree(path, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelyard.config import plan as planning
+from modelyard.config.load import canonical, loads
+from modelyard.config.plan import Change, plan, plan_stages
+from tests.config.texts import FULL, SMALL
+
+GREATER = {"roc_auc": True, "log_loss": False, "r2": True}
+LOADED = loads(FULL, Path("config.yaml"), environ={})
+BASE = LOADED.canonical()["production"]
+
+
+def changed(text: str, *replacements: tuple[str, str]) -> dict[str, Any]:
+    for old, new in replacements:
+        assert old in text, old
+        text = text.replace(old, new)
+    return canonical(loads(text, Path("config.yaml"), environ={}).config)
+
+
+def changes(*replacements: tuple[str, str]) -> list[Change]:
+    return plan(BASE, changed(FULL, *replacements), greater_is_better=GREATER)
+
+
+def test_nothing_changed_is_no_change() -> None:
+    assert plan(BASE, copy.deepcopy(BASE), greater_is_better=GREATER) == []
+    assert changes(("# yaml", "# another")) == []
+
+
+def test_a_first_config_is_one_change() -> None:
+    assert plan(None, BASE) == [
+        Change("model.name", None, "flight-delay", "build", False, "flight-delay is new: it is built, judged and deployed")
+    ]
+
+
+def test_a_change_says_what_it_takes() -> None:
+    found = changes(("max_depth: 6", "max_depth: 7"), ("[10, 50]", "[5, 10, 50]"), ("psi: 0.2, share", "psi: 0.1, share"), ("gold", "tin"))
+    assert [(c.path, c.before, c.after, c.effect, c.loosens) for c in found] == [
+        ("model.tags", {"tier": "gold"}, {"tier": "tin"}, "none", False),
+        ("train.hyperparameters.max_depth", 6, 7, "build", False),
+        ("deploy.strategy.steps", [10, 50], [5, 10, 50], "deploy", False),
+        ("monitor.drift.psi", 0.2, 0.1, "monitor", False),
+    ]
+    assert found[1].sentence == "train.hyperparameters.max_depth goes from 6 to 7"
+
+
+def test_criteria_are_named_by_their_metric() -> None:
+    (change,) = changes(("threshold: 0.70", "threshold: 0.65"))
+    assert change == Change(
+        "evaluate.validation_criteria[roc_auc].threshold", 0.7, 0.65, "build", True,
+        "evaluate.validation_criteria[roc_auc].threshold goes from 0.7 to 0.65: the gate is easier to pass",
+    )  # fmt: skip
+    moved = copy.deepcopy(BASE)
+    moved["evaluate"]["validation_criteria"].reverse()
+    assert plan(BASE, moved, greater_is_better=GREATER) == []
+
+
+LOOSENED = [
+    ("min_rows: 100\n", "min_rows: 99\n"),
+    ("    min_rows: 100\n", ""),
+    ("max_rows: 1000000", "max_rows: 1000001"),
+    ("    max_rows: 1000000\n", ""),
+    ("completeness: 0.9", "completeness: 0.8"),
+    ("completeness: 0.9, ", ""),
+    ("categories: [0, 1]", "categories: [0, 1, 2]"),
+    ("categories: [0, 1], ", ""),
+    ("min: 0, max: 23", "min: -1, max: 23"),
+    ("min: 0, max: 23", "min: 0, max: 24"),
+    ("min: 0, max: 23", "min: 0"),
+    ("      hour: {min: 0, max: 23, unique: false}\n", ""),
+    ("by: time", "by: random"),
+    ("network_isolation: true", "network_isolation: false"),
+    ("threshold: 0.70", "threshold: 0.69"),
+    ("{metric: log_loss, threshold: 0.6,", "{metric: log_loss, threshold: 0.61,"),
+    ("min_absolute_change: -0.005", "min_absolute_change: -0.01"),
+    ("on_fail: block", "on_fail: warn"),
+    ("    - {metric: roc_auc, threshold: 0.70}\n", ""),
+    ("    - {metric: log_loss, threshold: 0.6, on_fail: warn}\n", ""),
+    ("    - {metric: roc_auc, versus: champion, min_absolute_change: -0.005, on_fail: block}\n", ""),
+    ("    - {metric: roc_auc, threshold: 0.70}\n", "    - {metric: roc_auc, versus: champion, min_absolute_change: 0}\n"),
+    ("required: true", "required: false"),
+    ("allow_self: false", "allow_self: true"),
+    ("retrained: required", "retrained: not_required"),
+    ("expires: 7d", "expires: 8d"),
+    ("type: canary, steps: [10, 50]", "type: all_at_once"),
+    ("steps: [10, 50]", "steps: [50]"),
+    ("steps: [10, 50]", "steps: [20, 50]"),
+    ("steps: [10, 50]", "steps: [10, 20]"),
+    ("production: 5m", "production: 4m"),
+    ("error_rate: 0.01", "error_rate: 0.02"),
+    ("latency_p99_ratio: 2", "latency_p99_ratio: 3"),
+    ("min_requests: 20", "min_requests: 10"),
+    ("sample: 0.5", "sample: 0.4"),
+    ("mode: buffered", "mode: 'off'"),
+    ("drift: {enabled: true", "drift: {enabled: false"),
+    ("    enabled: true\n", "    enabled: false\n"),
+    ("psi: 0.2, share", "psi: 0.3, share"),
+    ("share: 0.3", "share: 0.4"),
+    ("prediction_psi: 0.2", "prediction_psi: 0.3"),
+    ("columns: [hour, carrier]", "columns: [hour]"),
+    ("min_rows: 200}", "min_rows: 300}"),
+    ("min_labels: 100", "min_labels: 101"),
+    ("label_delay: 24h", "label_delay: 25h"),
+    ("[{metric: roc_auc, threshold: 0.6}, ", "[{metric: roc_auc, threshold: 0.5}, "),
+    ("[{metric: roc_auc, threshold: 0.6}, ", "["),
+    ("max_drop: 0.1", "max_drop: 0.2"),
+    (", {metric: log_loss, max_drop: 0.1}", ""),
+    ('"*/15 * * * *"', '"0 * * * *"'),
+    ("window: 15m", "window: 1h"),
+    ("window: 15m", "window: 1mo"),
+    ("num_violation_windows: 3", "num_violation_windows: 4"),
+    ("num_windows: 4, num_violation_windows: 3", "num_windows: 3, num_violation_windows: 3"),
+    ("to: [{secret: slack_url}, ", "to: ["),
+    ("on: [gate_failed, ", "on: ["),
+    ("cooldown: 24h", "cooldown: 23h"),
+    ("min_new_labels: 500", "min_new_labels: 400"),
+    ("per_month: 20", "per_month: 30"),
+    ("challenge_champion: true", "challenge_champion: false"),
+]
+
+
+@pytest.mark.parametrize(("strict", "loose"), LOOSENED)
+def test_every_loosened_gate_is_flagged_and_the_way_back_is_not(strict: str, loose: str) -> None:
+    forth = changes((strict, loose))
+    assert any(c.loosens for c in forth), forth
+    assert all(": " in c.sentence for c in forth if c.loosens)
+    after = changed(FULL, (strict, loose))
+    back = plan(after, BASE, greater_is_better=GREATER)
+    replaced = "versus" in loose  # one gate for another: each way one is lost
+    assert back
+    assert any(c.loosens for c in back) == replaced, back
+
+
+def test_every_rule_is_reached_by_a_case() -> None:
+    """No rule about a gate is dead, which a slip in its pattern would make it."""
+    flagged = {c.path for strict, loose in LOOSENED for c in changes((strict, loose)) if c.loosens}
+    patterns = [pattern for pattern, _, _ in planning.GATES] + [planning.THRESHOLD]
+    tight = changed(FULL, ("unique: false", "unique: true"))
+    flagged |= {c.path for c in plan(tight, BASE) if c.loosens}
+    assert [p for p in patterns if not any(re.fullmatch(p, path) for path in flagged)] == []
+
+
+def test_a_first_narrowing_of_the_watched_columns_is_flagged() -> None:
+    every = changed(FULL, ("columns: [hour, carrier], ", ""))
+    assert [c.loosens for c in plan(every, BASE)] == [True]
+    assert [c.loosens for c in plan(BASE, every)] == [False]
+
+
+def test_a_metric_of_unknown_direction_counts_as_loosened_either_way() -> None:
+    other = changed(FULL, ("threshold: 0.70", "threshold: 0.75"))
+    assert [c.loosens for c in plan(BASE, other)] == [True]
+    assert [c.loosens for c in plan(other, BASE)] == [True]
+    assert "may be" in plan(other, BASE)[0].sentence
+
+
+def test_true_is_not_one() -> None:
+    one = changed(SMALL, ("train.py}", "train.py, hyperparameters: {a: 1}}"))
+    true = changed(SMALL, ("train.py}", "train.py, hyperparameters: {a: true}}"))
+    assert [c.path for c in plan(one, true)] == ["train.hyperparameters.a"]
+    assert plan(one, changed(SMALL, ("train.py}", "train.py, hyperparameters: {a: 1.0}}"))) == []
+
+
+NOT_GATES = {
+    "version", "model", "variables", "timezone", "preprocess", "bring", "inference", "environments.*.target", "environments.*.port",
+    "data.source", "data.target_col", "data.positive_class", "data.time_col", "data.id_col", "data.entity_cols", "data.schema",
+    "data.split.ratios", "data.split.seed", "data.split.column", "data.channel_format", "train.framework", "train.entry_point",
+    "train.source_dir", "train.contract", "train.requirements", "train.hyperparameters", "train.instances",
+    "evaluate.decision_threshold", "evaluate.slices", "deploy.realtime", "retrain.on", "retrain.window",
+}  # fmt: skip
+"""What cannot let a worse version pass or keep a fault from being noticed. A new key of the config is to be put here or in GATES."""
+
+
+def test_every_key_of_the_config_is_a_gate_or_known_not_to_be() -> None:
+    unjudged = []
+    for path, _ in planning._leaves(BASE, ""):
+        plain = re.sub(r"^environments\.[a-z]+", "environments.*", path)
+        known = any(plain == n or plain.startswith(n + ".") for n in NOT_GATES)
+        gate = any(re.fullmatch(p, path) for p in (planning.THRESHOLD, *(pattern for pattern, _, _ in planning.GATES)))
+        if known == gate:
+            unjudged.append(path)
+    assert unjudged == []
+
+
+def test_both_stages_are_compared() -> None:
+    text = FULL.replace("staging: 1s", "staging: 2s").replace("production: 5m", "production: 1m").replace("max_depth: 6", "max_depth: 7")
+    after = loads(text, Path("config.yaml"), environ={}).canonical()
+    found = plan_stages(LOADED.canonical(), after)
+    assert [(c.path, c.before, c.after, c.loosens) for c in found] == [
+        ("train.hyperparameters.max_depth", 6, 7, False),
+        ("deploy.strategy.bake", "1s", "2s", False),
+        ("deploy.strategy.bake", "5m", "1m", True),
+    ]
+    assert [c.sentence.endswith(f"({s} only)") for c, s in zip(found[1:], ("staging", "production"), strict=True)] == [True, True]
+    assert len(plan_stages(None, after)) == 1
+
+
+LEAVES = [p for p, v in planning._leaves(BASE, "") if isinstance(v, int | float) and not isinstance(v, bool) and "[" not in p]
+
+
+@given(st.sampled_from(LEAVES), st.integers(0, 1000) | st.floats(0, 10, allow_nan=False))
+def test_a_changed_number_is_one_change_that_can_be_kept_as_json(path: str, value: float) -> None:
+    after = copy.deepcopy(BASE)
+    parent: Any = after
+    *parents, last = path.split(".")
+    for part in parents:
+        parent = parent[part]
+    before, parent[last] = parent[last], value
+    found = plan(BASE, after, greater_is_better=GREATER)
+    assert [(c.path, c.before, c.after) for c in found] == ([] if before == value else [(path, before, value)])
+    json.dumps([vars(c) for c in found])
