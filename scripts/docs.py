@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import TypeAdapter
 
 from modelyard.cli import cli
 from modelyard.config.schema import json_schema
-from modelyard.config.spec import PLANNED, Config
+from modelyard.config.spec import PLANNED, Config, format_duration
 from modelyard.quality.metrics import METRICS
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 GENERATED = "<!-- Written by scripts/docs.py (`make docs-reference`): change the code, not this page. -->"
 WIDTH = 110
+ISO_DURATION = re.compile(r"P(\d+[WD])?(T(\d+[HMS])+)?")
 
 
 def cli_page() -> str:
@@ -30,7 +34,7 @@ def cli_page() -> str:
     lines += ["| exit code | meaning |", "|---|---|", "| 0 | done |", "| 1 | failed |", "| 2 | bad input or config |"]
     lines += ["| 3 | a gate said no |", "| 4 | waiting for approval |", ""]
     for names, command in commands(cli, ("modelyard",)):
-        context = click.Context(command, info_name=" ".join(names), terminal_width=WIDTH, max_content_width=WIDTH)
+        context = click.Context(command, info_name=" ".join(names), terminal_width=WIDTH, **cli.context_settings)
         lines += [f"{'#' * min(len(names), 3)}# {' '.join(names)}", "", "```text", command.get_help(context).strip(), "```", ""]
     return "\n".join(lines)
 
@@ -51,6 +55,7 @@ def config_page() -> str:
     lines += [
         "Every key that this release honours. Unknown keys are refused with the nearest known one. Paths are relative to the file.",
         "A value under `deploy`, `monitor`, `alerts` or `retrain` may differ by stage: `{staging: ..., production: ...}`.",
+        "Staging asks for nobody's approval unless its `approval` says so.",
         "`${NAME}` stands for an environment variable that `variables` declares. `modelyard schema` prints all this as JSON Schema,",
         "and [config.schema.json](config.schema.json) is that.",
         "",
@@ -123,6 +128,8 @@ def plain(default: Any) -> bool:
 
 
 def shown(default: Any) -> str:
+    if isinstance(default, str) and ISO_DURATION.fullmatch(default):
+        return format_duration(TypeAdapter(timedelta).validate_python(default))
     return default if isinstance(default, str) else json.dumps(default)
 
 

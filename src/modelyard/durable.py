@@ -99,7 +99,11 @@ class Run:
         self._runs.check_open()
         self.feed.put("step_started", step=name)
         began = time.monotonic()
-        outcome = work(*args, **kwargs)
+        try:
+            outcome = work(*args, **kwargs)
+        except Exception:
+            self._runs.check_open()  # what fails while everything is being ended did not fail: it goes on at the next start
+            raise
         if not isinstance(outcome, Outcome):
             outcome = Outcome(outcome)
         seconds = time.monotonic() - began

@@ -100,6 +100,20 @@ class NoRoom(YardError):
     code, exit_code, http_status = "no_room", 1, 507
 
 
+_FULL = ("no space left on device", "disk is full", "disk quota exceeded")
+
+
+def no_room(exc: BaseException) -> NoRoom | None:
+    """A full disk, in whatever words it came: the system's, SQLite's, or the last lines of a step. None where it is something else."""
+    if isinstance(exc, NoRoom):
+        return exc
+    text = f"{exc} {exc.strerror}" if isinstance(exc, OSError) else str(exc)
+    if not any(words in text.lower() for words in _FULL):
+        return None
+    where = str(exc.filename or "") if isinstance(exc, OSError) else getattr(exc, "where", "")
+    return NoRoom("no space left on device", where=where, next="make room on the disk and run the command again; nothing done is lost")
+
+
 class Unavailable(YardError):
     """Something that should answer does not: an endpoint, a runner, the owner of the home."""
 

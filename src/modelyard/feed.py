@@ -29,8 +29,10 @@ class Feed:
         line = json.dumps({"at": datetime.now(UTC).isoformat(), "kind": kind, **data}, ensure_ascii=False, default=str)
         with self._lock, contextlib.suppress(OSError):  # a full disk must not end a run for the sake of a view of it
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            with self.path.open("ab", buffering=0) as file:
+                start, whole = file.tell(), line.encode() + b"\n"
+                if file.write(whole) < len(whole):
+                    file.truncate(start)  # the disk is full: half a line would spoil the next one
 
     def items(self) -> list[dict[str, Any]]:
         """All there is so far."""

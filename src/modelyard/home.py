@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pwd
 import stat
+import time
 from pathlib import Path
 from typing import IO
 
@@ -37,22 +39,19 @@ class Home:
         self.reports = path / "reports"
         self.socket = path / "owner.sock"
         self.server_log = path / "server.log"
+        self.console = path / "console.url"
         self._lock: IO[str] | None = None
 
     def lock(self) -> None:
         """Become the owner; held until the process ends. Raises HomeLocked when another process is."""
         file = (self.path / "owner.lock").open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
+        if not _taken(file, fcntl.LOCK_EX, tries=5):  # a command that only looks holds it for a moment
             file.close()
             raise HomeLocked(
-                f"process {owner} owns this home",
+                f"process {self.owner} owns this home",
                 where=str(self.path),
                 next="let it end, stop it with `modelyard down`, or set MODELYARD_HOME to another folder",
-            ) from exc
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -68,12 +67,16 @@ class Home:
         """Whether some process owns the home now."""
         if self._lock is not None:
             return True
+        with (self.path / "owner.lock").open("a+") as file:
+            return not _taken(file, fcntl.LOCK_SH, tries=1)
+
+    @property
+    def owner(self) -> str:
+        """The process id of the owner, as it left it."""
         try:
-            self.lock()
-        except HomeLocked:
-            return True
-        self.unlock()
-        return False
+            return (self.path / "owner.lock").read_text(encoding="utf-8").strip() or "unknown"
+        except OSError:
+            return "unknown"
 
     def labels(self, model: str) -> Path:
         return self.path / "labels" / model
@@ -92,6 +95,16 @@ class Home:
         if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise BadInput(f"the secret `{name}` may be read by others", where=f"secrets/{name}", next=f"chmod 600 {file}")
         return file.read_text(encoding="utf-8").strip()
+
+
+def _taken(file: IO[str], kind: int, tries: int) -> bool:
+    for left in range(tries - 1, -1, -1):
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return True
+        if left:
+            time.sleep(0.02)
+    return False
 
 
 def user_name(uid: int | None = None) -> str:

@@ -90,8 +90,8 @@ def replay(yard: Yard, clock: ReplayClock, model: str, traffic: pl.DataFrame, au
             audience.run(run, None)
         if (challenger := yard.retraining(model)) is not None:
             audience.run(challenger, TRAFFIC_MOVES)
-        if tick > end and not sender.waiting_labels:
-            break
+        if tick >= end + config.monitor.performance.label_delay:
+            break  # the last window has been judged; what is labelled later has nobody to be told of it
     return sender.progress
 
 
@@ -111,10 +111,6 @@ class _Sender:
     @property
     def progress(self) -> Progress:
         return Progress(self._clock.now(), self._row, self._traffic.height, self._failed)
-
-    @property
-    def waiting_labels(self) -> bool:
-        return self._label < self._labels.height
 
     def send_until(self, instant: datetime) -> None:
         """Everything that happened, and every label that came, before `instant`."""

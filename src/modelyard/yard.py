@@ -24,7 +24,7 @@ from modelyard.config.plan import plan_stages
 from modelyard.config.spec import STAGES, Stage
 from modelyard.data import compare
 from modelyard.durable import Run, RunRecord, Stopped
-from modelyard.errors import BadConfig, BadInput, GateRefused, NotAllowed, NotFound, Unavailable, YardError
+from modelyard.errors import BadConfig, BadInput, GateRefused, NoRoom, NotAllowed, NotFound, Unavailable, YardError, no_room
 from modelyard.events import RunnerFailed
 from modelyard.flows import alerting, approval, batch, endpoints, history, holdout, lineage, monitor, reproduce, status
 from modelyard.flows.build import build
@@ -50,10 +50,16 @@ class Yard:
     def __init__(self, home: Path, clock: Clock | None = None) -> None:
         self.home = Home(home)
         self.home.lock()
-        self.shop = Workshop(self.home, LocalTarget(self.home, self._runner_failed), clock)
+        try:
+            self.shop = Workshop(self.home, LocalTarget(self.home, self._runner_failed), clock)
+        except BaseException:
+            self.home.unlock()
+            raise
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="run")
         self._going: dict[str, Future[Any]] = {}
+        self._lost: dict[str, NoRoom] = {}  # runs whose end could not be written, and why
         self._closing = threading.Event()
+        self.opened = False
         self._ticked: dict[str, datetime] = {}
         self._flows: dict[str, Callable[[Run], str]] = {
             "up": self._up,
@@ -70,6 +76,7 @@ class Yard:
     def open(self) -> Yard:
         """Bring up the endpoints that the state says are live."""
         self._restore()
+        self.opened = True
         return self
 
     def resume(self) -> None:
@@ -109,28 +116,38 @@ class Yard:
     # -- runs ----------------------------------------------------------------------------------------------------------------
 
     def _launch(self, record: RunRecord) -> Future[Any]:
+        self._lost.pop(record.id, None)
         future = self._pool.submit(self._execute, record)
         self._going[record.id] = future
         return future
 
     def _execute(self, record: RunRecord) -> None:
-        """Run a flow to its end and say how it ended, whatever happens in it."""
-        runs = self.shop.runs
+        """Run a flow to its end and say how it ended, whatever happens in it. A full disk ends no run: it goes on when asked again."""
         try:
-            with self._turn(record):
-                said = runs.execute(record, self._flows[record.flow])
-        except Stopped:
-            runs.feed(record.id).put("stopped")
-        except YardError as exc:
-            runs.feed(record.id).put("error", **exc.to_dict()["error"])
-            self._fail(record, ENDED.get(type(exc), "failed"), str(exc))
-        except Exception as exc:
-            log.exception("run %s failed", record.id)
-            said = f"{type(exc).__name__}: {exc}"
-            runs.feed(record.id).put("error", code="internal", what=said, where=record.id, next="")
-            self._fail(record, "failed", said)
+            try:
+                with self._turn(record):
+                    said = self.shop.runs.execute(record, self._flows[record.flow])
+            except Stopped:
+                self.shop.runs.feed(record.id).put("stopped")
+            except Exception as exc:
+                self._end_badly(record, exc)
+            else:
+                self.shop.runs.end(record, "done", said)
+        except (NoRoom, OSError) as exc:
+            log.exception("the end of run %s could not be written", record.id)
+            self._lost[record.id] = no_room(exc) or NoRoom(str(exc), where=str(self.home.path))
+
+    def _end_badly(self, record: RunRecord, exc: Exception) -> None:
+        if (full := no_room(exc)) is not None:
+            raise full from exc
+        if isinstance(exc, YardError):
+            error, status = exc.to_dict()["error"], ENDED.get(type(exc), "failed")
         else:
-            runs.end(record, "done", said)
+            log.error("run %s failed", record.id, exc_info=exc)
+            error = {"code": "internal", "what": f"{type(exc).__name__}: {exc}", "where": record.id, "next": ""}
+            status = "failed"
+        self.shop.runs.feed(record.id).put("error", **error)
+        self._fail(record, status, str(exc) if isinstance(exc, YardError) else error["what"])
 
     def _turn(self, record: RunRecord) -> threading.Lock:
         """One build, and one look of the monitors, a model at a time."""
@@ -154,14 +171,20 @@ class Yard:
         """A run as the state knows it. Raises NotFound."""
         for model in self.shop.state.values():
             if run in model.runs:
-                waiting = model.awaiting.get(run)
-                return {**asdict(model.runs[run]), "model": model.model, "awaiting": asdict(waiting) if waiting else None}
+                waiting, page = model.awaiting.get(run), self.home.runs / run / "report.html"
+                more = {"model": model.model, "awaiting": asdict(waiting) if waiting else None}
+                return {**asdict(model.runs[run]), **more, "report": str(page) if page.exists() else None}
         raise NotFound(f"there is no run `{run}`", next="`modelyard status` shows the runs")
 
     def follow(self, run: str, offset: int = 0) -> Iterator[dict[str, Any]]:
         """What happens in a run, item by item, until it ends or this process closes."""
         self.run(run)
-        return self.shop.runs.feed(run).follow(self._closing.is_set, offset)
+        return self._follow(run, offset)
+
+    def _follow(self, run: str, offset: int) -> Iterator[dict[str, Any]]:
+        yield from self.shop.runs.feed(run).follow(lambda: self._closing.is_set() or not self._is_going(run), offset)
+        if run in self._lost:
+            yield {"kind": "error", **self._lost[run].to_dict()["error"]}
 
     def logs(self, what: str) -> dict[str, Any]:
         """The feed of a run, or of a model's newest run. Raises NotFound."""
@@ -197,12 +220,13 @@ class Yard:
         model, planned = loaded.config.model.name, self.plan(config)
         loosened = [c["sentence"] for c in planned["changes"] if c["loosens"]]
         if (kept := self._unfinished(model, flow, loaded)) is not None:
+            offset = 0 if self._is_going(kept.id) else self.shop.runs.feed(kept.id).size()
             self._ensure_going(kept)
-            return {"run": kept.id, "model": model, "resumed": True, **planned}
+            return {"run": kept.id, "model": model, "resumed": True, "offset": offset, **planned}
         order = Order({str(stage): values for stage, values in loaded.canonical().items()}, loaded.digest, str(loaded.folder), by, loosened)
         record = self.shop.runs.start(model, flow, asdict(order), by=by, config_digest=loaded.digest)
         self._launch(record)
-        return {"run": record.id, "resumed": False, **planned}
+        return {"run": record.id, "resumed": False, "offset": 0, **planned}
 
     def _unfinished(self, model: str, flow: str, loaded: Loaded) -> RunRecord | None:
         """A run of this very config and code to go on with. What waits under other words is put aside; other work refuses."""
@@ -212,7 +236,7 @@ class Yard:
             same = (record.flow, record.args.get("digest")) == (flow, loaded.digest)
             if same and same_code(self.shop, record, loaded):
                 return record
-            if record.id not in self._going:
+            if not self._is_going(record.id):
                 self.shop.runs.end(record, "abandoned", "the config or the code changed since it was cut short")
             elif self.run(record.id)["awaiting"]:
                 approval.put_aside(self.shop, model, f"a newer {flow} took its place")
@@ -221,8 +245,11 @@ class Yard:
                 raise BadInput(f"{record.flow} {record.id} of `{model}` is under way", next=f"follow it with `modelyard logs {record.id}`")
         return None
 
+    def _is_going(self, run: str) -> bool:
+        return run in self._going and not self._going[run].done()
+
     def _ensure_going(self, record: RunRecord) -> None:
-        if record.id not in self._going:
+        if record.status == "running" and not self._is_going(record.id):
             self._launch(record)
 
     def deploy(self, model: str, version: str | None, stage: Stage | None, by: str) -> dict[str, Any]:
@@ -282,7 +309,7 @@ class Yard:
         if not monitor.monitor(self.shop, run):
             return "no retraining"
         state, now = self.shop.model(run.model), self.shop.clock.now().isoformat()
-        reason = str(state.last_decision)
+        reason = state.last_decision.reason if state.last_decision else ""
         order = Order(state.config, state.config_digest, state.folder, "the governor", [], reason, now)
         started = self._start("retrain", run.model, order, id=f"retrain-{run.id.removeprefix('monitor-')}")
         return f"started {started['run']}"

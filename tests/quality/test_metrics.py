@@ -251,6 +251,21 @@ def test_bad_tables_are_refused_by_name() -> None:
         compute(pl.DataFrame({"label": ["x"], "y.prediction": [1.0]}), REG)
 
 
+def test_a_class_that_the_model_never_learned_is_always_wrong() -> None:
+    y, scores = np.array([0, 1, 2, 0]), np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]])
+    table = multi(y, scores)
+    late = table.with_columns(label=pl.Series(["ant", "bee", "cow", "dog"]))
+    assert compute(table, TRI)["accuracy"] == 1.0
+    values = compute(late, TRI)
+    extended = np.column_stack([scores, np.zeros(4)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert close(values["log_loss"], sk.log_loss([0, 1, 2, 3], extended, labels=[0, 1, 2, 3]))
+        assert close(values["brier"], sk.brier_score_loss([0, 1, 2, 3], extended, labels=[0, 1, 2, 3]))
+        assert close(values["macro_f1"], sk.f1_score(late["label"], late["y.prediction"], average="macro"))
+    assert values["accuracy"] == 0.75 and values["rows"] == 4
+
+
 def test_slices_partition_the_rows_and_recompute_the_metrics() -> None:
     y, s = np.array([0, 1, 1, 0, 1]), np.array([0.2, 0.9, 0.4, 0.6, 0.8])
     table = binary(y, s).with_columns(pl.Series("x.carrier", ["UA", "UA", None, "UA", "DL"]))

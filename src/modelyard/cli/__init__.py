@@ -80,19 +80,40 @@ def cli() -> None:
 
 def main(argv: list[str] | None = None) -> Any:
     """Run a command; an error becomes its own words and its exit code."""
+    as_json = "--json" in (argv if argv is not None else sys.argv[1:])
     try:
         code = cli.main(argv, prog_name="modelyard", standalone_mode=False)
     except click.ClickException as exc:
-        exc.show()
-        code = 2
+        code = _misused(exc, as_json)
     except click.Abort:
-        print("stopped", file=sys.stderr)
-        code = 1
+        code = _told(YardError("stopped"), as_json)
     except YardError as exc:
-        code = _told(exc, "--json" in (argv if argv is not None else sys.argv))
+        code = _told(exc, as_json)
     except OSError as exc:
-        code = _told(_of_system(exc), "--json" in (argv if argv is not None else sys.argv))
+        code = _told(_of_system(exc), as_json)
+    except Exception as exc:
+        code = _broken(exc, as_json)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _misused(exc: click.ClickException, as_json: bool) -> int:
+    """A command written wrongly."""
+    if as_json:
+        from modelyard.errors import BadInput
+
+        return _told(BadInput(exc.format_message(), next="modelyard --help"), as_json)
+    exc.show()
+    return 2
+
+
+def _broken(exc: Exception, as_json: bool) -> int:
+    """A mistake of ours: with its traceback, which a report needs, and still in the one error shape for programs."""
+    import traceback
+
+    traceback.print_exc()
+    error = YardError(f"{type(exc).__name__}: {exc}", next="this is a fault of Modelyard; please report it with the lines above")
+    error.code = "internal"
+    return _told(error, as_json)
 
 
 def _told(exc: YardError, as_json: bool) -> int:
@@ -107,11 +128,6 @@ def _told(exc: YardError, as_json: bool) -> int:
 
 def _of_system(exc: OSError) -> YardError:
     """What the operating system refused, in our shape."""
-    import errno
+    from modelyard.errors import BadInput, no_room
 
-    from modelyard.errors import BadInput, NoRoom
-
-    where, said = str(exc.filename or ""), exc.strerror or str(exc)
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoRoom(said.lower(), where=where, next="make room on the disk and run the command again; nothing acknowledged is lost")
-    return BadInput(said, where=where)
+    return no_room(exc) or BadInput(exc.strerror or str(exc), where=str(exc.filename or ""))

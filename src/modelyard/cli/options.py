@@ -10,7 +10,12 @@ import click
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 PORT = click.option(
-    "--port", default=-1, help="Loopback port of the console. [default: 8640, or any that is free where that is taken; 0: any]", show_default=False
+    "--port",
+    type=click.IntRange(-1, 65535),
+    metavar="PORT",
+    default=-1,
+    show_default="8640, or any that is free where that is taken",
+    help="Loopback port of the console; 0 picks any.",
 )
 CONFIG = click.argument("config", metavar="[CONFIG]", default="config.yaml", type=click.Path(path_type=Path))
 

@@ -3,57 +3,87 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import click
 
 from modelyard.cli.options import JSON, PORT, show
 from modelyard.control.client import Caller, LocalCaller, RemoteCaller
-from modelyard.errors import HomeLocked, Unavailable
+from modelyard.errors import HomeLocked, NoRoom, Unavailable, YardError
 from modelyard.home import Home, default_home, user_name
 
+if TYPE_CHECKING:
+    from modelyard.yard import Yard
+
+START_SECONDS = 300.0
+"""How long the control plane may take until every endpoint is up again."""
+LEAST_ROOM = 65_536
+"""Bytes below which a disk counts as full."""
 PATIENCE = 15.0
 """Seconds to wait for an owner that is just starting or just ending."""
 
 
-def owner_of(home: Home) -> RemoteCaller | None:
-    """The process that owns the home, if one does. Raises HomeLocked when one does and never answers."""
-    remote, deadline = RemoteCaller(home.socket), time.monotonic() + PATIENCE
+def owner_of(home: Home, *, staying: bool = False) -> RemoteCaller | None:
+    """The process that owns the home, if one does; with `staying`, once it is none that ends with its command.
+
+    Raises HomeLocked when an owner never answers.
+    """
+    remote, deadline, told = RemoteCaller(home.socket), time.monotonic() + PATIENCE, False
     while home.locked:
-        if remote.alive():
+        health = remote.health()
+        if health is not None and (health["stays"] or not staying):
             return remote
-        if time.monotonic() > deadline:
+        if health is not None:
+            deadline = time.monotonic() + PATIENCE
+            if not told:
+                click.echo(f"another command (process {home.owner}) owns the home; waiting for its end", err=True)
+            told = True
+        elif time.monotonic() > deadline:
             raise HomeLocked(
-                "another process owns the home and does not answer", where=str(home.path), next="stop it, or set MODELYARD_HOME"
+                f"process {home.owner} owns the home and does not answer",
+                where=str(home.path),
+                next="stop that process, or set MODELYARD_HOME to another folder",
             )
         time.sleep(0.1)
     return None
 
 
+def _owned(home: Home) -> RemoteCaller | Yard:
+    """The owner, or a yard of this process's own. Of two commands that start at once the second asks the first."""
+    while (remote := owner_of(home)) is None:
+        from modelyard.yard import Yard
+
+        with suppress(HomeLocked):
+            return Yard(home.path)
+    return remote
+
+
 @contextmanager
-def asking(*, live: bool = False, console: int | None = None) -> Iterator[Caller]:
+def asking(*, live: bool = False, console: int | None = None, on_down: Callable[[], None] = lambda: None) -> Iterator[Caller]:
     """A caller: the owner's, else this process's own yard, to which other terminals may then speak too.
 
-    `live` brings the endpoints up; `console` (a port) shows the console. Both only where this process becomes the owner.
+    `live` brings the endpoints up, `console` (a port) shows the console, `on_down` is how `modelyard down` stops this process. All
+    only where this process becomes the owner.
     """
     home = Home(default_home())
-    if (remote := owner_of(home)) is not None:
-        yield remote
+    if isinstance(found := _owned(home), RemoteCaller):
+        yield found
         return
     from modelyard.control.server import Server
-    from modelyard.yard import Yard
 
-    yard = Yard(home.path)
+    yard = found
     try:
         if live:
             yard.open()
-        server = Server(yard, port=console)
+        server = Server(yard, port=console, on_down=on_down, stays=live)
         server.start()
         try:
             yield LocalCaller(yard, user_name(), server)
@@ -63,14 +93,15 @@ def asking(*, live: bool = False, console: int | None = None) -> Iterator[Caller
         yard.close()
 
 
-def ensure_server() -> RemoteCaller:
+def ensure_server(port: int = -1) -> RemoteCaller:
     """The owner of the home, started in the background where there is none."""
     home = Home(default_home())
-    if (remote := owner_of(home)) is not None:
+    if (remote := owner_of(home, staying=True)) is not None:
         return remote
     with home.server_log.open("ab") as log:
+        began = log.tell()
         child = subprocess.Popen(
-            [sys.executable, "-m", "modelyard.cli", "server"],
+            [sys.executable, "-m", "modelyard.cli", "server", "--port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -78,19 +109,35 @@ def ensure_server() -> RemoteCaller:
             cwd="/",
             env={**os.environ, "MODELYARD_HOME": str(home.path)},
         )
-    remote, deadline = RemoteCaller(home.socket), time.monotonic() + 60
-    while not remote.alive():
+    remote, deadline = RemoteCaller(home.socket), time.monotonic() + START_SECONDS
+    while (remote.health() or {}).get("status") != "ok":
         if child.poll() is not None or time.monotonic() > deadline:
-            raise Unavailable("the control plane could not start in the background", where=str(home.server_log), next="read that log")
+            raise _no_server(home, began)
         time.sleep(0.05)
     return remote
 
 
+def _no_server(home: Home, began: int) -> YardError:
+    """Why the control plane did not come up, in its own last words."""
+    if shutil.disk_usage(home.path).free < LEAST_ROOM:
+        return NoRoom("no space left on device", where=str(home.path), next="make room on the disk and run the command again")
+    said = home.server_log.read_bytes()[began:].decode("utf-8", "replace").strip()
+    last = said.rpartition("error: ")[2].splitlines()[:1]
+    why = f": {last[0]}" if last else ""
+    return Unavailable(f"the control plane could not start in the background{why}", where=str(home.server_log), next="read that log")
+
+
 @contextmanager
 def until_stopped() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM or `modelyard down` sets."""
+    """An event that Ctrl-C, SIGTERM or `modelyard down` sets. A second signal ends the command where it stands."""
     stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def halt(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, halt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield stop
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -12,9 +14,10 @@ import click
 
 from modelyard.cli.options import CONFIG, JSON, MODEL, PORT, VERSION, show
 from modelyard.cli.owner import asking, ensure_server, until_stopped
-from modelyard.cli.screen import confirm, follow
+from modelyard.cli.screen import Ended, confirm, follow
 from modelyard.control.client import Caller, LocalCaller
 from modelyard.errors import YardError
+from modelyard.home import Home, default_home
 
 YES = click.option("--yes", is_flag=True, help="Approve without asking, where the config lets whoever asked approve.")
 
@@ -52,25 +55,27 @@ def up(config: Path, yes: bool, detach: bool, port: int, as_json: bool) -> int:
     """
     path = str(config.resolve())
     if detach:
-        return _up(ensure_server(), path, yes, as_json, detach=True)
-    with until_stopped() as stop, asking(live=True, console=port) as caller:
+        return _up(ensure_server(port), path, yes, as_json, detach=True)
+    with until_stopped() as stop, asking(live=True, console=port, on_down=stop.set) as caller:
         code = _until(stop, caller, lambda: _up(caller, path, yes, as_json))
         if isinstance(caller, LocalCaller) and code in (0, 3) and not stop.is_set():
             caller.yard.resume()
             threading.Thread(target=caller.yard.watch, name="schedules", daemon=True).start()
             if not as_json:
-                click.echo(f"  console: {caller.server.login}\n  serving and watching; Ctrl-C stops everything")
+                click.echo("  serving and watching; Ctrl-C stops everything")
             stop.wait()
         return code
 
 
 def _until(stop: threading.Event, caller: Caller, work: Any) -> int:
-    """Run `work` here; a signal lets the yard's runs stop at their next step, so that `work` ends too."""
+    """Run `work` here; a signal lets the yard's runs stop at their next step, so that `work` ends too. Another owner's runs go on."""
 
     def halt() -> None:
         stop.wait()
         if isinstance(caller, LocalCaller):
             caller.yard.halt()
+        else:
+            os.kill(os.getpid(), signal.SIGINT)  # the second one: it ends this command
 
     threading.Thread(target=halt, name="halt", daemon=True).start()
     return int(work())
@@ -83,13 +88,12 @@ def _up(caller: Caller, config: str, yes: bool, as_json: bool, *, detach: bool =
         for change in started["changes"]:
             if change["loosens"]:
                 click.echo(f"{click.style('! loosens', fg='yellow', bold=True)}  {change['sentence']}")
-    code = watch(caller, started["run"], yes=yes, as_json=as_json, detach=detach)
-    _report(caller, started["model"], started["run"], as_json)
-    return code
+    ended = watch(caller, started["run"], yes=yes, as_json=as_json, detach=detach, offset=started["offset"])
+    return _report(caller, started["model"], started["run"], as_json, ended)
 
 
-def watch(caller: Caller, run: str, *, yes: bool = False, as_json: bool = False, detach: bool = False) -> int:
-    """Follow a run to its end, giving or asking for the word it waits for. 4 when detached and it goes on waiting."""
+def watch(caller: Caller, run: str, *, yes: bool = False, as_json: bool = False, detach: bool = False, offset: int = 0) -> Ended:
+    """Follow a run to its end, giving or asking for the word it waits for. Code 4 when detached and it goes on waiting."""
 
     def on_wait(item: dict[str, Any]) -> None:
         waiting = caller.call("run", run=run)["awaiting"]
@@ -107,11 +111,13 @@ def watch(caller: Caller, run: str, *, yes: bool = False, as_json: bool = False,
                 raise Waiting
         except YardError as exc:
             click.echo(f"  {exc}", err=True)
+            if detach:
+                raise Waiting from exc
 
     try:
-        return follow(caller, run, as_json=as_json, on_wait=on_wait)
+        return follow(caller, run, as_json=as_json, on_wait=on_wait, offset=offset)
     except Waiting:
-        return 4
+        return Ended(4)
 
 
 class Waiting(Exception):
@@ -124,18 +130,23 @@ def _ask(caller: Caller, run: str, waiting: dict[str, Any], named: str) -> None:
         caller.call("approve" if said else "reject", model=waiting["model"], version=waiting["version"])
 
 
-def _report(caller: Caller, model: str, run: str, as_json: bool) -> None:
-    """Where everything is, at the end."""
+def _report(caller: Caller, model: str, run: str, as_json: bool, ended: Ended) -> int:
+    """Where everything is, at the end; for programs with the run's error, in its one shape, beside. Returns the exit code."""
     found = caller.call("status", model=model)[0]
-    ended = caller.call("run", run=run)
+    state = caller.call("run", run=run)
     if as_json:
-        click.echo(json.dumps({"run": run, "status": ended["status"], "reason": ended["reason"], **found}, default=str))
-        return
+        error = ended.error.to_dict() if ended.error else {}
+        own = {"run": run, **{name: state[name] for name in ("status", "reason", "report")}}
+        click.echo(json.dumps({**error, **own, **found}, default=str))
+        return ended.code
     address = found["stages"]["production"]["address"]
-    if found["versions"]:
-        click.echo(f"  report: {found['versions'][0]['report']}")
+    if report := state["report"] or next((v["report"] for v in found["versions"]), None):
+        click.echo(f"  report: {report}")
     if found["stages"]["production"]["live"]:
         click.echo(f"  endpoint: {address}/invocations   (modelyard predict {model} FILE)")
+    if (console := Home(default_home()).console).exists():
+        click.echo(f"  console: {console.read_text(encoding='utf-8')}")
+    return ended.code
 
 
 @click.command()
@@ -146,20 +157,22 @@ def build(config: Path, as_json: bool) -> int:
 
     Exit code 3 when a gate says no: for continuous integration.
     """
-    with asking() as caller, until_stopped() as stop:
+    with until_stopped() as stop, asking(on_down=stop.set) as caller:
         started = caller.call("build", config=str(config.resolve()))
-        code = _until(stop, caller, lambda: watch(caller, started["run"], as_json=as_json))
-        _report(caller, started["model"], started["run"], as_json)
-        return code
+        return _until(stop, caller, lambda: _to_the_end(caller, started, as_json))
+
+
+def _to_the_end(caller: Caller, started: dict[str, Any], as_json: bool) -> int:
+    ended = watch(caller, started["run"], as_json=as_json, offset=started["offset"])
+    return _report(caller, started["model"], started["run"], as_json, ended)
 
 
 def _steer(verb: str, as_json: bool, yes: bool = False, **words: Any) -> int:
     """Start a run in the control plane, in the background where none runs, and follow it."""
     caller = ensure_server()
     started = caller.call(verb, **words)
-    code = watch(caller, started["run"], yes=yes, as_json=as_json, detach=True)
-    _report(caller, started["model"], started["run"], as_json)
-    return code
+    ended = watch(caller, started["run"], yes=yes, as_json=as_json, detach=True)
+    return _report(caller, started["model"], started["run"], as_json, ended)
 
 
 @click.command()
@@ -199,10 +212,11 @@ def reproduce(version: tuple[str, str | None], as_json: bool) -> int:
     """
     with asking() as caller:
         started = caller.call("reproduce", model=version[0], version=version[1])
-        code = follow(caller, started["run"], as_json=as_json)
-        ended = caller.call("run", run=started["run"])
-        show({"run": started["run"], "reproduced": code == 0, "status": ended["status"], "reason": ended["reason"]}, as_json)
-        return code
+        ended = follow(caller, started["run"], as_json=as_json)
+        state = caller.call("run", run=started["run"])
+        error = ended.error.to_dict() if ended.error else {}
+        show({**error, "run": started["run"], "reproduced": not error, "status": state["status"], "reason": state["reason"]}, as_json)
+        return ended.code
 
 
 @click.command()

@@ -13,7 +13,7 @@ from modelyard.cli.owner import until_stopped
 from modelyard.cli.pipeline import _until, watch
 from modelyard.cli.screen import Screen
 from modelyard.control.client import LocalCaller
-from modelyard.errors import BadInput
+from modelyard.errors import BadInput, YardError
 from modelyard.home import Home, default_home, user_name
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def replay(config: Path, traffic: Path, label_time: str | None, yes: bool, leave
     try:
         _check_past(yard, clock)
         with until_stopped() as stop:
-            server = Server(yard, port=port)
+            server = Server(yard, port=port, on_down=stop.set)
             server.start()
             try:
                 yard.open()
@@ -82,9 +82,11 @@ def _play(caller: LocalCaller, show: _Show, config: str, table: pl.DataFrame, ye
 
     started = caller.call("up", config=config)
     model = started["model"]
-    code = watch(caller, started["run"], yes=yes, as_json=show.silent)
-    if code != 0:
-        return code
+    ended = watch(caller, started["run"], yes=yes, as_json=show.silent, offset=started["offset"])
+    if ended.error is not None:
+        return _told(ended.error) if show.silent else ended.code
+    if ended.code != 0:
+        return ended.code
     if not show.silent:
         _one_prediction(caller, model, table)
     with show:
@@ -96,6 +98,11 @@ def _play(caller: LocalCaller, show: _Show, config: str, table: pl.DataFrame, ye
     else:
         click.echo(f"{click.style('✓', fg='green')} {progress.sent:,} rows replayed, {progress.failed} requests failed")
     return 0 if progress.failed == 0 else 1
+
+
+def _told(error: YardError) -> int:
+    click.echo(json.dumps(error.to_dict()))
+    return error.exit_code
 
 
 def _one_prediction(caller: LocalCaller, model: str, table: pl.DataFrame) -> None:
@@ -145,8 +152,8 @@ class _Show:
         self._catch_up()
 
     def run(self, run: str, until: str | None) -> None:
-        feed, shown = self._yard.shop.runs.feed(run), self._open.pop(run, 0)
-        for count, item in enumerate(feed.follow(lambda: False), 1):
+        shown = self._open.pop(run, 0)
+        for count, item in enumerate(self._yard.follow(run), 1):
             if count > shown:
                 self._screen.show(item)
             if until is not None and item["kind"] == "step_started" and item["step"].startswith(until):

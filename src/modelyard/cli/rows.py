@@ -25,7 +25,7 @@ def predict(model: str, file: str, content_type: str | None, as_json: bool) -> N
     """Ask MODEL's production endpoint about the rows of FILE (JSON or CSV), or of standard input."""
     if file != "-" and not Path(file).is_file():
         raise BadInput(f"there is no file {file}")
-    body = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    body = _text(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes(), file)
     kind = content_type or ("application/json" if file == "-" else TYPES.get(Path(file).suffix, ""))
     if not kind:
         raise BadInput(f"{file} has no ending that says its format", next="name it *.json or *.csv, or give --content-type")
@@ -37,6 +37,13 @@ def predict(model: str, file: str, content_type: str | None, as_json: bool) -> N
     for row in answer["predictions"]:
         shares = "  ".join(f"{name} {p:.4f}" for name, p in row.get("probabilities", {}).items())
         click.echo(f"  {row['inference_id']}  {row['prediction']}  {click.style(shares, dim=True)}")
+
+
+def _text(data: bytes, file: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise BadInput(f"this is not UTF-8 text: {exc.reason} at byte {exc.start}", where=file) from exc
 
 
 @click.command()

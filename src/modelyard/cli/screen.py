@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +17,8 @@ from modelyard.errors import YardError
 
 CODES = {"done": 0, "refused": 3, "stopped": 1}
 SHOWN_BY_STEP = frozenset(
-    "Deployed Promoted VersionRegistered ConfigAccepted ApprovalRequested SmokeTested WindowJudged ChallengeJudged RetrainDecided RolledBack".split()
+    ["Deployed", "Promoted", "VersionRegistered", "ConfigAccepted", "ApprovalRequested", "SmokeTested"]
+    + ["WindowJudged", "ChallengeJudged", "RetrainDecided", "RolledBack"]  # noqa: RUF005  (one list would be a line a name)
 )
 """Facts that the line of their step tells already."""
 Ask = Callable[[dict[str, Any]], None]
@@ -114,12 +116,20 @@ class Screen:
             self._task = None
 
 
-def follow(caller: Caller, run: str, *, as_json: bool = False, on_wait: Ask | None = None) -> int:
-    """Show a run to its end; `on_wait` is told when it waits for a word. Returns the exit code."""
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended, as the CLI says it. `error` is None where it ended well."""
+
+    code: int
+    error: YardError | None = None
+
+
+def follow(caller: Caller, run: str, *, as_json: bool = False, on_wait: Ask | None = None, offset: int = 0) -> Ended:
+    """Show a run to its end, from byte `offset` of its feed on; `on_wait` is told when it waits for a word."""
     error: YardError | None = None
     status = "stopped"
     with Screen(as_json) as screen:
-        for item in _items(caller, run):
+        for item in caller.follow(run, offset):
             screen.show(item)
             if item["kind"] == "error":
                 error = as_error(item)
@@ -129,11 +139,7 @@ def follow(caller: Caller, run: str, *, as_json: bool = False, on_wait: Ask | No
                 screen.__exit__(None, None, None)
                 on_wait(item)
                 screen.__enter__()
-    return CODES.get(status, error.exit_code if error else 1)
-
-
-def _items(caller: Caller, run: str) -> Iterator[dict[str, Any]]:
-    return caller.follow(run)
+    return Ended(CODES.get(status, error.exit_code if error else 1), error if status != "done" else None)
 
 
 def confirm(question: str, still: Callable[[], bool]) -> bool | None:

@@ -84,13 +84,13 @@ def monitor(model: str, now: bool, as_json: bool) -> int:
     with asking() as caller:
         code = 0
         if now:
-            code = follow(caller, caller.call("monitor", model=model)["run"], as_json=as_json)
+            code = follow(caller, caller.call("monitor", model=model)["run"], as_json=as_json).code
         entries = caller.call("journal", model=model, limit=10_000)
     verdicts = [e["data"] for e in entries if e["kind"] == "WindowJudged"]
     if show(verdicts, as_json):
         return code
     if not verdicts:
-        click.echo("no window has been judged yet\n  next: modelyard monitor --now, once a window of traffic is over")
+        click.echo(f"no window has been judged yet\n  next: modelyard monitor {model} --now, once a window of traffic is over")
     rows = [[v["monitor"], f"{v['start'][:16]} .. {v['end'][:16]}", v["version"], colour(v["status"]), v["reason"]] for v in verdicts]
     click.echo(table(rows, ["MONITOR", "WINDOW (UTC)", "VERSION", "VERDICT", "REASON"]) if rows else "", nl=bool(rows))
     return code

@@ -21,7 +21,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 from modelyard import __version__
 from modelyard.control import console
 from modelyard.control.verbs import VERBS, Verb
-from modelyard.errors import BadInput, NotAllowed, NotFound, YardError
+from modelyard.errors import BadInput, NoRoom, NotAllowed, NotFound, YardError, no_room
 from modelyard.home import user_name
 from modelyard.yard import Yard
 
@@ -36,8 +36,9 @@ PRIVATE = {
 }
 
 
-def create_app(yard: Yard, token: str, owner: int, stop: Callable[[], None]) -> FastAPI:
-    """The app for one yard. `owner`: the user id the home belongs to; `stop` ends the process that serves."""
+def create_app(yard: Yard, token: str, owner: int, stop: Callable[[], None], stays: bool = True) -> FastAPI:
+    """The app for one yard. `owner`: the user id the home belongs to; `stop` ends the process that serves; `stays`: it serves until
+    then, and not just for as long as one command lasts."""
     app = FastAPI(title="Modelyard", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
 
     @app.middleware("http")
@@ -54,6 +55,12 @@ def create_app(yard: Yard, token: str, owner: int, stop: Callable[[], None]) -> 
     @app.exception_handler(YardError)
     async def told(request: Request, exc: YardError) -> Response:
         return _told(request, exc, exc.http_status)
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, exc: Exception) -> Response:
+        error = no_room(exc) or YardError(f"{type(exc).__name__}: {exc}", next="this is a fault of Modelyard; its log has the details")
+        error.code = error.code if isinstance(error, NoRoom) else "internal"
+        return _told(request, error, error.http_status)
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, exc: HTTPException) -> Response:
@@ -85,8 +92,8 @@ def create_app(yard: Yard, token: str, owner: int, stop: Callable[[], None]) -> 
         return {"stopping": True}
 
     @app.get("/healthz")
-    def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+    def healthz() -> dict[str, str | bool]:
+        return {"status": "ok" if yard.opened or not stays else "starting", "stays": stays}
 
     @app.get("/login")
     def login(request: Request, token_given: str = "") -> Response:

@@ -82,9 +82,10 @@ class RemoteCaller:
             raise Unavailable(f"the owner of the home does not answer: {exc}", where=str(self._path.parent)) from exc
         finally:
             connection.close()
+        answer = _parsed(data, response.status)
         if response.status >= 400:
-            raise as_error(json.loads(data)["error"])
-        return json.loads(data)
+            raise as_error(answer["error"], response.status)
+        return answer
 
     def follow(self, run: str, offset: int = 0) -> Iterator[dict[str, Any]]:
         connection = _UnixConnection(self._path, None)
@@ -92,7 +93,7 @@ class RemoteCaller:
             connection.request("GET", f"/api/v1/runs/{run}/feed?offset={offset}")
             response = connection.getresponse()
             if response.status >= 400:
-                raise as_error(json.loads(response.read())["error"])
+                raise as_error(_parsed(response.read(), response.status)["error"], response.status)
             for line in response:
                 yield json.loads(line)
         except (OSError, http.client.HTTPException) as exc:
@@ -102,24 +103,41 @@ class RemoteCaller:
 
     def alive(self) -> bool:
         """Whether somebody answers there."""
+        return self.health() is not None
+
+    def health(self) -> dict[str, Any] | None:
+        """How whoever answers there is: `status`, and whether it `stays` when its command is done. None where nobody answers."""
         connection = _UnixConnection(self._path, 5)
         try:
             connection.request("GET", "/healthz")
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
+            response = connection.getresponse()
+            found: dict[str, Any] = json.loads(response.read())
+            return found if response.status == 200 else None
+        except (OSError, http.client.HTTPException, ValueError):
+            return None
         finally:
             connection.close()
 
 
-def as_error(said: dict[str, Any]) -> YardError:
-    """An error that came as JSON, as the exception it was: with its exit code and its problems."""
+def _parsed(data: bytes, status: int) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as exc:
+        raise YardError(f"the owner of the home answered {status} without JSON", next="its log (server.log in the home) says why") from exc
+
+
+def as_error(said: dict[str, Any], status: int = 500) -> YardError:
+    """An error that came as JSON, as the exception it was: with its exit code and its problems. One of an endpoint keeps its code."""
     if said.get("problems"):
         return BadConfig([Problem(p["file"], p["line"], p["column"], p["message"], next=p.get("next", "")) for p in said["problems"]])
     kinds = {kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, YardError)}
-    kind = kinds.get(said.get("code", ""), YardError)
+    code = said.get("code", "")
+    kind = kinds.get(code, YardError)
     if kind is StepFailed:
         return StepFailed(said["what"], where=said["where"], next=said["next"], log_tail=tuple(said.get("log_tail", ())))
     if kind is BadConfig:
         kind = errors.BadInput
-    return kind(said["what"], where=said.get("where", ""), next=said.get("next", ""))
+    error = kind(said["what"], where=said.get("where", ""), next=said.get("next", ""))
+    if code and code not in kinds:
+        error.code, error.http_status, error.exit_code = code, status, 2 if status < 500 else 1
+    return error

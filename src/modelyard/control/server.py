@@ -51,16 +51,16 @@ PORT, ANY = 8640, -1
 class Server:
     """Serves a yard until `stop`. `port` None means the Unix socket only; 0 picks a free port; `ANY` prefers the usual one."""
 
-    def __init__(self, yard: Yard, *, port: int | None = None, on_down: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, yard: Yard, *, port: int | None = None, on_down: Callable[[], None] = lambda: None, stays: bool = True) -> None:
         self.token = console_token(yard.home.path)
-        self._socket = yard.home.socket
+        self._socket, self._link = yard.home.socket, yard.home.console
         self._sockets = [self._listen_at_home()]
         self.address = ""
         if port is not None:
             console = self._listen_at(port)
             self._sockets.append(console)
             self.address = f"http://127.0.0.1:{console.getsockname()[1]}"
-        app = create_app(yard, self.token, yard.home.path.stat().st_uid, on_down)
+        app = create_app(yard, self.token, yard.home.path.stat().st_uid, on_down, stays)
         config = uvicorn.Config(
             app, http=PeerProtocol, ws="none", lifespan="off", access_log=False, log_config=None, server_header=False,
             timeout_graceful_shutdown=2,
@@ -94,13 +94,22 @@ class Server:
 
     def start(self) -> None:
         self._thread.start()
+        if self.address:
+            self._write_link()
         deadline = time.monotonic() + 20
         while not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
                 raise Unavailable("the control plane could not start", next="see the log above")
             time.sleep(0.01)
 
+    def _write_link(self) -> None:
+        """Leave the link in the home, for the owner's other terminals."""
+        handle = os.open(self._link, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as out:
+            out.write(self.login)
+
     def stop(self) -> None:
+        self._link.unlink(missing_ok=True)
         self._server.should_exit = True
         self._thread.join(timeout=10)
         for listener in self._sockets:

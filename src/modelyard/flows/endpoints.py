@@ -23,10 +23,10 @@ def name(model: str, stage: str) -> str:
 
 def serve(shop: Workshop, model: str, stage: Stage, weights: dict[str, int]) -> EndpointState:
     """Have the stage's endpoint serve these weights (version -> percent). Every bundle's digest is checked first."""
-    config = shop.stage_config(model, stage)
-    deploy, known = config.deploy, shop.model(model).stage(stage).address
+    config, now = shop.stage_config(model, stage), shop.model(model).stage(stage)
+    deploy, known, champion = config.deploy, now.address, now.champion
     variants = []
-    for version, weight in weights.items():
+    for version, weight in sorted(weights.items(), key=lambda item: item[0] == champion):  # the champion comes last
         loadable = bundled(shop, bundle.open(shop.version(model, version).digest, shop.home.path))
         variants.append(Variant(version, weight, loadable, deploy.realtime.min_workers, config.data.schema_.sensitive_not_served))
     return shop.target.apply(
@@ -52,10 +52,11 @@ def live(shop: Workshop) -> list[tuple[str, Stage]]:
 
 def restore(shop: Workshop, model: str, stage: Stage) -> None:
     """Bring an endpoint up as the state says; after a restart nobody has to deploy again. A roll-out under way goes on by its run."""
-    before = shop.model(model).stage(stage)
-    state = serve(shop, model, stage, before.weights)
-    if state.address != before.address:
-        shop.record([Deployed(model, stage, state.address, before.weights, "restored")])
+    with shop.busy(f"{model}-{stage}"):
+        before = shop.model(model).stage(stage)
+        state = serve(shop, model, stage, before.weights)
+        if state.address != before.address:
+            shop.record([Deployed(model, stage, state.address, before.weights, "restored")])
 
 
 def counters(shop: Workshop, model: str, stage: str) -> dict[str, VariantState]:
@@ -64,15 +65,20 @@ def counters(shop: Workshop, model: str, stage: str) -> dict[str, VariantState]:
 
 
 def since(before: VariantState | None, now: VariantState | None) -> Seen:
-    """What a variant did between two looks."""
+    """What a variant did between two looks; all that it ever did where there is no `before`.
+
+    One slow answer alone never makes p99: of fewer than a hundred answers it is the second slowest.
+    """
     if now is None:
         return Seen()
-    if before is None or now.requests < before.requests:  # the front was restarted: its counters began anew
-        before = VariantState(0, False)
+    before = before or VariantState(0, False)
     latency = [a - b for a, b in zip(now.latency, before.latency or (0,) * len(now.latency), strict=True)]
+    answers = sum(latency)
     return Seen(
         requests=now.requests - before.requests,
         errors=now.errors - before.errors,
-        p99_ms=stats.quantile(latency, 0.99),
-        restarts=max(0, now.restarts - before.restarts),
+        p99_ms=stats.quantile(latency, min(0.99, 1 - 1.5 / answers)) if answers else None,
+        restarts=now.restarts - before.restarts,
+        refused=now.refused - before.refused,
+        in_flight=now.in_flight,
     )

@@ -59,6 +59,7 @@ def extend(shop: Workshop, config: Config, source: pl.DataFrame, since: datetime
     if data.time_col and since is not None:
         source = source.filter(pl.col(data.time_col) >= since)
     if data.id_col:
+        added = added.unique(data.id_col, keep="last", maintain_order=True)  # asked twice, learned once
         source = source.join(added.select(data.id_col), on=data.id_col, how="anti")
     learned = pl.concat([source, added], how="diagonal").select(source.columns)
     return (learned.sort(data.time_col, maintain_order=True) if data.time_col else learned), added.height

@@ -66,9 +66,13 @@ def refusal(data: bytes, status: int) -> YardError:
     return error
 
 
-def ask(address: str, records: list[dict[str, Any]], signature: Signature) -> list[dict[str, Any]]:
-    """A live endpoint's outputs for records, named as in the predictions table. Marked, so that no monitor counts them."""
-    answer = json.loads(post(address, json.dumps(records).encode(), headers={"X-Amzn-SageMaker-Inference-Id": SMOKE}))
+def ask(address: str, records: list[dict[str, Any]], signature: Signature, variant: str | None = None) -> list[dict[str, Any]]:
+    """A live endpoint's outputs for records, named as in the predictions table. Marked, so that no monitor counts them.
+
+    `variant` names the version to ask, which may have no traffic yet."""
+    headers = {"X-Amzn-SageMaker-Inference-Id": SMOKE}
+    headers |= {"X-Amzn-SageMaker-Target-Variant": variant} if variant is not None else {}
+    answer = json.loads(post(address, json.dumps(records).encode(), headers=headers))
     return [_outputs(row, signature) for row in answer["predictions"]]
 
 

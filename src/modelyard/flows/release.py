@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from modelyard.build import bundle
 from modelyard.config.spec import Config, Stage
 from modelyard.deploy import rollout, smoke
-from modelyard.durable import Outcome, Run
-from modelyard.errors import BadInput, GateRefused, StepFailed, Unavailable
+from modelyard.durable import Outcome, Run, Stopped
+from modelyard.errors import BadInput, GateRefused, StepFailed, Unavailable, YardError
 from modelyard.events import Deployed, Event, Promoted, RolledBack, SmokeTested
-from modelyard.flows import endpoints, holdout
+from modelyard.flows import alerting, endpoints, holdout
 from modelyard.flows.approval import admit
 from modelyard.workshop import Workshop
 
+log = logging.getLogger("modelyard")
 POLL = 0.2
 """Seconds between two looks at an endpoint whose traffic moves."""
 SMOKE_ROWS = 20
@@ -42,7 +45,7 @@ class Move:
     def serve(self, weights: dict[str, int], reason: str) -> Outcome[dict[str, Any]]:
         """Make the endpoint serve these weights."""
         state = endpoints.serve(self.shop, self.model, self.stage, weights)
-        told = Deployed(self.model, self.stage, state.address, weights, reason)
+        told = Deployed(self.model, self.stage, state.address, {v: w for v, w in weights.items() if w}, reason)
         return Outcome({"address": state.address}, [told], f"{self.stage} at {state.address}")
 
 
@@ -56,44 +59,51 @@ def release(shop: Workshop, run: Run, version: str, *, by: str, retrained: bool 
             if stage == "production" and champion not in (None, version):
                 _shift(move)
             else:
-                run.step(f"{stage}: deploy", _deploy, move)
-                _stop_if_wrong(run.step(f"{stage}: smoke test", _smoke, move))
-                run.step(f"{stage}: promote", _promote, move, "first version" if champion is None else "all at once")
+                _replace(move)
     if "production" in stages:
         run.step("champion in MLflow", _alias, shop, run, version)
 
 
-def _deploy(move: Move) -> Outcome[dict[str, Any]]:
-    return move.serve({move.version: 100}, "deployed")
+# -- all at once ----------------------------------------------------------------------------------------------------------------
+
+
+def _replace(move: Move) -> None:
+    """A stage's first version, staging's next one, or a champion deployed anew: no traffic to lead over step by step."""
+    run, stage = move.run, move.stage
+    run.step(f"{stage}: deploy", move.serve, {move.version: 100}, "deployed")
+    if (wrong := run.step(f"{stage}: smoke test", _smoke, move)) is not None:
+        run.step(f"{stage}: roll back", _back, move, wrong)
+        raise GateRefused(f"the smoke test failed: {wrong}")
+    run.step(f"{stage}: promote", _promote, move, "first version" if move.champion is None else "all at once")
 
 
 def _smoke(move: Move) -> Outcome[str | None]:
-    """Send rows of the hold-out to the live endpoint and compare with what the build recorded; back to the old version if they part."""
+    """Send rows of the hold-out to the live endpoint's variant and compare with what the build recorded. Returns what is wrong."""
     found = move.shop.version(move.model, move.version)
     opened = bundle.open(found.digest, move.shop.home.path)
     state = move.shop.target.endpoint(endpoints.name(move.model, move.stage))
     if state is None:
         raise Unavailable(f"the {move.stage} endpoint of {move.model} is not there")
     rows, expected = holdout.sample(opened.path, opened.signature, SMOKE_ROWS)
-    result = smoke.compare(expected, holdout.ask(state.address, rows, opened.signature))
-    events: list[Event] = [SmokeTested(move.model, move.stage, move.version, result.ok, result.sentence)]
-    if not result.ok:
-        events += _back(move, result.sentence)
-    return Outcome(None if result.ok else result.sentence, events, result.sentence)
+    try:
+        result = smoke.compare(expected, holdout.ask(state.address, rows, opened.signature, variant=move.version))
+    except YardError as exc:  # it answers with an error, or not at all: wrong too
+        move.shop.runs.check_open()
+        result = smoke.Smoke(False, f"the endpoint did not answer: {exc.what}")
+    told = SmokeTested(move.model, move.stage, move.version, result.ok, result.sentence)
+    return Outcome(None if result.ok else result.sentence, [told], result.sentence)
 
 
-def _back(move: Move, reason: str) -> list[Event]:
-    """All traffic to the old version; where there is none, the endpoint ends."""
-    if move.champion is None or move.champion == move.version:
+def _back(move: Move, reason: str) -> Outcome[None]:
+    """All traffic to the old version; where there is none, the endpoint ends. A champion deployed anew stays: there is no other."""
+    if move.champion == move.version:
+        return Outcome(None, summary="there is no other version: it stays")
+    if move.champion is None:
         move.shop.target.remove(endpoints.name(move.model, move.stage))
-        return [Deployed(move.model, move.stage, "", {}, reason)]
+        return Outcome(None, [Deployed(move.model, move.stage, "", {}, reason)], "the endpoint is gone")
     outcome = move.serve({move.champion: 100}, "rolled back")
-    return [*outcome.events, RolledBack(move.model, move.stage, move.version, move.champion, reason)]
-
-
-def _stop_if_wrong(reason: str | None) -> None:
-    if reason is not None:
-        raise GateRefused(f"the smoke test failed: {reason}")
+    told = RolledBack(move.model, move.stage, move.version, move.champion, reason)
+    return Outcome(None, [*outcome.events, told], f"{move.model}:{move.champion} serves again")
 
 
 def _promote(move: Move, reason: str) -> Outcome[None]:
@@ -105,64 +115,107 @@ def _alias(shop: Workshop, run: Run, version: str) -> None:
     shop.store.alias(run.model, "challenger", None)
 
 
+# -- back, on a person's word ---------------------------------------------------------------------------------------------------
+
+
 def roll_back(shop: Workshop, run: Run, *, by: str) -> str:
     """Give production back to the version that held it before. Returns that version. Raises BadInput when there is none."""
-    state = shop.model(run.model)
-    now = state.champion
-    earlier = [v for _, weights in state.stage("production").history for v in weights if v != now and weights[v] == 100]
-    if now is None or not earlier:
-        raise BadInput(f"`{run.model}` has no earlier version in production to go back to", next="`modelyard status` shows its versions")
-    to = run.step("to", lambda: earlier[-1])
+    now, to = run.step("to", _before, shop, run.model)
     with shop.busy(f"{run.model}-production"):
-        move = Move(shop, run, now, "production", to)
-        run.step("roll back", lambda: Outcome(None, _back(move, f"asked by {by}"), f"{run.model}:{to} serves again"))
+        run.step("roll back", _back, Move(shop, run, now, "production", to), f"asked by {by}")
     run.step("champion in MLflow", _alias, shop, run, to)
     return str(to)
+
+
+def _before(shop: Workshop, model: str) -> list[str]:
+    """The version that holds production and the one that held it before."""
+    held = holders(entry.event for entry in shop.journal.entries(model))
+    if len(held) < 2:
+        raise BadInput(f"`{model}` has no earlier version in production to go back to", next="`modelyard status` shows its versions")
+    return [held[-1], held[-2]]
+
+
+def holders(events: Iterable[Event]) -> list[str]:
+    """Versions that were promoted in production and not taken back, oldest first; the last one holds it now.
+
+    A version that a roll-out tried in vain never held it, so that nobody goes back to it.
+    """
+    held: list[str] = []
+    for event in events:
+        if isinstance(event, Promoted) and event.stage == "production":
+            held = [v for v in held if v != event.version] + [event.version]
+        elif isinstance(event, RolledBack) and event.stage == "production" and event.to in held:
+            held = held[: held.index(event.to) + 1]
+    return held
 
 
 # -- traffic that moves ---------------------------------------------------------------------------------------------------------
 
 
 def _shift(move: Move) -> None:
-    """Move production traffic step by step, each a durable step of its own, watching the alarms all the while."""
+    """Lead production traffic over, step by step. Each decision is on record before it is carried out, so that none is taken twice."""
     assert move.champion is not None
-    state = rollout.begin(move.version, move.champion, move.config.deploy.strategy)
+    run, state = move.run, rollout.begin(move.version, move.champion, move.config.deploy.strategy)
+    wrong = run.step("production: load", _load, move) or run.step("production: smoke test", _smoke, move)
+    if wrong is not None:
+        state = replace(state, status="rolled_back", reason=wrong)
     while state.status == "moving":
-        seen = move.run.step(f"production: {state.plan[state.position]}%", _hold, move, state)
-        state = rollout.Rollout(**{**seen, "plan": tuple(seen["plan"])})
+        state = rollout.from_dict(run.step(f"production: {state.percent}%", _hold, move, state))
     if state.status == "rolled_back":
+        run.step("production: roll back", _retreat, move, state.reason)
         raise GateRefused(f"{move.model}:{move.version} was rolled back: {state.reason}")
+    run.step("production: promote", _settle, move, state)
+
+
+def _load(move: Move) -> Outcome[str | None]:
+    """Bring the version up beside the champion, without traffic. Returns why that cannot be."""
+    assert move.champion is not None
+    try:
+        move.serve({move.version: 0, move.champion: 100}, "")
+    except StepFailed as exc:
+        move.shop.runs.check_open()
+        return Outcome(f"{exc.what} (log: {exc.where})", summary=exc.what)
+    return Outcome(None, summary=f"{move.model}:{move.version} stands by")
 
 
 def _hold(move: Move, state: rollout.Rollout) -> Outcome[dict[str, Any]]:
-    """Serve one step's weights and watch until the state machine moves on. An old runner that dies is not the new one's fault."""
-    deploy = move.config.deploy
+    """Serve one step's weights and watch until the state machine moves on. Traffic is never left split with nobody watching it."""
     try:
-        served = move.serve(state.weights, f"{deploy.strategy.type} step")
-    except StepFailed as exc:
-        return _ended(move, replace(state, status="rolled_back", reason=exc.what))
-    move.shop.record(served.events)
+        after = _watched(move, state)
+    except Stopped:
+        raise
+    except Exception as exc:
+        move.shop.runs.check_open()
+        log.exception("the roll-out of %s:%s cannot be watched", move.model, move.version)
+        said = exc.what if isinstance(exc, YardError) else f"{type(exc).__name__}: {exc}"
+        after = replace(state, status="rolled_back", reason=f"it cannot go on: {said}")
+    return Outcome(asdict(after), summary=after.reason or f"on to {after.percent}%")
+
+
+def _watched(move: Move, state: rollout.Rollout) -> rollout.Rollout:
+    deploy, before = move.config.deploy, endpoints.counters(move.shop, move.model, move.stage)
+    if state.usual is None:  # all that the champion did until now
+        state = replace(state, usual=endpoints.since(None, before.get(state.champion)))
+    move.shop.record(move.serve(state.weights, f"{deploy.strategy.type} step").events)
     bake, began = max(deploy.strategy.bake.total_seconds(), POLL), time.monotonic()
-    first = endpoints.counters(move.shop, move.model, move.stage)
     while True:
         move.shop.runs.check_open()
         time.sleep(POLL)
         now = endpoints.counters(move.shop, move.model, move.stage)
-        new, old = (endpoints.since(first.get(v), now.get(v)) for v in (state.version, state.champion))
+        new, old = (endpoints.since(before.get(v), now.get(v)) for v in (state.version, state.champion))
         after = rollout.advance(state, new, old, (time.monotonic() - began) / bake, deploy.rollback)
-        if after != state:
-            return _ended(move, after)
+        if after is not state:
+            return after
 
 
-def _ended(move: Move, state: rollout.Rollout) -> Outcome[dict[str, Any]]:
-    """A step's end with its facts: traffic all the way back, or a promotion, or just the next step."""
-    events: list[Event] = []
-    if state.status == "rolled_back":
-        events = _back(move, state.reason)
-    elif state.status == "promoted":
-        state_now = endpoints.serve(move.shop, move.model, move.stage, state.weights)
-        events = [
-            Deployed(move.model, move.stage, state_now.address, state.weights, "promoted"),
-            Promoted(move.model, move.stage, move.version, move.champion, state.reason),
-        ]
-    return Outcome(state.__dict__, events, state.reason or f"on to {state.plan[state.position]}%")
+def _retreat(move: Move, reason: str) -> Outcome[None]:
+    """Back to the champion, and tell whom it concerns."""
+    outcome = _back(move, reason)
+    title = f"{move.model}:{move.version} was rolled back in {move.stage}"
+    return replace(outcome, events=[*outcome.events, *alerting.alert(move.shop, move.model, "rollback", title, reason)])
+
+
+def _settle(move: Move, state: rollout.Rollout) -> Outcome[None]:
+    """The champion that stood by may go."""
+    served, promoted = move.serve(state.weights, "promoted"), _promote(move, state.reason)
+    return replace(promoted, events=[*served.events, *promoted.events])

@@ -89,16 +89,18 @@ def data(site: Site) -> Outcome[dict[str, Any]]:
     config, shop = site.config, site.shop
     frame = sources.read(config.data.source, folder=site.repository, secret=shop.home.secret)
     snapshot = snapshots.take(frame, config.data, config.timezone, shop.home.path)
-    notes = list(snapshot.dropped)
+    dropped = snapshot.dropped
+    added = 0
     if site.order.learn_until is not None:
         until = datetime.fromisoformat(site.order.learn_until)
         window = config.retrain.window
         since = until - window.length if window.length else None
         learned, added = history.extend(shop, config, snapshots.read(snapshot), since, until)
         snapshot = snapshots.take(learned, config.data, config.timezone, shop.home.path)
-        notes.append(f"{added:,} captured rows with labels joined")
+    notes = [*([f"{added:,} of them captured, with labels"] if added else []), *dropped]
     summary = f"{snapshot.rows:,} rows, {snapshot.digest[:12]}" + "".join(f"; {n}" for n in notes)
-    return Outcome({"digest": snapshot.digest, "rows": snapshot.rows, "dropped": notes}, summary=summary)
+    taken = {"digest": snapshot.digest, "rows": snapshot.rows, "captured": added, "dropped": list(dropped)}
+    return Outcome(taken, summary=summary)
 
 
 def _rows(site: Site, taken: dict[str, Any]) -> pl.DataFrame:

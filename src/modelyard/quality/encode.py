@@ -13,6 +13,8 @@ from modelyard.errors import BadInput
 from modelyard.quality.kernels import Floats, Rows
 from modelyard.signature import Signature
 
+OTHER = "(other)"
+
 
 def has_label(table: pl.DataFrame) -> pl.Series:
     """Boolean, a row: whether its label is known (neither null nor NaN). Raises BadInput when there is no `label` column."""
@@ -26,7 +28,8 @@ def has_label(table: pl.DataFrame) -> pl.Series:
 def encode(table: pl.DataFrame, signature: Signature) -> Rows:
     """The labelled rows as arrays (see `Rows`); for binary classification the positive class has index 1.
 
-    Raises BadInput when `label` or `y.prediction` is missing, or a label is none of the signature's classes or no number.
+    With several classes, labels that the signature does not know are one more class, `(other)`, which the model always gets wrong.
+    Raises BadInput when `label` or `y.prediction` is missing, a binary label is neither class, or a regression's is no number.
     """
     known = table.filter(has_label(table))
     if tables.PREDICTION not in known.columns:
@@ -35,20 +38,39 @@ def encode(table: pl.DataFrame, signature: Signature) -> Rows:
         predicted = _numbers(known[tables.PREDICTION])
         usable = predicted if np.isfinite(predicted).all() else None
         return Rows(_numbers(known[tables.LABEL]), usable, None, 0)
+    binary = signature.problem_type == "binary_classification"
     classes = list(signature.classes)
-    if signature.problem_type == "binary_classification":
+    if binary:
         classes.sort(key=lambda c: _key(c) == _key(signature.positive_class))
-    truth = _codes(known[tables.LABEL], classes)
-    if (truth < 0).any():
-        strange = known[tables.LABEL].filter(pl.Series(truth < 0))
-        raise BadInput(
-            f"{len(strange)} labels are none of the model's classes, such as {strange[0]!r}",
-            where="label",
-            next=f"the classes are {', '.join(map(str, signature.classes))}; correct them, or build again if the class is new",
-        )
-    answers = known[tables.PREDICTION]
+    names = tuple(map(str, classes))
+    truth, answers = _codes(known[tables.LABEL], classes), known[tables.PREDICTION]
     answer = None if answers.null_count() else _codes(answers, classes)
-    return Rows(truth, answer, _scores(known, classes, signature.problem_type), len(classes))
+    scores = _scores(known, classes, binary)
+    if (truth < 0).any():
+        if binary:
+            raise _strange(known[tables.LABEL].filter(pl.Series(truth < 0)), signature)
+        # The world has a class that the model never learned: every such row is an error, to which it gave no probability.
+        truth, names = np.where(truth < 0, len(classes), truth), (*names, OTHER)
+        scores = None if scores is None else np.column_stack([scores, np.zeros(len(truth))])
+    return Rows(truth, answer, scores, len(names), names)
+
+
+def _strange(labels: pl.Series, signature: Signature) -> BadInput:
+    return BadInput(
+        f"{len(labels)} labels are none of the model's classes, such as {labels[0]!r}",
+        where="label",
+        next=f"the classes are {', '.join(map(str, signature.classes))}: correct the labels",
+    )
+
+
+def same_labels(a: pl.Series, b: pl.Series) -> bool:
+    """Whether two columns hold the same labels, row by row, in whatever type each writes them."""
+
+    def written(series: pl.Series) -> pl.Series:
+        distinct = series.unique()
+        return series.replace_strict(distinct, pl.Series([_key(v) for v in distinct.to_list()], dtype=pl.String), return_dtype=pl.String)
+
+    return len(a) == len(b) and written(a).eq_missing(written(b)).all()
 
 
 def _numbers(series: pl.Series) -> Floats:
@@ -77,12 +99,12 @@ def _codes(series: pl.Series, classes: list[Any]) -> npt.NDArray[np.int64]:
     return values.replace_strict(distinct, pl.Series(codes, dtype=pl.Int64), return_dtype=pl.Int64).to_numpy()
 
 
-def _scores(table: pl.DataFrame, classes: list[Any], problem_type: str) -> Floats | None:
+def _scores(table: pl.DataFrame, classes: list[Any], binary: bool) -> Floats | None:
     """(n, k) float64, or None when a column is absent or a value is not finite. Binary: 1 - score stands for the other class."""
-    columns = [tables.output(f"probability_{c}") for c in (classes[-1:] if problem_type == "binary_classification" else classes)]
+    columns = [tables.output(f"probability_{c}") for c in (classes[-1:] if binary else classes)]
     if not columns or any(c not in table.columns for c in columns):
         return None
     scores = np.column_stack([_numbers(table[c]) for c in columns])
-    if problem_type == "binary_classification":
+    if binary:
         scores = np.column_stack([1 - scores[:, 0], scores[:, 0]])
     return scores if np.isfinite(scores).all() else None

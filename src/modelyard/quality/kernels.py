@@ -29,13 +29,14 @@ class Rows:
 
     truth: (n,) class index, or the label itself (regression). predicted: likewise, -1 for an answer that is no class; None when
     an answer is missing. scores: (n, k) probabilities in the order of the classes, for binary (n, 2) with the positive class
-    last; None when absent or not finite. classes: k; 0 for regression.
+    last; None when absent or not finite. classes: k; 0 for regression. names: (k,) the classes as text.
     """
 
     truth: npt.NDArray[Any]
     predicted: npt.NDArray[Any] | None
     scores: Floats | None
     classes: int
+    names: tuple[str, ...] = ()
 
     @cached_property
     def orders(self) -> list[tuple[Ints, Ints]]:

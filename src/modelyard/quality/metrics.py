@@ -84,7 +84,8 @@ def compute(table: pl.DataFrame, signature: Signature) -> dict[str, float]:
     table: a predictions table with `label`, `y.prediction` and, for classification, `y.probability_CLASS`. Rows whose label is
     null or NaN are left out; `rows` counts the others. A metric is NaN where it is undefined: no rows, one class for `roc_auc`,
     an answer or a score that is missing or not finite, no score column.
-    Raises BadInput when `label` or `y.prediction` is missing, or a label is none of the signature's classes.
+    Of several classes, one that the signature does not know is always answered wrongly, so that a new class shows as a loss.
+    Raises BadInput when `label` or `y.prediction` is missing, or a label of a binary problem is neither class.
     """
     import numpy as np
 

@@ -57,7 +57,7 @@ def metric_rows(metrics: Mapping[str, float], champion: Mapping[str, Any], probl
                 "name": name,
                 "title": fact.title if fact else name,
                 "meaning": fact.meaning if fact else "",
-                "direction": "" if fact is None else "higher is better" if fact.greater_is_better else "lower is better",
+                "direction": "" if fact is None else "higher" if fact.greater_is_better else "lower",
                 "value": measure(ours),
                 "champion": measure(theirs),
                 "change": "—"

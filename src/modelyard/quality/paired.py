@@ -65,7 +65,7 @@ def bootstrap(
 
 
 def _same_rows(champion: pl.DataFrame, challenger: pl.DataFrame, max_rows: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    from modelyard.quality.encode import has_label
+    from modelyard.quality.encode import has_label, same_labels
 
     pair = [table.filter(has_label(table)) for table in (champion, challenger)]
     for table in pair:
@@ -75,7 +75,7 @@ def _same_rows(champion: pl.DataFrame, challenger: pl.DataFrame, max_rows: int, 
     if len(common) > max_rows:
         common = common.sample(max_rows, seed=seed).sort(tables.INFERENCE_ID)
     old, new = (common.join(table, on=tables.INFERENCE_ID, how="left", maintain_order="left") for table in pair)
-    if old[tables.LABEL].cast(str).ne(new[tables.LABEL].cast(str)).any():
+    if not same_labels(old[tables.LABEL], new[tables.LABEL]):
         raise BadInput("champion and challenger were given different labels for the same rows", where=tables.LABEL)
     return old, new
 

@@ -41,9 +41,7 @@ def plots(table: pl.DataFrame, signature: Signature, *, seed: int = 0) -> list[P
 
 
 def _classification(rows: Rows, signature: Signature) -> list[Sketch]:
-    names = [str(c) for c in signature.classes]
-    if rows.classes == 2:
-        names.sort(key=lambda name: name == str(signature.positive_class))
+    names = rows.names
     found: list[Sketch] = []
     both = len(np.unique(rows.truth)) > 1
     if rows.scores is not None and both:
@@ -87,7 +85,7 @@ def _curve(rows: Rows, k: int) -> tuple[Floats, Floats, Floats]:
     return found, ends + 1.0 - found, rows.scores[order, k][ends]
 
 
-def _roc(ax: Axes, rows: Rows, names: list[str]) -> None:
+def _roc(ax: Axes, rows: Rows, names: tuple[str, ...]) -> None:
     ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
     counts = np.bincount(rows.truth, minlength=rows.classes)
     shown = [1] if rows.classes == 2 else [int(k) for k in np.argsort(-counts, kind="stable")[: len(LINES)] if counts[k]]
@@ -143,7 +141,7 @@ def _wilson(share: Floats, n: Floats) -> tuple[Floats, Floats]:
     return middle - half, middle + half
 
 
-def _score_histogram(ax: Axes, rows: Rows, names: list[str], cut: float | None) -> None:
+def _score_histogram(ax: Axes, rows: Rows, names: tuple[str, ...], cut: float | None) -> None:
     assert rows.scores is not None
     edges = np.linspace(0, 1, 31)
     if rows.classes == 2:
@@ -162,7 +160,7 @@ def _score_histogram(ax: Axes, rows: Rows, names: list[str], cut: float | None) 
     ax.legend(loc="best")
 
 
-def _confusion(ax: Axes, rows: Rows, names: list[str]) -> None:
+def _confusion(ax: Axes, rows: Rows, names: tuple[str, ...]) -> None:
     from matplotlib.patches import Rectangle
 
     assert rows.predicted is not None

@@ -51,7 +51,7 @@ def report(
     main = page.headline(metrics, gates, problem)
     return _template().render(
         title=title,
-        facts=facts,
+        facts={name: facts.get(name) for name in NAMED},
         others=page.flat({k: v for k, v in facts.items() if k not in NAMED}),
         rows=page.flat(facts["rows"])
         if isinstance(facts.get("rows"), Mapping)

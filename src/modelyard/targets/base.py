@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from modelyard.errors import BadInput
 from modelyard.runners import Loadable
 
 JobStatus = Literal["running", "done", "failed", "cancelled"]
@@ -77,6 +78,13 @@ class EndpointSpec:
     sample: float = 1.0
     max_event_age_days: float = 3653.0
 
+    def __post_init__(self) -> None:
+        """Raises BadInput for weights that do not hold; a version with weight 0 stands by."""
+        weights = {v.version: v.weight for v in self.variants}
+        if len(weights) != len(self.variants) or sum(weights.values()) != 100 or min(weights.values()) < 0:
+            given = ", ".join(f"{v.version}: {v.weight}" for v in self.variants) or "none"
+            raise BadInput(f"weights must sum to 100, a version once each ({given})", where=self.name)
+
     @property
     def name(self) -> str:
         return f"{self.model}-{self.stage}"
@@ -84,12 +92,17 @@ class EndpointSpec:
 
 @dataclass(frozen=True)
 class VariantState:
-    """What a variant did since it came up. `latency` counts answers by bucket (see serve.stats)."""
+    """What a variant did since the endpoint came up; the counters only ever rise, whatever process is started again meanwhile.
+
+    `requests` were answered or failed (`errors`: 5xx, and 429 where it had no room); `refused` ones were the caller's fault (4xx).
+    `latency` counts answers by bucket (see serve.stats). `ready`: some runner of it answers.
+    """
 
     weight: int
     ready: bool
     requests: int = 0
     errors: int = 0
+    refused: int = 0
     in_flight: int = 0
     restarts: int = 0
     latency: tuple[int, ...] = ()
@@ -110,7 +123,9 @@ class Target(Protocol):
     """Where jobs run and endpoints live."""
 
     def submit(self, job: Job, on_line: OnLine) -> str:
-        """Start a job; its log goes to `on_line`, a line at a time. Returns the job's id. The same run and name never run twice at once."""
+        """Start a job; its log goes to `on_line`, a line at a time. Returns the job's id, the same for the same run and name.
+
+        One that runs already is left to run, never started beside itself; one that has ended runs again."""
         ...
 
     def job(self, id: str, timeout: float | None = None) -> JobState:
@@ -123,7 +138,7 @@ class Target(Protocol):
 
     def apply(self, spec: EndpointSpec) -> EndpointState:
         """Make the endpoint be as `spec` says, failing no request, and return once it is. Raises StepFailed where a version cannot be
-        loaded: the endpoint then is as it was."""
+        loaded, BadInput where the port cannot be had, Unavailable where the target is closing: the endpoint then is as it was."""
         ...
 
     def endpoint(self, name: str) -> EndpointState | None:
