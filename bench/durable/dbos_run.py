@@ -5,7 +5,7 @@ journal event: `own` in a transaction of its own, `datasource` in a DBOS datasou
 """
 
 # os and open on purpose: imports are part of what is timed
-# ruff: noqa: PTH100, E501
+# ruff: noqa: PTH100
 
 import json
 import os

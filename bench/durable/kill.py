@@ -85,8 +85,7 @@ class Home:
     def log(self) -> list:
         try:
             return [
-                (float(t), int(pid), w)
-                for t, pid, w in (x.split(" ", 2) for x in (self.path / "effects.log").read_text().splitlines())
+                (float(t), int(pid), w) for t, pid, w in (x.split(" ", 2) for x in (self.path / "effects.log").read_text().splitlines())
             ]
         except FileNotFoundError:
             return []
@@ -121,7 +120,9 @@ def boundaries() -> str:
     home.check()
     assert home.count("received:") >= 1
     real = [x for x in resumed if x == x]
-    return f"25 of 25 kills: only the interrupted step ran again; resumed after median {statistics.median(real):.2f} s, max {max(real):.2f} s"
+    return (
+        f"25 of 25 kills: only the interrupted step ran again; resumed after median {statistics.median(real):.2f} s, max {max(real):.2f} s"
+    )
 
 
 def ten_kills() -> str:

@@ -97,9 +97,7 @@ class Engine:
     def resume(self, run_id: str | None = None) -> None:
         """Carry on what was running when the process ended: one run, or all."""
         with self.tx() as tx:
-            for row in tx.execute(
-                sa.select(RUNS).where(RUNS.c.status == "running", (RUNS.c.id == run_id) if run_id else sa.true())
-            ).all():
+            for row in tx.execute(sa.select(RUNS).where(RUNS.c.status == "running", (RUNS.c.id == run_id) if run_id else sa.true())).all():
                 if row.id not in self._threads:
                     self._threads[row.id] = threading.Thread(target=self._carry_on, args=(row,), daemon=True)
                     self._threads[row.id].start()
@@ -188,9 +186,7 @@ class Run:
     def _receipt(self, tx, name: str, result, started: float) -> None:
         text = json.dumps(result)
         tx.execute(
-            STEPS.insert().values(
-                run_id=self.id, name=name, seq=len(self._receipts), result_json=text, started=started, ended=time.time()
-            )
+            STEPS.insert().values(run_id=self.id, name=name, seq=len(self._receipts), result_json=text, started=started, ended=time.time())
         )
         if self._events:
             tx.execute(EVENTS.insert(), [{"run_id": self.id, "body": json.dumps(e)} for e in self._events])

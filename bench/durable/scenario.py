@@ -5,7 +5,7 @@ sends itself SIGKILL, once (a marker file in HOME remembers), or each time when 
 """
 
 # os and open on purpose: imports are part of what is timed
-# ruff: noqa: PTH110, PTH115, PTH118, PTH123, PTH208, SIM115, E501
+# ruff: noqa: PTH110, PTH115, PTH118, PTH123, PTH208, SIM115
 
 import os
 import signal

@@ -18,10 +18,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Column, Integer, String, Table, Text, UniqueConstraint, select
+from sqlalchemy import Column, Integer, String, Table, Text, UniqueConstraint, literal_column, select
 
 from modelyard.clock import Clock
 from modelyard.database import METADATA, Database
+from modelyard.errors import YardError
 from modelyard.events import Event, RunEnded, RunResumed, RunStarted, StepDone
 from modelyard.feed import Feed
 from modelyard.registry.journal import Journal
@@ -85,13 +86,16 @@ class Run:
     def __init__(self, runs: Runs, record: RunRecord, feed: Feed) -> None:
         self.id, self.model, self.args = record.id, record.model, record.args
         self.feed, self._runs = feed, runs
+        self._named: set[str] = set()
 
     def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The result of `work(*args, **kwargs)`, done once in the life of the run.
 
         `work` returns a JSON value, or an `Outcome` that holds one. It is called again only if the process died before its receipt
-        was written, so its effects must bear being done twice.
+        was written, so its effects must bear being done twice. Raises YardError for a value that is not JSON, and for a name that
+        this run has used before, since its receipt would answer for both.
         """
+        self._claim(name)
         done, value = self._runs.receipt(self.id, name)
         if done:
             self.feed.put("step_kept", step=name)
@@ -108,14 +112,15 @@ class Run:
             outcome = Outcome(outcome)
         seconds = time.monotonic() - began
         told = StepDone(self.model, self.id, name, round(seconds, 3), outcome.summary)
-        self._runs.keep(self.id, name, outcome.value, [*outcome.events, told])
+        kept = self._runs.keep(self.id, name, outcome.value, [*outcome.events, told])
         for event in outcome.events:
             self.feed.put("fact", sentence=str(event), event=type(event).__name__)
         self.feed.put("step_done", step=name, seconds=seconds, summary=outcome.summary)
-        return json.loads(json.dumps(outcome.value))
+        return kept
 
     def tell(self, name: str, *events: Event) -> None:
         """Write facts once, under a step's name of their own."""
+        self._claim(name)
         if not self._runs.receipt(self.id, name)[0]:
             self._runs.keep(self.id, name, None, list(events))
             for event in events:
@@ -126,6 +131,11 @@ class Run:
         self.feed.put("waiting", topic=topic, until=deadline.isoformat())
         return self._runs.receive(self.id, topic, deadline)
 
+    def _claim(self, name: str) -> None:
+        if name in self._named:
+            raise YardError(f"the flow has two steps named `{name}`; a receipt would answer for both", where=self.id)
+        self._named.add(name)
+
 
 class Runs:
     """Stores runs and carries messages to them. All runs of a home live here."""
@@ -133,6 +143,7 @@ class Runs:
     def __init__(self, database: Database, journal: Journal, clock: Clock, folder: Path) -> None:
         self._database, self._journal, self._clock, self.folder = database, journal, clock, folder
         self._arrived = threading.Condition()
+        self._starting = threading.Lock()
         self._stopping = False
 
     def start(
@@ -147,13 +158,15 @@ class Runs:
         id: str | None = None,
     ) -> RunRecord:
         """Store a new run; it does nothing until it is executed. A run whose `id` is there already is given back as it is."""
-        if id is not None and (known := self.get(id)) is not None:
-            return known
         run = id or f"{flow}-{secrets.token_hex(4)}"
-        row = {"id": run, "model": model, "flow": flow, "args": json.dumps(args), "status": "running"}
+        text = _encoded(args, f"what {run} is asked to do")
+        row = {"id": run, "model": model, "flow": flow, "args": text, "status": "running"}
         began = RunStarted(model, run, flow, by, because, config_digest)
-        self._journal.append([began], beside=lambda tx: tx.execute(_RUNS.insert().values(row)))
-        return RunRecord(run, model, flow, args, "running")
+        with self._starting:
+            if id is not None and (known := self.get(id)) is not None:
+                return known
+            self._journal.append([began], beside=lambda tx: tx.execute(_RUNS.insert().values(row)))
+        return RunRecord(run, model, flow, json.loads(text), "running")
 
     def execute(self, record: RunRecord, flow: Callable[[Run], T]) -> T:
         """Run the flow to its end in this thread. `Stopped` leaves it unfinished; the caller ends it otherwise."""
@@ -166,7 +179,9 @@ class Runs:
         return flow(Run(self, record, feed))
 
     def end(self, record: RunRecord, status: str, reason: str = "", events: Iterable[Event] = ()) -> None:
-        """Close a run for good: done, failed, refused, rejected, expired or abandoned."""
+        """Close a run for good: done, failed, refused, rejected, expired or abandoned. The first end counts."""
+        if (known := self.get(record.id)) is not None and known.status != "running":
+            return
         change = _RUNS.update().where(_RUNS.c.id == record.id).values(status=status)
         ended = RunEnded(record.model, record.id, status, reason)
         self._journal.append([*events, ended], beside=lambda tx: tx.execute(change))
@@ -176,6 +191,7 @@ class Runs:
         """Runs that a crash or a stop left open, oldest first."""
         query = select(_RUNS).where(_RUNS.c.status == "running")
         with self._database.transaction() as tx:
+            query = query.order_by(literal_column("rowid"))
             rows = tx.execute(query if model is None else query.where(_RUNS.c.model == model)).all()
         return [RunRecord(r.id, r.model, r.flow, json.loads(r.args), r.status) for r in rows]
 
@@ -189,7 +205,7 @@ class Runs:
 
     def send(self, run: str, topic: str, body: Any, *events: Event) -> bool:
         """Hand a message to a run. The first one counts: False when that topic has one already (the events are then not written)."""
-        row = {"run": run, "topic": topic, "body": json.dumps(body)}
+        row = {"run": run, "topic": topic, "body": _encoded(body, f"the message `{topic}`")}
         with self._arrived:
             if self._message(run, topic) is not None:
                 return False
@@ -198,12 +214,14 @@ class Runs:
         return True
 
     def receive(self, run: str, topic: str, deadline: datetime) -> Any:
+        """Wait for the message. The deadline is a message like any other: if it comes first it counts, and `send` says False ever after."""
         with self._arrived:
             while (found := self._message(run, topic)) is None:
                 self.check_open()
                 if self._clock.now() >= deadline:
-                    return None
-                self._arrived.wait(timeout=0.5)
+                    self.send(run, topic, None)
+                else:
+                    self._arrived.wait(timeout=0.5)
         return json.loads(found)
 
     def stop(self) -> None:
@@ -222,9 +240,12 @@ class Runs:
             row = tx.execute(query).first()
         return (True, json.loads(row.result)) if row else (False, None)
 
-    def keep(self, run: str, step: str, value: Any, events: Iterable[Event]) -> None:
-        row = {"run": run, "step": step, "result": json.dumps(value, allow_nan=False)}
+    def keep(self, run: str, step: str, value: Any, events: Iterable[Event]) -> Any:
+        """Write a receipt and its events, or neither. Returns the value as a later `receipt` will give it."""
+        text = _encoded(value, f"what `{step}` returned")
+        row = {"run": run, "step": step, "result": text}
         self._journal.append(events, beside=lambda tx: tx.execute(_RECEIPTS.insert().values(row)))
+        return json.loads(text)
 
     def _receipts(self, run: str) -> list[str]:
         with self._database.transaction() as tx:
@@ -234,3 +255,22 @@ class Runs:
         with self._database.transaction() as tx:
             query = select(_MESSAGES.c.body).where(_MESSAGES.c.run == run, _MESSAGES.c.topic == topic)
             return tx.execute(query).scalar_one_or_none()
+
+
+def _encoded(value: Any, what: str) -> str:
+    """JSON, strictly: no NaN, and no key that would come back as another (JSON's keys are strings)."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as exc:
+        raise YardError(f"{what} cannot be kept: {exc}") from exc
+    if (key := _strange_key(value)) is not None:
+        raise YardError(f"{what} cannot be kept: the key {key!r} would come back as text")
+    return text
+
+
+def _strange_key(value: Any) -> Any:
+    if isinstance(value, dict):
+        return next((k for k in value if not isinstance(k, str)), _strange_key(list(value.values())))
+    if isinstance(value, list | tuple):
+        return next((key for item in value if (key := _strange_key(item)) is not None), None)
+    return None

@@ -37,7 +37,7 @@ def start(what: Loadable, socket: Path, log: Path) -> Child:
     plainly, which is for one's own code on one's own machine.
     """
     runtime = runner.install_runtime(what.home)
-    seen = [what.model, what.code, what.signature, runtime]
+    seen = [path for path in (what.model, what.code, what.signature, runtime) if path.exists()]  # a brought model has no code
     prefix: list[str] = []
     if sandbox.available():
         prefix = sandbox.wrap(

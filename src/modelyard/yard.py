@@ -24,14 +24,14 @@ from modelyard.config.plan import plan_stages
 from modelyard.config.spec import STAGES, Stage
 from modelyard.data import compare
 from modelyard.durable import Run, RunRecord, Stopped
-from modelyard.errors import BadConfig, BadInput, GateRefused, NoRoom, NotAllowed, NotFound, Unavailable, YardError, no_room
+from modelyard.errors import BadConfig, BadInput, GateRefused, HomeLocked, NoRoom, NotAllowed, NotFound, Unavailable, YardError, no_room
 from modelyard.events import RunnerFailed
 from modelyard.flows import alerting, approval, batch, endpoints, history, holdout, lineage, monitor, reproduce, status
 from modelyard.flows.build import build
 from modelyard.flows.release import release, roll_back
 from modelyard.flows.retrain import retrain
 from modelyard.flows.site import Order
-from modelyard.flows.steps import same_code
+from modelyard.flows.steps import same_code, settled
 from modelyard.home import Home
 from modelyard.monitor import labels, windows
 from modelyard.quality.metrics import GREATER_IS_BETTER, names_for
@@ -57,8 +57,9 @@ class Yard:
             raise
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="run")
         self._going: dict[str, Future[Any]] = {}
-        self._lost: dict[str, NoRoom] = {}  # runs whose end could not be written, and why
+        self._lost: dict[str, YardError] = {}  # runs whose end could not be written, and why
         self._closing = threading.Event()
+        self._beginning = threading.Lock()
         self.opened = False
         self._ticked: dict[str, datetime] = {}
         self._flows: dict[str, Callable[[Run], str]] = {
@@ -122,7 +123,10 @@ class Yard:
         return future
 
     def _execute(self, record: RunRecord) -> None:
-        """Run a flow to its end and say how it ended, whatever happens in it. A full disk ends no run: it goes on when asked again."""
+        """Run a flow to its end and say how it ended, whatever happens in it.
+
+        A full disk, or a state database that another program holds, ends no run: it goes on when asked again.
+        """
         try:
             try:
                 with self._turn(record):
@@ -133,13 +137,16 @@ class Yard:
                 self._end_badly(record, exc)
             else:
                 self.shop.runs.end(record, "done", said)
-        except (NoRoom, OSError) as exc:
-            log.exception("the end of run %s could not be written", record.id)
-            self._lost[record.id] = no_room(exc) or NoRoom(str(exc), where=str(self.home.path))
+        except (NoRoom, HomeLocked, OSError) as exc:
+            known = exc if isinstance(exc, HomeLocked) else no_room(exc)
+            self._lost[record.id] = known or NoRoom(str(exc), where=str(self.home.path))
+            log.error("run %s was cut short: %s", record.id, self._lost[record.id].what)
 
     def _end_badly(self, record: RunRecord, exc: Exception) -> None:
         if (full := no_room(exc)) is not None:
             raise full from exc
+        if isinstance(exc, HomeLocked):
+            raise exc
         if isinstance(exc, YardError):
             error, status = exc.to_dict()["error"], ENDED.get(type(exc), "failed")
         else:
@@ -215,11 +222,17 @@ class Yard:
     def _begin(self, flow: str, config: str, by: str) -> dict[str, Any]:
         loaded = load(Path(config))
         problems = check(loaded, metrics=names_for(loaded.config.model.problem_type))
-        if problems:
-            raise BadConfig(problems)
+        with self._beginning:  # of two that ask for the same at once, the second gets the first one's run
+            kept = self._cut_short(loaded.config.model.name, flow, loaded)
+            if problems and (kept is None or not settled(self.shop, kept)):
+                raise BadConfig(problems)
+            self._make_way(loaded.config.model.name, flow, kept)
+            return self._go_on_or_start(flow, config, loaded, kept, by)
+
+    def _go_on_or_start(self, flow: str, config: str, loaded: Loaded, kept: RunRecord | None, by: str) -> dict[str, Any]:
         model, planned = loaded.config.model.name, self.plan(config)
         loosened = [c["sentence"] for c in planned["changes"] if c["loosens"]]
-        if (kept := self._unfinished(model, flow, loaded)) is not None:
+        if kept is not None:
             offset = 0 if self._is_going(kept.id) else self.shop.runs.feed(kept.id).size()
             self._ensure_going(kept)
             return {"run": kept.id, "model": model, "resumed": True, "offset": offset, **planned}
@@ -228,14 +241,19 @@ class Yard:
         self._launch(record)
         return {"run": record.id, "resumed": False, "offset": 0, **planned}
 
-    def _unfinished(self, model: str, flow: str, loaded: Loaded) -> RunRecord | None:
-        """A run of this very config and code to go on with. What waits under other words is put aside; other work refuses."""
+    def _cut_short(self, model: str, flow: str, loaded: Loaded) -> RunRecord | None:
+        """A run of this very config and code to go on with."""
         for record in self.shop.runs.unfinished(model):
-            if record.flow == "monitor":
-                continue
             same = (record.flow, record.args.get("digest")) == (flow, loaded.digest)
             if same and same_code(self.shop, record, loaded):
                 return record
+        return None
+
+    def _make_way(self, model: str, flow: str, kept: RunRecord | None) -> None:
+        """Put aside what waits under other words, and end what was cut short; other work that is under way refuses."""
+        for record in self.shop.runs.unfinished(model):
+            if record.flow == "monitor" or (kept is not None and record.id == kept.id):
+                continue
             if not self._is_going(record.id):
                 self.shop.runs.end(record, "abandoned", "the config or the code changed since it was cut short")
             elif self.run(record.id)["awaiting"]:
@@ -243,7 +261,6 @@ class Yard:
                 self._going[record.id].result()
             else:
                 raise BadInput(f"{record.flow} {record.id} of `{model}` is under way", next=f"follow it with `modelyard logs {record.id}`")
-        return None
 
     def _is_going(self, run: str) -> bool:
         return run in self._going and not self._going[run].done()

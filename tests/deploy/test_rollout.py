@@ -176,12 +176,16 @@ def test_all_at_once(new: Seen, bakes: float, status: str) -> None:
         ({"p99_ms": None}, {}, None),
         ({"refused": 1}, {}, None),
         ({"refused": 30}, {}, "30 of 130 requests were refused as the callers' fault, and 0 of 100 by the champion"),
-        ({"requests": 0, "p99_ms": None, "refused": 20}, {}, "20 of 20 requests were refused as the callers' fault, and 0 of 100 by the champion"),
+        (
+            {"requests": 0, "p99_ms": None, "refused": 20},
+            {},
+            "20 of 20 requests were refused as the callers' fault, and 0 of 100 by the champion",
+        ),
         ({"refused": 30}, {"refused": 30}, None),  # callers who ask in vain, both versions alike
         ({"refused": 30}, {"requests": 0}, None),  # nothing to compare with
         ({"refused": 400}, {"requests": 0, "refused": 0}, None),
     ],
-)  # fmt: skip
+)
 def test_alarms(new: dict[str, Any], old: dict[str, Any], said: str | None) -> None:
     assert alarmed(replace(WELL, **new), replace(WELL, **old), LIMITS) == said
 

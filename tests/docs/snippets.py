@@ -4,8 +4,8 @@
     <!-- snippets: tested by .ci/run -->                 before a block: it starts something long-lived; that file tests it
     <!-- snippets: shell only -->                        before a block: only its syntax is checked
 
-In a ```console block, `$ ` begins a command, and the lines below it, where there are any, are its whole output: `...` stands for anything in
-a line, and alone in a line for any lines; runs of blanks count as one.
+In a ```console block, `$ ` begins a command, and the lines below it, where there are any, are its whole output: `...` stands
+for anything in a line, and alone in a line for any lines; runs of blanks count as one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A small model repository: three columns, a logistic regression in plain NumPy, a config; made in milliseconds, trained in less than one second."""
+"""A small model repository: a table, a logistic regression in plain NumPy, a config. Made in milliseconds, trained within a second."""
 
 from __future__ import annotations
 

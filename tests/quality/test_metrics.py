@@ -251,6 +251,13 @@ def test_bad_tables_are_refused_by_name() -> None:
         compute(pl.DataFrame({"label": ["x"], "y.prediction": [1.0]}), REG)
 
 
+def test_labels_that_do_not_vary_leave_r2_undefined() -> None:
+    """Their mean is off by a rounding, so that a spread of 1e-34 would pass for one and R squared for -1e30."""
+    label = [0.1] * 7
+    assert np.mean(label) != 0.1 or np.var(label) != 0
+    assert math.isnan(compute(pl.DataFrame({"label": label, "y.prediction": [1.0] * 7}), REG)["r2"])
+
+
 def test_a_class_that_the_model_never_learned_is_always_wrong() -> None:
     y, scores = np.array([0, 1, 2, 0]), np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]])
     table = multi(y, scores)

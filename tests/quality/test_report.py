@@ -311,6 +311,11 @@ def test_pictures_show_what_was_measured() -> None:
     assert f">{hits}</text>" in svg["confusion"]
 
 
+def test_dollars_in_a_class_name_are_no_formula() -> None:
+    svg = {p.name: p.svg for p in plots(*binary(classes=("$a_{$", "<$b^$>")))}
+    assert ">$a_{$</text>" in svg["confusion"] and ">&lt;$b^$&gt;</text>" in svg["confusion"]
+
+
 def test_a_class_that_the_model_never_learned_has_its_own_row() -> None:
     table, signature = multiclass(3)
     late = table.with_columns(label=pl.when(pl.int_range(len(table)) < 17).then(99).otherwise(pl.col("label")))

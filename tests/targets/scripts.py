@@ -52,6 +52,8 @@ def constant(home: Path, version: str) -> Loadable:
     return scripted(home, version, ANSWERS.format(number=float(version)))
 
 
-def endpoint(weights: dict[str, int], loadables: dict[str, Loadable], *, workers: int = 1, port: int = 0, timeout: float = 5.0) -> EndpointSpec:  # fmt: skip
+def endpoint(
+    weights: dict[str, int], loadables: dict[str, Loadable], *, workers: int = 1, port: int = 0, timeout: float = 5.0
+) -> EndpointSpec:
     variants = tuple(Variant(v, w, loadables[v], workers) for v, w in weights.items())
     return EndpointSpec("demo", "production", port, 0, variants, timeout=timeout, linger=0.3)

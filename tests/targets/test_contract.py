@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -18,7 +19,7 @@ from modelyard.home import Home
 from modelyard.targets.base import EndpointState, Job, JobState, OnLine, Target
 from modelyard.targets.fake import Behaviour, FakeTarget
 from modelyard.targets.local import LocalTarget
-from tests.build.test_processes import until
+from tests.build.test_processes import alive, until
 
 from .scripts import BROKEN, constant, endpoint, scripted
 
@@ -32,7 +33,7 @@ class Local:
     """The local target with real processes."""
 
     def __init__(self, home: Path) -> None:
-        self.home = home
+        self.home, self.others = home, descendants(os.getpid())
         self.target: Target = LocalTarget(Home(home), lambda *failure: None)
         self.versions = {v: constant(home, v) for v in ("1", "2")} | {"9": scripted(home, "9", BROKEN)}
 
@@ -44,8 +45,8 @@ class Local:
         return Job("run-1", name, "train", Path(sys.executable), "train.py", code, base, inputs={}, timeout=60)
 
     def remains(self) -> list[str]:
-        """Processes of ours that still run."""
-        return [(Path("/proc") / str(pid) / "cmdline").read_bytes().decode() for pid in descendants(threading.get_native_id())]
+        """Processes of the target that still run."""
+        return [str(pid) for pid in descendants(os.getpid()) if alive(pid) and pid not in self.others]
 
     def taken_port(self) -> int:
         self.taken = socket.create_server(("127.0.0.1", 0))
@@ -208,7 +209,7 @@ def test_a_version_that_cannot_be_loaded_changes_nothing(world: Any, target: Tar
 
 def test_a_port_that_is_taken_is_named_with_the_key_to_change(world: Any, target: Target) -> None:
     port = world.taken_port()
-    with pytest.raises(BadInput, match=f"the production endpoint cannot listen: port {port} cannot be used") as caught:
+    with pytest.raises(BadInput, match=rf"the production endpoint cannot listen: .*port {port} cannot be used") as caught:
         target.apply(endpoint({"1": 100}, world.versions, port=port))
     assert "`port` under environments.production" in caught.value.next
     assert target.endpoint(NAME) is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -225,6 +226,7 @@ class _Stage:
     def _environment(self) -> dict[str, str]:
         tmp = "/tmp" if self._sandbox else str((self._job.base / "tmp").absolute())  # noqa: S108  (the sandbox's own)
         caps = {name: str(self._job.cpus) for name in _THREADS} if self._job.cpus else {}
+        caps.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))  # joblib cannot count cores without /sys, and warns at length
         return {
             "PATH": f"{self._job.python.absolute().parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": tmp,

@@ -127,10 +127,22 @@ def _no_server(home: Home, began: int) -> YardError:
     return Unavailable(f"the control plane could not start in the background{why}", where=str(home.server_log), next="read that log")
 
 
+class _Stop(threading.Event):
+    """An event whose wait lets signals in. Polars, once loaded, has system calls restarted after SIGINT, so that a wait without a time
+    limit in the main thread would never come back to Python, and no handler would ever run."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if timeout is not None:
+            return super().wait(timeout)
+        while not super().wait(0.2):
+            pass
+        return True
+
+
 @contextmanager
 def until_stopped() -> Iterator[threading.Event]:
     """An event that Ctrl-C, SIGTERM or `modelyard down` sets. A second signal ends the command where it stands."""
-    stop = threading.Event()
+    stop = _Stop()
 
     def halt(*_: object) -> None:
         if stop.is_set():

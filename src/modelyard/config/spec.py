@@ -370,7 +370,9 @@ class Inference(Part):
 class Strategy(Part):
     """How production traffic moves to a new version. A first version goes all at once."""
 
-    type: Literal["all_at_once", "canary", "linear"] = "canary"
+    type: Literal["all_at_once", "canary", "linear"] = Field(
+        "canary", description="canary and linear never promote without requests enough; all_at_once does, after one quiet bake time."
+    )
     steps: tuple[Annotated[int, Field(gt=0, lt=100)], ...] = Field((10, 50), description="Percent of traffic before 100 (canary, linear).")
     bake: Duration = Field(timedelta(minutes=5), description="How long each step is watched.")
 

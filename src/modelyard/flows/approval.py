@@ -70,8 +70,13 @@ def decide(shop: Workshop, model: str, version: str | None, *, approved: bool, b
         names = ", ".join(f"{w.model}:{w.version}" for w in waiting)
         raise BadInput(f"several versions wait: {names}", next=f"name one, such as `modelyard approve {model}:{waiting[0].version}`")
     request = waiting[0]
+    if shop.clock.now() >= datetime.fromisoformat(request.expires_at):
+        raise NotAllowed(
+            f"the time to approve {model}:{request.version} for {request.stage} was over at {request.expires_at}",
+            next=f"ask again with `modelyard deploy {model}:{request.version}`",
+        )
     own = by == request.asked_by
-    if approved and own and not request.allow_self:
+    if own and not request.allow_self:
         raise NotAllowed(
             f"{by} asked for {model}:{request.version} and cannot also approve it",
             next="let somebody else approve it, or write `allow_self: true` under the stage's approval in config.yaml",

@@ -32,7 +32,7 @@ def build(shop: Workshop, run: Run) -> str:
         run.step("train", steps.train, site, lock, code)
     run.step("predict", evaluation.predict, site, lock, code)
     judged = run.step("evaluate", evaluation.evaluate, site)
-    facts = {"code": code, "data": data, "rows": rows}
+    facts = {"code": code, "data": data, "rows": rows, "environment": lock_digest(lock)}
     passed = run.step("gates", evaluation.judge, site, judged, facts)
     _stop_if_refused(passed["refused"])
     digest = run.step("bundle", evaluation.seal, site, judged, facts)

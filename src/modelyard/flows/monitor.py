@@ -31,7 +31,7 @@ CATCH_UP = 500
 def monitor(shop: Workshop, run: Run) -> bool:
     """Judge every window that is due, then ask the governor. Returns whether it wants a retraining."""
     for kind, start, end in run.step("find windows", _find, shop, run.model):
-        run.step(f"{kind} {start[:16]}", _judge, shop, run, kind, start, end)
+        run.step(f"{kind} {start[:19]}", _judge, shop, run, kind, start, end)
     return bool(run.step("govern", _govern, shop, run))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from modelyard.build import envs, source
 from modelyard.config.load import Loaded
 from modelyard.data import artifacts, expect, snapshots, sources, splits
 from modelyard.durable import Outcome, Run, RunRecord
-from modelyard.errors import BadInput
+from modelyard.errors import BadInput, NotFound
 from modelyard.events import Event, GateJudged
 from modelyard.flows import history
 from modelyard.flows.site import SPLITS, Order, Site
@@ -70,13 +71,27 @@ def _digest(file: Path) -> str:
 
 
 def same_code(shop: Workshop, record: RunRecord, loaded: Loaded) -> bool:
-    """Whether a run that was cut short packaged the scripts that lie there now; true where it had not come so far."""
+    """Whether a run that was cut short packaged the scripts that lie there now; true where it had not come so far.
+
+    Where the folder has moved, or the scripts are gone, it goes on only if it is settled.
+    """
+    order, here = Order(**record.args), str(loaded.folder)
     done, code = shop.runs.receipt(record.id, "package")
+    if order.folder != here and not settled(shop, record):
+        return False
     if not done or loaded.config.train is None:
         return True
-    site = Site(shop, Run(shop.runs, record, shop.runs.feed(record.id)), Order(**record.args), loaded.config)
+    site = Site(shop, Run(shop.runs, record, shop.runs.feed(record.id)), replace(order, folder=here), loaded.config)
     with tempfile.TemporaryDirectory() as folder:
-        return bool(packaged(site, Path(folder) / "code", Path(folder) / "preprocess-code") == code["digest"])
+        try:
+            return bool(packaged(site, Path(folder) / "code", Path(folder) / "preprocess-code") == code["digest"])
+        except NotFound:
+            return settled(shop, record)
+
+
+def settled(shop: Workshop, record: RunRecord) -> bool:
+    """Whether a run has taken all that it needs out of the model's repository, so that it goes on whatever becomes of that."""
+    return shop.runs.receipt(record.id, "environment")[0]
 
 
 def _tables(site: Site) -> list[Path]:

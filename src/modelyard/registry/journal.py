@@ -1,17 +1,21 @@
 """The journal: every event once, in order, each row hashed over the one before it. The source of truth of the registry.
 
 A row's hash is SHA-256 over the canonical JSON of `[seq, at, recorded_at, kind, data, previous hash]`, so an edited, deleted,
-reordered or truncated-in-the-middle row is found by `verify`.
+inserted or reordered row is found by `verify`. Rows cut off the end leave a chain that holds, so the file `journal.head` beside the
+database says how far it went, and a journal that does not reach so far is not opened.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Column, Integer, Row, String, Table, Text, func, select
@@ -33,6 +37,7 @@ _TABLE = Table(
     Column("hash", String, nullable=False),
 )
 GENESIS = "0" * 64
+log = logging.getLogger("modelyard")
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,10 @@ class Entry:
 
 
 class Journal:
-    """Append-only. Listeners are told of each entry after its transaction is safe."""
+    """Append-only. Listeners are told of each entry after its transaction is safe.
+
+    Raises YardError where the journal does not reach as far as `journal.head` says, or went another way.
+    """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
@@ -68,6 +76,8 @@ class Journal:
             last = tx.execute(select(_TABLE.c.seq, _TABLE.c.hash).order_by(_TABLE.c.seq.desc()).limit(1)).first()
         self._seq: int = last.seq if last else 0
         self._head: str = last.hash if last else GENESIS
+        self._head_file = database.path.with_name("journal.head")
+        self._compare_with_head()
 
     def append(self, events: Iterable[Event], beside: Callable[[Any], None] | None = None) -> list[Entry]:
         """Write the events, and whatever `beside(transaction)` writes, in one transaction. Returns the entries."""
@@ -83,6 +93,8 @@ class Journal:
                 if beside is not None:
                     beside(tx)
             self._seq, self._head = seq, head
+            if entries:
+                self._write_head()
             for entry in entries:
                 for listener in self._listeners:
                     listener(entry)
@@ -120,17 +132,65 @@ class Journal:
         for row in self._rows():
             if row.seq != expected:
                 raise YardError(f"entry {expected} is missing", where="journal")
-            if row.hash != _digest(row.seq, row.at, row.recorded_at, row.kind, row.data, head):
+            as_written = row.hash == _digest(row.seq, row.at, row.recorded_at, row.kind, row.data, head)
+            if not as_written or row.model != json.loads(row.data)["model"]:  # the column is no part of the hash
                 raise YardError(f"entry {row.seq} was changed after it was written", where="journal")
             head, expected = row.hash, expected + 1
         if head != self._head:
-            raise YardError(f"the journal ends at entry {expected - 1}, but {self._seq} were written", where="journal")
+            raise _cut_off(expected - 1, self._seq)
+        self._compare_with_head()
         return expected - 1
+
+    # -- the head, kept beside --------------------------------------------------------------------------------------------------
+
+    def _compare_with_head(self) -> None:
+        """A head that is behind is what a crash between an append and its head leaves; one that is ahead is not."""
+        kept = _read_head(self._head_file)
+        if kept is None:
+            if self._seq:
+                log.warning("there is no %s: whether entries were cut off the journal's end cannot be told", self._head_file)
+            return
+        with self._database.transaction() as tx:
+            there = tx.execute(select(_TABLE.c.hash).where(_TABLE.c.seq == kept[0])).scalar_one_or_none()
+        if kept[0] > self._seq:
+            raise _cut_off(self._seq, kept[0])
+        if kept[0] and there != kept[1]:
+            raise YardError(f"entry {kept[0]} is not the one that was written", where="journal", next=_RESTORE)
+
+    def _write_head(self) -> None:
+        """After the transaction, so that the head is never ahead of it; whole or not at all. Where it cannot be written it stays behind."""
+        partial = self._head_file.with_suffix(".partial")
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                json.dump({"seq": self._seq, "hash": self._head}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self._head_file)
+        except OSError as exc:
+            log.warning("the journal's head could not be written beside it: %s", exc)
 
     def _rows(self) -> Iterator[Row[Any]]:
         with self._database.transaction() as tx:
             total = tx.execute(select(func.count()).select_from(_TABLE)).scalar_one()
             yield from tx.execute(select(_TABLE).order_by(_TABLE.c.seq)).all() if total else ()
+
+
+_RESTORE = "put a backup of state.sqlite in its place; to go on without what is gone, delete journal.head"
+
+
+def _cut_off(there: int, written: int) -> YardError:
+    return YardError(f"the journal ends at entry {there}, but {written} were written", where="journal", next=_RESTORE)
+
+
+def _read_head(path: Path) -> tuple[int, str] | None:
+    """How far the journal went, as (seq, hash); None where nothing was written yet."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return int(kept["seq"]), str(kept["hash"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as exc:
+        raise YardError(f"{path.name} was changed: it holds no head", where=str(path.parent), next=_RESTORE) from exc
 
 
 def _canonical(data: dict[str, Any]) -> str:

@@ -97,7 +97,7 @@ State = dict[str, ModelState]
 
 
 def fold(state: State, entry: Entry) -> State:
-    """The state after `entry`. Pure: the given state is left as it was."""
+    """The state after `entry`. Pure: the given state is left as it was. Total: what names no known run or version changes nothing."""
     model = entry.event.model
     before = state.get(model, ModelState(model))
     return {**state, model: _apply(entry.event, before, entry.at)}
@@ -128,15 +128,18 @@ def _(event: e.ConfigAccepted, model: ModelState, at: str) -> ModelState:
 
 @_apply.register
 def _(event: e.StepDone, model: ModelState, at: str) -> ModelState:
-    run = model.runs[event.run]
+    if (run := model.runs.get(event.run)) is None:
+        return model
     return replace(model, runs={**model.runs, event.run: replace(run, steps=(*run.steps, event.step))})
 
 
 @_apply.register
 def _(event: e.RunEnded, model: ModelState, at: str) -> ModelState:
-    run = replace(model.runs[event.run], status=event.status, reason=event.reason)
     awaiting = {k: v for k, v in model.awaiting.items() if k != event.run}
-    return replace(model, runs={**model.runs, event.run: run}, awaiting=awaiting)
+    model = replace(model, awaiting=awaiting)
+    if (run := model.runs.get(event.run)) is None:
+        return model
+    return replace(model, runs={**model.runs, event.run: replace(run, status=event.status, reason=event.reason)})
 
 
 @_apply.register
@@ -196,7 +199,8 @@ def _(event: e.ApprovalWaived, model: ModelState, at: str) -> ModelState:
 
 
 def _with_approval(model: ModelState, word: e.ApprovalGiven | e.ApprovalWaived) -> ModelState:
-    version = model.versions[word.version]
+    if (version := model.versions.get(word.version)) is None:
+        return model
     approved = replace(version, approvals=(*version.approvals, word))
     return replace(model, versions={**model.versions, word.version: approved})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,9 +23,10 @@ class Store:
     """Lazy: MLflow (about a second of imports) is loaded by the first call that needs it."""
 
     def __init__(self, home: Path) -> None:
-        self._uri = f"sqlite:///{home / 'mlflow.sqlite'}"
+        self._database = home / "mlflow.sqlite"
         self._artifacts = home / "mlflow"
         self._client: Any = None
+        self._opening = threading.Lock()
 
     def record(self, model: str, version: Version, bundle: Path, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """See that MLflow has this version, its run, metrics, parameters and lineage. Returns MLflow's run id."""
@@ -64,15 +66,33 @@ class Store:
         self._open()
 
     def _open(self) -> Any:
-        if self._client is None:
-            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-            os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-            os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-            from mlflow.tracking import MlflowClient
+        with self._opening:
+            if self._client is None:
+                os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+                os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+                os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+                from mlflow.tracking import MlflowClient
 
-            self._artifacts.mkdir(parents=True, exist_ok=True)
-            self._client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+                self._artifacts.mkdir(parents=True, exist_ok=True)
+                if not self._database.exists():
+                    self._make()
+                self._client = MlflowClient(*self._uris(self._database))
         return self._client
+
+    @staticmethod
+    def _uris(database: Path) -> tuple[str, str]:
+        return f"sqlite:///{database}", f"sqlite:///{database}"
+
+    def _make(self) -> None:
+        """Make MLflow's tables aside: a database that was cut short within its migrations is one that MLflow never opens again."""
+        from mlflow.tracking import MlflowClient
+
+        work = self._database.with_suffix(".making")
+        for left in self._database.parent.glob(f"{work.name}*"):
+            left.unlink()
+        made = MlflowClient(*self._uris(work))
+        made._tracking_client.store.engine.dispose()
+        work.replace(self._database)
 
     def _run(self, client: Any, model: str, version: Version, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         from mlflow.entities import Metric, Param, RunTag
@@ -81,9 +101,12 @@ class Store:
         artifacts = self._artifacts.as_uri()
         experiment_id = experiment.experiment_id if experiment else client.create_experiment(model, artifact_location=artifacts)
         if known := client.search_runs([experiment_id], f"tags.`modelyard.run` = '{version.run}'"):
-            return str(known[0].info.run_id)  # a crash came between the run and its version
-        name = f"{model}:{version.version}"
-        run = client.create_run(experiment_id, run_name=name, tags={"modelyard.run": version.run})
+            run = known[0]  # a crash came between the run and its version, or before all was logged
+            if run.info.status == "FINISHED":
+                return str(run.info.run_id)
+        else:
+            name = f"{model}:{version.version}"
+            run = client.create_run(experiment_id, run_name=name, tags={"modelyard.run": version.run})
         now = int(time.time() * 1000)
         client.log_batch(
             run.info.run_id,

@@ -122,6 +122,4 @@ def _counted(came: int, state: VariantState, behaves: Behaviour) -> VariantState
     fresh = came - refused - errors - sum(state.latency)
     latency = list(state.latency) or [0] * len(stats.VariantStats().histogram)
     latency[stats.bucket_of(behaves.latency_ms)] += max(0, fresh)
-    return replace(
-        state, requests=came - refused, errors=errors, refused=refused, restarts=behaves.deaths, latency=tuple(latency)
-    )
+    return replace(state, requests=came - refused, errors=errors, refused=refused, restarts=behaves.deaths, latency=tuple(latency))

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from modelyard.build import contract
+from modelyard.build.processes import RECORD
 from modelyard.errors import Unavailable
 from modelyard.home import Home
 from modelyard.targets.base import EndpointSpec, EndpointState, Job, JobState, OnLine
@@ -31,6 +32,8 @@ class LocalTarget:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+        for record in home.runs.glob(f"*/*/{RECORD}"):
+            contract.kill_leftover(record.parent)  # what outlived an owner that was killed together with its keepers
         self._watcher.start()
 
     def apply(self, spec: EndpointSpec) -> EndpointState:

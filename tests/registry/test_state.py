@@ -1,0 +1,153 @@
+"""The state is a pure fold of events: of any events, in any order, from any point on."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelyard import events as e
+from modelyard.registry.journal import Entry
+from modelyard.registry.state import ModelState, State, fold, fold_all
+
+NAMES = st.sampled_from(["a", "b", "c"])
+STAGES = st.sampled_from(["staging", "production"])
+TIMES = [f"2026-01-{day:02}T00:00:00+00:00" for day in range(1, 29)]
+
+
+def weights() -> st.SearchStrategy[dict[str, int]]:
+    """All to one version, split between two, or none deployed."""
+    split = st.tuples(NAMES, NAMES, st.integers(0, 100)).map(lambda t: {t[0]: t[2], t[1]: 100 - t[2]} if t[0] != t[1] else {t[0]: 100})
+    return st.just({}) | split
+
+
+BY_NAME: dict[str, st.SearchStrategy[Any]] = {
+    "model": st.sampled_from(["m", "n"]),
+    "run": st.sampled_from(["run-1", "run-2", "run-3"]),
+    "version": NAMES,
+    "to": NAMES,
+    "previous": st.none() | NAMES,
+    "stage": STAGES,
+    "weights": weights(),
+    "start": st.sampled_from(TIMES),
+    "end": st.sampled_from(TIMES),
+    "status": st.sampled_from(["done", "failed", "refused", "abandoned"]),
+    "metrics": st.dictionaries(NAMES, st.none() | st.floats(0, 1)),
+}
+BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
+    str: st.sampled_from(["", "x", "y"]),
+    bool: st.booleans(),
+    int: st.integers(0, 9),
+    float: st.floats(0, 9),
+    list[str]: st.lists(st.sampled_from(["x", "y"]), max_size=2),
+    dict[str, Any]: st.dictionaries(st.sampled_from(["x", "y"]), st.integers(), max_size=2),
+    str | None: st.none() | st.just("x"),
+}
+
+
+def of_kind(kind: type[e.Event]) -> st.SearchStrategy[e.Event]:
+    hints = get_type_hints(kind)
+    return st.builds(kind, **{f.name: BY_NAME[f.name] if f.name in BY_NAME else BY_TYPE[hints[f.name]] for f in fields(kind)})
+
+
+EVENTS = st.lists(st.sampled_from(sorted(e.Event.kinds)).flatmap(lambda name: of_kind(e.Event.kinds[name])), max_size=30)
+
+
+def entries(events: list[e.Event]) -> list[Entry]:
+    return [Entry(n + 1, TIMES[min(n, 27)], TIMES[0], event, str(n)) for n, event in enumerate(events)]
+
+
+@given(EVENTS)
+def test_every_prefix_of_any_events_has_a_state_and_none_is_changed_afterwards(events: list[e.Event]) -> None:
+    """Pure and total: a journal, whatever is in it, never keeps a home from opening."""
+    states: list[State] = [{}]
+    for entry in entries(events):
+        states.append(fold(states[-1], entry))
+    kept = copy.deepcopy(states)
+    again: State = {}
+    for n, entry in enumerate(entries(events)):
+        again = fold(again, entry)
+        assert again == states[n + 1] == fold_all(entries(events)[: n + 1])
+    assert states == kept
+    assert set(again) == {event.model for event in events}
+
+
+@given(EVENTS)
+def test_models_do_not_touch_each_other(events: list[e.Event]) -> None:
+    numbered = entries(events)
+    whole = fold_all(numbered)
+    for model in whole:
+        assert fold_all(n for n in numbered if n.event.model == model)[model] == whole[model]
+
+
+@given(EVENTS)
+def test_the_state_says_what_the_last_word_on_each_thing_was(events: list[e.Event]) -> None:
+    for name, model in fold_all(entries(events)).items():
+        own = [event for event in events if event.model == name]
+        for stage in ("staging", "production"):
+            _check_stage(model, stage, [event for event in own if getattr(event, "stage", "") == stage])
+        _check_runs(model, own)
+        assert list(model.versions) == list(dict.fromkeys(x.version for x in own if isinstance(x, e.VersionRegistered)))
+        assert model.alerts == sum(isinstance(x, e.AlertSent) for x in own)
+        assert len(model.retrains) == sum(x.retrain for x in own if isinstance(x, e.RetrainDecided))
+        assert set(model.verdicts) == {(x.monitor, x.start) for x in own if isinstance(x, e.WindowJudged)}
+
+
+def _check_stage(model: ModelState, stage: str, own: list[e.Event]) -> None:
+    deployed = [x for x in own if isinstance(x, e.Deployed)]
+    holders = [x.version if isinstance(x, e.Promoted) else x.to for x in own if isinstance(x, e.Promoted | e.RolledBack)]
+    state = model.stage(stage)
+    assert state.champion == (holders[-1] if holders else None)
+    assert state.weights == ({v: w for v, w in deployed[-1].weights.items() if w} if deployed else {})
+    assert sum(state.weights.values()) in (0, 100)
+    assert state.address == (deployed[-1].address if deployed else "")
+    assert all(a != b for (_, a), (_, b) in zip(state.history, state.history[1:], strict=False)), "only changes"
+    assert [at for at, _ in state.history] == sorted(at for at, _ in state.history)
+    if state.history:
+        assert state.history[-1][1] == state.weights
+        assert model.serving(stage, TIMES[-1]) == state.weights
+        assert model.serving(stage, "2025") == {}, "nothing was there before the first deployment"
+
+
+def _check_runs(model: ModelState, own: list[e.Event]) -> None:
+    for run in ("run-1", "run-2", "run-3"):
+        words = [x for x in own if getattr(x, "run", "") == run]
+        asked = [n for n, x in enumerate(words) if isinstance(x, e.ApprovalRequested)]
+        settled = [n for n, x in enumerate(words) if isinstance(x, e.ApprovalGiven | e.RunEnded)]
+        waits = bool(asked) and (not settled or settled[-1] < asked[-1])
+        assert (run in model.awaiting) == waits, "a word, or the run's end, settles what waits"
+        assert (run in model.runs) == any(isinstance(x, e.RunStarted) for x in words)
+
+
+def test_a_story() -> None:
+    registered = e.VersionRegistered("m", "r", "1", "d", "d", "d", "d", "d", None, False, {"auc": 0.9}, ["auc ok"])
+    story: list[e.Event] = [
+        e.RunStarted("m", "r", "up", "ada"),
+        e.StepDone("m", "r", "data", 1.0),
+        registered,
+        e.Deployed("m", "staging", "http://s", {"1": 100}),
+        e.Promoted("m", "staging", "1", None, "first"),
+        e.ApprovalRequested("m", "r", "1", "production", "d", "d", "ada", TIMES[-1], True),
+        e.ApprovalGiven("m", "r", "1", "production", True, "bob"),
+        e.Deployed("m", "production", "http://p", {"1": 100, "0": 0}),
+        e.Promoted("m", "production", "1", None, "first"),
+        e.RunEnded("m", "r", "done"),
+    ]
+    states = [fold_all(entries(story)[:n])["m"] for n in range(1, len(story) + 1)]
+    assert [s.runs["r"].status for s in states] == ["running"] * 9 + ["done"]
+    assert [bool(s.awaiting) for s in states] == [False] * 5 + [True] + [False] * 4
+    assert [s.champion for s in states] == [None] * 8 + ["1", "1"]
+    last = states[-1]
+    assert last.runs["r"].steps == ("data",)
+    assert last.stage("production").weights == {"1": 100}, "a version without traffic is not deployed"
+    assert [str(a) for a in last.versions["1"].approvals] == ["bob approved m:1 for production"]
+    assert last.serving("production", TIMES[6]) == {} and last.serving("production", TIMES[7]) == {"1": 100}
+
+
+def test_a_run_that_ends_while_it_waits_waits_no_longer() -> None:
+    asked = e.ApprovalRequested("m", "r", "1", "production", "d", "d", "ada", TIMES[-1], True)
+    state = fold_all(entries([e.RunStarted("m", "r", "up", "ada"), asked, e.RunEnded("m", "r", "abandoned", "newer")]))["m"]
+    assert state.awaiting == {} and state.runs["r"].status == "abandoned" and state.runs["r"].reason == "newer"
