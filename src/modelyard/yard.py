@@ -299,8 +299,9 @@ class Yard:
 
     def _up(self, run: Run) -> str:
         version = build(self.shop, run)
-        if self.shop.model(run.model).champion == version:
-            return f"{run.model}:{version} is in production already"
+        champion = self.shop.model(run.model).champion
+        if champion is not None and int(champion) >= int(version):  # a later one was retrained from it, and has taken its place
+            return f"{run.model}:{champion} is in production already"
         release(self.shop, run, version, by=run.args["by"], stages=STAGES)
         return f"{run.model}:{version} is in production"
 

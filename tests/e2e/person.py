@@ -18,6 +18,9 @@ from typing import Any, TypeVar
 
 import psutil
 
+from modelyard.cli.owner import asking
+from modelyard.control.client import Caller
+
 MODELYARD = str(Path(sys.executable).parent / "modelyard")
 T = TypeVar("T")
 
@@ -81,6 +84,12 @@ class Person:
         found: dict[str, Any] = self.json("status", model)[0]
         return found
 
+    def journal(self, model: str) -> list[dict[str, Any]]:
+        """Every entry of the journal about a model, asked of the API by which the CLI asks too."""
+        with asked_of(self.home) as caller:
+            found: list[dict[str, Any]] = caller.call("journal", model=model, limit=10_000)
+        return found
+
     def processes(self) -> list[str]:
         """Command lines of every process of this home: owner, fronts, runners, steps, keepers."""
         found = []
@@ -98,6 +107,20 @@ class Person:
         self.run("down")
         left = until(self.processes, lambda found: not found, "processes of the home are left")
         assert not left
+
+
+@contextmanager
+def asked_of(home: Path) -> Iterator[Caller]:
+    """The owner of a home, or this process for a moment, as `modelyard.cli.owner` finds it."""
+    before = os.environ.get("MODELYARD_HOME")
+    os.environ["MODELYARD_HOME"] = str(home)
+    try:
+        with asking() as caller:
+            yield caller
+    finally:
+        os.environ.pop("MODELYARD_HOME")
+        if before is not None:
+            os.environ["MODELYARD_HOME"] = before
 
 
 def until(look: Callable[[], T], holds: Callable[[T], bool], otherwise: str, seconds: float = 20) -> T:

@@ -194,11 +194,13 @@ def test_flights(environments: Path, tmp_path: Path) -> None:
         change(me.place / "config.yaml", "type: canary, steps: [25, 50], bake: 1s", "type: all_at_once, bake: 1s")
         found = goes_up(me, model)
         assert 0.60 < found["versions"][0]["metrics"]["roc_auc"] < 0.75
-        rows: list[dict[str, Any]] = json.loads(traffic.drop("late", "label_known_at", "month", strict=False).write_json())
+        # Without its time, which lies too far back for an endpoint whose clock is the wall's: it counts as happening now.
+        columns = ["flight_id", "carrier", "origin", "dest", "sched_dep_time", "sched_arr_time", "distance", "weekday", "dep_hour"]
+        rows: list[dict[str, Any]] = json.loads(traffic.select(columns).write_json())
         answers = predicts(me, model, rows, "flight_id")
         batches(me, model, rows, answers, "flight_id")
-        served = traffic["scheduled_at"][0].isoformat()
-        assert me.json("who-served", "--prediction", rows[0]["flight_id"])["prediction"]["event_time"].startswith(served[:16])
+        old = json.dumps({**rows[0], "scheduled_at": traffic["scheduled_at"][0].isoformat()})
+        assert "days ago" in me.json("predict", model, "-", given=old, code=2)["error"]["what"]
         traffic.filter(pl.col("late").is_not_null()).select("flight_id", "late").write_csv(me.place / "truth.csv")
         assert me.json("labels", model, "truth.csv")["new"] == traffic["late"].count()
         me.run("monitor", model, "--now")

@@ -88,6 +88,15 @@ def test_all_at_once_without_traffic_is_promoted_after_one_bake_time(make: Make)
     assert world.events(Promoted)[-1].reason == "all at once; no alarm within the bake time"
 
 
+def test_all_at_once_is_compared_with_what_the_champion_did_before(make: Make) -> None:
+    settings = {**config(), "deploy": {"strategy": {"type": "all_at_once", "bake": "1h"}}}
+    world = make(FakeTarget(behaviours={"2": Behaviour(latency_ms=100)}), settings)
+    world.release("1")
+    with pytest.raises(GateRefused, match="p99 102 ms is over 2 times the champion's 5 ms"):
+        world.release("2", ("production",))
+    assert world.serves() == ({"1": 100}, "1")
+
+
 # -- and back -------------------------------------------------------------------------------------------------------------------
 
 
@@ -201,6 +210,7 @@ def test_a_champion_deployed_anew_stays_whatever_its_smoke_test_says(make: Make)
     with pytest.raises(GateRefused, match="the smoke test failed"):
         world.release("1", ("production",))
     assert world.serves() == ({"1": 100}, "1"), "there is nothing else to serve"
+    assert world.events(RolledBack) == []
 
 
 class Failing(FakeTarget):

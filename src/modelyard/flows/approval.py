@@ -76,7 +76,7 @@ def decide(shop: Workshop, model: str, version: str | None, *, approved: bool, b
             next=f"ask again with `modelyard deploy {model}:{request.version}`",
         )
     own = by == request.asked_by
-    if own and not request.allow_self:
+    if approved and own and not request.allow_self:
         raise NotAllowed(
             f"{by} asked for {model}:{request.version} and cannot also approve it",
             next="let somebody else approve it, or write `allow_self: true` under the stage's approval in config.yaml",

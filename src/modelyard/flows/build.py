@@ -10,6 +10,7 @@ from modelyard.errors import GateRefused
 from modelyard.events import ConfigAccepted, VersionRegistered
 from modelyard.flows import evaluation, steps
 from modelyard.flows.site import Order, Site
+from modelyard.registry.state import Version
 from modelyard.workshop import Workshop
 
 
@@ -51,18 +52,21 @@ def lock_digest(lock: str) -> str:
 
 
 def _unchanged(site: Site, code: dict[str, Any], data: dict[str, Any], lock: str) -> Outcome[str | None]:
-    """The newest version, where it was made of this very config, code, data and environment: building it again would be a waste."""
-    versions = list(site.shop.model(site.run.model).versions.values())
+    """The version that was made of this very config, code, data and environment: building it again would be a waste.
+
+    A retraining looks at the newest version; anything else at the newest one that was not retrained, since a retrained one has learned
+    from captured rows too, and the source alone would always seem to be something new.
+    """
+    versions = [v for v in site.shop.model(site.run.model).versions.values() if site.order.learn_until or not v.because]
     made = (site.order.digest, code["digest"], data["digest"], lock_digest(lock))
-    if versions and made == (
-        versions[-1].config_digest,
-        versions[-1].code_digest,
-        versions[-1].data_digest,
-        versions[-1].lock_digest,
-    ):
-        newest = versions[-1].version
-        return Outcome(newest, summary=f"nothing has changed since {site.run.model}:{newest}")
+    if versions and made == _made_of(versions[-1]):
+        same = versions[-1].version
+        return Outcome(same, summary=f"nothing has changed since {site.run.model}:{same}")
     return Outcome(None, summary="something has changed")
+
+
+def _made_of(version: Version) -> tuple[str, str, str, str]:
+    return version.config_digest, version.code_digest, version.data_digest, version.lock_digest
 
 
 def _register(site: Site, digest: str, facts: dict[str, Any], lock: str, judged: dict[str, Any]) -> Outcome[str]:

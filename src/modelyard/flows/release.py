@@ -11,7 +11,7 @@ from typing import Any
 from modelyard.build import bundle
 from modelyard.config.spec import Config, Stage
 from modelyard.deploy import rollout, smoke
-from modelyard.durable import Outcome, Run, Stopped
+from modelyard.durable import Outcome, Run
 from modelyard.errors import BadInput, GateRefused, StepFailed, Unavailable, YardError
 from modelyard.events import Deployed, Event, Promoted, RolledBack, SmokeTested
 from modelyard.flows import alerting, endpoints, holdout
@@ -182,10 +182,8 @@ def _hold(move: Move, state: rollout.Rollout) -> Outcome[dict[str, Any]]:
     """Serve one step's weights and watch until the state machine moves on. Traffic is never left split with nobody watching it."""
     try:
         after = _watched(move, state)
-    except Stopped:
-        raise
     except Exception as exc:
-        move.shop.runs.check_open()
+        move.shop.runs.check_open()  # being closed is no reason to go back
         log.exception("the roll-out of %s:%s cannot be watched", move.model, move.version)
         said = exc.what if isinstance(exc, YardError) else f"{type(exc).__name__}: {exc}"
         after = replace(state, status="rolled_back", reason=f"it cannot go on: {said}")
