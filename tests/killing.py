@@ -1,6 +1,7 @@
 """What the kill tests share: a place for homes, the product's own command in a process of its own, and what it leaves behind.
 
-There are no hooks in the product: a test follows the run's feed, as any watcher may, and kills the owner at the line it waits for.
+There are no hooks in the product: a test follows the run's feed, as any watcher may, and kills the owner at the line it waits for. Where
+that is not exact enough, fixtures/paused.py runs the product and holds it still at a step.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from modelyard.registry.journal import Journal
 
 PATIENCE = 90.0
 """Seconds after which what was to come has not come. No test passes by it."""
-TINY = Path(__file__).parent / "fixtures" / "tiny"
+TINY, PAUSED = (Path(__file__).parent / "fixtures" / name for name in ("tiny", "paused.py"))
 E = TypeVar("E", bound=Event)
 Item = dict[str, Any]
 
@@ -77,10 +78,14 @@ def below(pid: int) -> list[Process]:
 class Command:
     """`modelyard ...` in a process of its own, the leader of its group; what it says goes to a file."""
 
-    def __init__(self, home: Home, *words: str) -> None:
+    def __init__(self, home: Home, *words: str, pause: tuple[str, str] | None = None) -> None:
+        """`pause`: the name of a step, and `before` its receipt or `after` it."""
         self.home, self._output = home, tempfile.NamedTemporaryFile("w+", suffix=".out")  # noqa: SIM115  (lives as long as this)
         env = {**os.environ, "MODELYARD_HOME": str(home.path)}
         argv = [sys.executable, "-m", "modelyard.cli", *words]
+        if pause is not None:
+            env |= {"PAUSE_AT": pause[0], "PAUSE_WHEN": pause[1]}
+            argv = [sys.executable, str(PAUSED), *words]
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": self._output, "stderr": subprocess.STDOUT}
         self.process = subprocess.Popen(argv, env=env, start_new_session=True, **streams)
         home.commands.append(self)
@@ -103,6 +108,11 @@ class Command:
     def end(self) -> int:
         """Wait for its end; its exit code."""
         return self.process.wait(PATIENCE)
+
+    def pauses(self) -> None:
+        """Wait until it stands still."""
+        until(lambda: self.ended or psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED, f"its pause in:\n{self.said}\n")
+        assert not self.ended, f"it ended with {self.process.returncode} and never paused:\n{self.said}"
 
     def children(self) -> list[Process]:
         return below(self.process.pid)
@@ -136,8 +146,8 @@ class Home:
     def config(self) -> str:
         return str(self.repository / "config.yaml")
 
-    def up(self, *words: str) -> Command:
-        return Command(self, "up", self.config, "--port", "0", *words)
+    def up(self, *words: str, pause: tuple[str, str] | None = None) -> Command:
+        return Command(self, "up", self.config, "--port", "0", *words, pause=pause)
 
     def train_for(self, seconds: float) -> None:
         """Another config: training takes so long."""

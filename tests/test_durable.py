@@ -135,11 +135,11 @@ def test_a_receipt_and_its_facts_are_written_together_or_not_at_all(life: Life, 
     with life.failing(at, error) as fired, pytest.raises(type(error)):
         life.runs.execute(record, flow)
     assert fired == [at]
-    for now in (life, life.again()):
-        assert now.told() == before
-        assert now.runs.receipt(record.id, "s") == (False, None)
-        assert now.journal.verify() == len(before)
-    life = now
+    for restarted in (False, True):
+        life = life.again() if restarted else life
+        assert life.told() == before
+        assert life.runs.receipt(record.id, "s") == (False, None)
+        assert life.journal.verify() == len(before)
     assert life.runs.execute(record, flow) == "v"
     assert len(calls) == 2
     told = life.told()[len(before) :]

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, MetaData, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from modelyard.errors import HomeLocked, NoRoom, YardError
+from modelyard.errors import HomeLocked, NoRoom, Unavailable, YardError
 
 METADATA = MetaData()
 BUSY_SECONDS = 5.0
@@ -31,6 +31,7 @@ class Database:
         self._lock = threading.RLock()
         self._open: Connection | None = None
         self._failed: YardError | None = None
+        self._closed = False
         options = {"check_same_thread": False, "timeout": BUSY_SECONDS}
         self._engine = create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args=options)
         event.listen(self._engine, "connect", _set_pragmas)
@@ -39,7 +40,8 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """All or nothing. Raises NoRoom when the disk is full or fails, and HomeLocked when another process holds the file.
+        """All or nothing. Raises NoRoom when the disk is full or fails, HomeLocked when another process holds the file, and
+        Unavailable after `close`.
 
         After a failed fsync nothing is written any more until the file is opened anew: the kernel may have dropped what it could
         not write, so a second try that goes well would prove nothing.
@@ -50,6 +52,8 @@ class Database:
                 return
             if self._failed is not None:
                 raise self._failed
+            if self._closed:  # the engine would open the file again, which another process may own by now
+                raise Unavailable("the state database is closed", where=self.path.name)
             try:
                 with self._engine.begin() as connection:
                     self._open = connection
@@ -63,7 +67,9 @@ class Database:
                 self._open = None
 
     def close(self) -> None:
+        """For good."""
         with self._lock:
+            self._closed = True
             self._engine.dispose()
 
 

@@ -224,6 +224,11 @@ class Runs:
                     self._arrived.wait(timeout=0.5)
         return json.loads(found)
 
+    def peek(self, run: str, topic: str) -> Any:
+        """The message sent to a run under `topic`, or None; does not wait."""
+        found = self._message(run, topic)
+        return None if found is None else json.loads(found)
+
     def stop(self) -> None:
         """Let every run stop at its next step or wait."""
         with self._arrived:

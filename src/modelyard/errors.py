@@ -6,7 +6,11 @@ Every error that leaves Modelyard, by the CLI, the API or an endpoint, is a `Yar
 
 from __future__ import annotations
 
+import errno
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -76,12 +80,6 @@ class GateRefused(YardError):
     code, exit_code, http_status = "gate_refused", 3, 409
 
 
-class AwaitingApproval(YardError):
-    """The work is waiting for a person's word."""
-
-    code, exit_code, http_status = "awaiting_approval", 4, 409
-
-
 class NotAllowed(YardError):
     """Whoever asked may not do this."""
 
@@ -101,17 +99,43 @@ class NoRoom(YardError):
 
 
 _FULL = ("no space left on device", "disk is full", "disk quota exceeded")
+_FULL_NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT})
+LEAST_ROOM = 2**20
+"""Bytes below which a disk counts as full."""
 
 
-def no_room(exc: BaseException) -> NoRoom | None:
-    """A full disk, in whatever words it came: the system's, SQLite's, or the last lines of a step. None where it is something else."""
-    if isinstance(exc, NoRoom):
-        return exc
-    text = f"{exc} {exc.strerror}" if isinstance(exc, OSError) else str(exc)
-    if not any(words in text.lower() for words in _FULL):
+def no_room(exc: BaseException, folder: Path | None = None) -> NoRoom | None:
+    """A full disk, by what the system said to us or to what we called. None where it is something else.
+
+    Words alone prove nothing, since a script may print any: they count where `folder` is given and its disk is full.
+    """
+    chain = list(_causes(exc))
+    if (ours := next((e for e in chain if isinstance(e, NoRoom)), None)) is not None:
+        return ours
+    full = next((e for e in chain if _is_full(e)), None)
+    if full is None and not (folder is not None and _says_full(exc) and shutil.disk_usage(folder).free < LEAST_ROOM):
         return None
-    where = str(exc.filename or "") if isinstance(exc, OSError) else getattr(exc, "where", "")
+    where = str(full.filename or "") if isinstance(full, OSError) else getattr(exc, "where", "")
     return NoRoom("no space left on device", where=where, next="make room on the disk and run the command again; nothing done is lost")
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it was raised from."""
+    seen = set[int]()
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        yield exc
+        exc = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+
+
+def _is_full(exc: BaseException) -> bool:
+    if isinstance(exc, OSError):
+        return exc.errno in _FULL_NUMBERS or (exc.errno is None and _says_full(exc))  # Polars' have the words alone
+    return getattr(exc, "sqlite_errorname", "") == "SQLITE_FULL"
+
+
+def _says_full(exc: BaseException) -> bool:
+    return any(words in str(exc).lower() for words in _FULL)
 
 
 class Unavailable(YardError):

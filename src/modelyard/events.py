@@ -55,6 +55,19 @@ class ConfigAccepted(Event):
 
 
 @dataclass(frozen=True)
+class ConfigInForce(Event):
+    """From now on production, its monitors, alerts and governor go by this config; a build alone never changes that."""
+
+    run: str
+    digest: str
+    config: dict[str, Any]
+    folder: str
+
+    def __str__(self) -> str:
+        return f"config {self.digest[:12]} is in force"
+
+
+@dataclass(frozen=True)
 class StepDone(Event):
     run: str
     step: str
@@ -101,7 +114,11 @@ class GateJudged(Event):
 
 @dataclass(frozen=True)
 class VersionRegistered(Event):
-    """A version, with all its lineage. Digests are SHA-256 in hex."""
+    """A version, with all its lineage. Digests are SHA-256 in hex.
+
+    `recipe_digest` covers the part of the config that a build depends on, `source_digest` the source's rows; a retrained version
+    has learned from more rows than these, which `data_digest` covers.
+    """
 
     run: str
     version: str
@@ -115,6 +132,8 @@ class VersionRegistered(Event):
     metrics: dict[str, float | None]
     gates: list[str]
     because: str = ""
+    recipe_digest: str = ""
+    source_digest: str = ""
 
     def __str__(self) -> str:
         return f"registered {self.model}:{self.version} (bundle {self.digest[:12]}, data {self.data_digest[:12]})"

@@ -9,15 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 
 class Feed:
-    """Append with `put`, read with `follow`."""
+    """Append with `put`; read all with `items`, or what is new with `read`."""
 
     _lock = threading.Lock()
 
@@ -36,22 +34,12 @@ class Feed:
 
     def items(self) -> list[dict[str, Any]]:
         """All there is so far."""
-        return [json.loads(line) for line in self._text(0)[0].splitlines()]
+        return self.read(0)[0]
 
-    def follow(self, stop: Callable[[], bool], offset: int = 0) -> Iterator[dict[str, Any]]:
-        """Items from byte `offset` on as they come, until one of kind `ended`, or until `stop()` holds and nothing is left."""
-        while True:
-            stopping = stop()
-            text, offset = self._text(offset)
-            for line in text.splitlines():
-                item = json.loads(line)
-                yield item
-                if item["kind"] == "ended":
-                    return
-            if stopping and not text:
-                return
-            if not text:
-                time.sleep(0.05)
+    def read(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """Items from byte `offset` on, and where the next one will begin. Does not wait."""
+        text, offset = self._text(offset)
+        return [json.loads(line) for line in text.splitlines()], offset
 
     def size(self) -> int:
         """Bytes so far: where a watcher that wants only news starts."""

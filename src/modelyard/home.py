@@ -6,10 +6,12 @@ import contextlib
 import fcntl
 import os
 import pwd
+import shutil
 import stat
+import threading
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from modelyard.errors import BadInput, HomeLocked, NotFound
 
@@ -56,9 +58,19 @@ class Home:
         file.write(str(os.getpid()))
         file.flush()
         self._lock = file
+        _umask.begin()
+        self._shut()
+
+    def _shut(self) -> None:
+        """Close what an older owner left readable in a home that is open to others; what the home itself allows is not ours to say."""
+        for path in (self.database, self.database.with_name("mlflow.sqlite"), self.server_log, self.console):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mode & 0o077:
+                    path.chmod(0o600)
 
     def unlock(self) -> None:
         if self._lock is not None:
+            _umask.end()
             self._lock.close()
             self._lock = None
 
@@ -78,6 +90,14 @@ class Home:
         except OSError:
             return "unknown"
 
+    def sweep(self) -> None:
+        """Remove what a killed owner had begun to write and never finished. Only for the owner, before it begins."""
+        for unfinished in ("bundles/.sealing-*", "snapshots/.taking-*", "runtime/.new-*"):
+            for left in self.path.glob(unfinished):
+                for folder, _, _ in os.walk(left):
+                    Path(folder).chmod(0o700)
+                shutil.rmtree(left, ignore_errors=True)
+
     def labels(self, model: str) -> Path:
         return self.path / "labels" / model
 
@@ -95,6 +115,60 @@ class Home:
         if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise BadInput(f"the secret `{name}` may be read by others", where=f"secrets/{name}", next=f"chmod 600 {file}")
         return file.read_text(encoding="utf-8").strip()
+
+
+class _Umask:
+    """What the owner of a home makes is for its user alone, for as long as it owns one. Threads of a process share the umask."""
+
+    def __init__(self) -> None:
+        self._lock, self._homes, self.before = threading.Lock(), 0, -1
+
+    def begin(self) -> None:
+        with self._lock:
+            before = os.umask(0o077)
+            if not self._homes:
+                self.before = before
+            self._homes += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._homes -= 1
+            if not self._homes:
+                os.umask(self.before)
+
+    @property
+    def usual(self) -> int:
+        """The user's own, by which files outside of the home go. Only for the owner of one."""
+        return self.before
+
+
+_umask = _Umask()
+
+
+def open_to_whom_the_user_likes(file: Path) -> None:
+    """Give a file that an owner made outside of its home the mode that the user's umask asks for."""
+    if _umask.usual >= 0:
+        file.chmod(0o666 & ~_umask.usual)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its user may read; whole or not at all, and whatever mode an older one had."""
+    work = path.with_name(f".{path.name}.{os.getpid()}")
+    work.unlink(missing_ok=True)
+    handle = os.open(work, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+        work.replace(path)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def append_private(path: Path) -> BinaryIO:
+    """Open a log to append to, readable by its user alone."""
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+    os.fchmod(file.fileno(), 0o600)
+    return file
 
 
 def _taken(file: IO[str], kind: int, tries: int) -> bool:

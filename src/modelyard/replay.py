@@ -6,6 +6,7 @@ the monitors' schedule, where verdicts, the governor and its retrainings do what
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -89,10 +90,20 @@ def replay(yard: Yard, clock: ReplayClock, model: str, traffic: pl.DataFrame, au
         if (run := yard.tick(model)) is not None:
             audience.run(run, None)
         if (challenger := yard.retraining(model)) is not None:
+            before = yard.shop.model(model).stage("production").weights
             audience.run(challenger, TRAFFIC_MOVES)
+            _until_it_answers(yard, model, challenger, before)
         if tick >= end + config.monitor.performance.label_delay:
             break  # the last window has been judged; what is labelled later has nobody to be told of it
     return sender.progress
+
+
+def _until_it_answers(yard: Yard, model: str, run: str, before: dict[str, int]) -> None:
+    """Wait until the challenger has traffic, be it a share: the rows to come are its trial, and a runner takes a moment to start."""
+    while yard.retraining(model) == run and yard.run(run)["awaiting"] is None:
+        if yard.shop.model(model).stage("production").weights != before:
+            return
+        time.sleep(0.02)
 
 
 class _Sender:

@@ -24,6 +24,7 @@ class Workshop:
 
     def __init__(self, home: Home, target: Target, clock: Clock | None = None) -> None:
         self.home, self.target, self.clock = home, target, clock or WallClock()
+        home.sweep()
         self.database = Database(home.database)
         self.journal = Journal(self.database, self.clock)
         self.runs = Runs(self.database, self.journal, self.clock, home.runs)

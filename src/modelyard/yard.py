@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
@@ -21,14 +22,14 @@ from modelyard.clock import Clock
 from modelyard.config.check import check
 from modelyard.config.load import Loaded, load
 from modelyard.config.plan import plan_stages
-from modelyard.config.spec import STAGES, Stage
+from modelyard.config.spec import STAGES, AlertKind, Stage
 from modelyard.data import compare
 from modelyard.durable import Run, RunRecord, Stopped
 from modelyard.errors import BadConfig, BadInput, GateRefused, HomeLocked, NoRoom, NotAllowed, NotFound, Unavailable, YardError, no_room
-from modelyard.events import RunnerFailed
+from modelyard.events import AlertSent, RunnerFailed
 from modelyard.flows import alerting, approval, batch, endpoints, history, holdout, lineage, monitor, reproduce, status
 from modelyard.flows.build import build
-from modelyard.flows.release import release, roll_back
+from modelyard.flows.release import ABORT, enforce, forsake, moving, reapply, release, roll_back
 from modelyard.flows.retrain import retrain
 from modelyard.flows.site import Order
 from modelyard.flows.steps import same_code, settled
@@ -36,11 +37,19 @@ from modelyard.home import Home
 from modelyard.monitor import labels, windows
 from modelyard.quality.metrics import GREATER_IS_BETTER, names_for
 from modelyard.targets.local import LocalTarget
+from modelyard.upkeep import Upkeep
 from modelyard.workshop import Workshop
 
 log = logging.getLogger("modelyard")
 TICK = 1.0
 """Seconds between two looks at the schedules."""
+RUNS_AT_ONCE = 512
+"""Runs that hold a thread at once, of each kind of turn. A run that waits for a word holds one for days, and threads are cheap; the
+next one stays queued. Monitors and roll-backs have pools of their own, so that they never queue behind what waits."""
+LOOK = 0.05
+"""Seconds between two looks at a run's feed."""
+OWN_TURN = {"monitor": "monitor", "rollback": "rollback"}
+"""Flows that do not wait for a build or a release of the same model: a way back must not wait for an approval."""
 ENDED: dict[type[YardError], str] = {GateRefused: "refused", NotAllowed: "abandoned"}
 
 
@@ -55,10 +64,14 @@ class Yard:
         except BaseException:
             self.home.unlock()
             raise
-        self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="run")
+        kinds = ("change", *OWN_TURN.values())
+        self._pools = {kind: ThreadPoolExecutor(max_workers=RUNS_AT_ONCE, thread_name_prefix=kind) for kind in kinds}
         self._going: dict[str, Future[Any]] = {}
         self._lost: dict[str, YardError] = {}  # runs whose end could not be written, and why
+        self._launching = threading.Lock()
         self._closing = threading.Event()
+        self._upkeep = Upkeep(self.shop, self._closing)
+        self._watcher: threading.Thread | None = None
         self._beginning = threading.Lock()
         self.opened = False
         self._ticked: dict[str, datetime] = {}
@@ -75,8 +88,8 @@ class Yard:
     # -- life ----------------------------------------------------------------------------------------------------------------
 
     def open(self) -> Yard:
-        """Bring up the endpoints that the state says are live."""
-        self._restore()
+        """Bring up the endpoints that the state says are live; `watch` tries those again that do not come up."""
+        self._upkeep.restore()
         self.opened = True
         return self
 
@@ -85,47 +98,52 @@ class Yard:
         for record in self.shop.runs.unfinished():
             self._ensure_going(record)
 
-    def _restore(self) -> None:
-        for model, stage in endpoints.live(self.shop):
-            try:
-                endpoints.restore(self.shop, model, stage)
-            except YardError as exc:
-                log.error("%s-%s cannot come up: %s", model, stage, exc)
-                alerting.alert(self.shop, model, "rollback", f"{model}: {stage} cannot come up", str(exc))
+    def start_watching(self) -> None:
+        """Look at the schedules from now on, in a thread that `close` waits for."""
+        self._watcher = threading.Thread(target=self.watch, name="schedules", daemon=True)
+        self._watcher.start()
 
     def watch(self) -> None:
-        """Look at the schedules until `close`; the server's own thread."""
+        """Look at the schedules, and after what failed, until `close`; the server's own thread."""
         while not self._closing.wait(TICK):
             for model in list(self.shop.state):
                 try:
+                    self._upkeep.retry(model)
                     self.tick(model)
-                except YardError as exc:
-                    log.error("the monitors of %s could not start: %s", model, exc)
+                except Exception as exc:  # a damaged file of one model must not end the watch over all
+                    self._upkeep.trouble(model, "pipeline_failed", f"{model}: its schedule cannot be kept", exc)
 
     def close(self) -> None:
         """Stop runs at their next step, end every process, let go of the home. What is unfinished goes on at the next start."""
         self._closing.set()
         self.shop.runs.stop()
+        if self._watcher is not None:
+            self._watcher.join()
         self.shop.target.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._upkeep.close()
         self.shop.close()
         self.home.unlock()
 
     def _runner_failed(self, model: str, stage: str, version: str, reason: str) -> None:
+        self._upkeep.died(model, stage, version, reason)
         self.shop.record([RunnerFailed(model, stage, version, reason)])
 
     # -- runs ----------------------------------------------------------------------------------------------------------------
 
     def _launch(self, record: RunRecord) -> Future[Any]:
-        self._lost.pop(record.id, None)
-        future = self._pool.submit(self._execute, record)
-        self._going[record.id] = future
-        return future
+        with self._launching:  # a verb and the watch may ask for the same run at once
+            if not self._is_going(record.id):
+                self._lost.pop(record.id, None)
+                pool = self._pools[OWN_TURN.get(record.flow, "change")]
+                self._going[record.id] = pool.submit(self._execute, record)
+            return self._going[record.id]
 
     def _execute(self, record: RunRecord) -> None:
         """Run a flow to its end and say how it ended, whatever happens in it.
 
-        A full disk, or a state database that another program holds, ends no run: it goes on when asked again.
+        A full disk, or a state database that another program holds, ends no run: it goes on when asked again, or after a pause.
         """
         try:
             try:
@@ -137,13 +155,37 @@ class Yard:
                 self._end_badly(record, exc)
             else:
                 self.shop.runs.end(record, "done", said)
-        except (NoRoom, HomeLocked, OSError) as exc:
-            known = exc if isinstance(exc, HomeLocked) else no_room(exc)
-            self._lost[record.id] = known or NoRoom(str(exc), where=str(self.home.path))
-            log.error("run %s was cut short: %s", record.id, self._lost[record.id].what)
+            self._upkeep.pauses.forget(record.id)
+        except Exception as exc:
+            self._lose(record, exc)
+
+    def _lose(self, record: RunRecord, exc: Exception) -> None:
+        """The end of a run could not be written: it stays unfinished, and `tick` goes on with it after a pause."""
+        known: YardError | None = exc if isinstance(exc, HomeLocked) else no_room(exc, self.home.path)
+        if known is None and isinstance(exc, OSError):
+            known = NoRoom(str(exc), where=str(self.home.path))
+        if known is None:
+            log.error("the end of run %s could not be written", record.id, exc_info=exc)
+            known = exc if isinstance(exc, YardError) else YardError(f"{type(exc).__name__}: {exc}", where=record.id)
+        self._lost[record.id] = known
+        self._upkeep.pauses.failed(record.id)
+        log.error("run %s was cut short: %s", record.id, known.what)
+
+    def _go_on(self, model: str) -> None:
+        """Go on with the runs of a model that were cut short while this process lived, each after a pause that grows."""
+        if not self._beginning.acquire(blocking=False):
+            return  # somebody is just deciding about them
+        try:
+            for run in self.shop.state[model].runs.values():
+                if run.status == "running" and not self._is_going(run.run) and self._upkeep.pauses.over(run.run):
+                    record = self.shop.runs.get(run.run)
+                    if record is not None:
+                        self._ensure_going(record)
+        finally:
+            self._beginning.release()
 
     def _end_badly(self, record: RunRecord, exc: Exception) -> None:
-        if (full := no_room(exc)) is not None:
+        if (full := no_room(exc, self.home.path)) is not None:
             raise full from exc
         if isinstance(exc, HomeLocked):
             raise exc
@@ -158,15 +200,22 @@ class Yard:
 
     def _turn(self, record: RunRecord) -> threading.Lock:
         """One build, and one look of the monitors, a model at a time."""
-        return self.shop.busy(f"{record.model} {'monitor' if record.flow == 'monitor' else 'change'}")
+        return self.shop.busy(f"{record.model} {OWN_TURN.get(record.flow, 'change')}")
 
     def _fail(self, record: RunRecord, status: str, reason: str) -> None:
         refused = status == "refused"
         title = f"{record.model}: {record.flow} {'refused by a gate' if refused else 'failed'}"
-        told = []
-        if self.shop.model(record.model).config:
-            told = alerting.alert(self.shop, record.model, "gate_failed" if refused else "pipeline_failed", title, reason)
-        self.shop.runs.end(record, status, reason, told)
+        self.shop.runs.end(record, status, reason, self._told(record.model, "gate_failed" if refused else "pipeline_failed", title, reason))
+
+    def _told(self, model: str, kind: AlertKind, title: str, reason: str) -> list[AlertSent]:
+        """Alert. What cannot be told for another reason than a full disk must not keep a run from its end."""
+        try:
+            return alerting.alert(self.shop, model, kind, title, reason) if self.shop.model(model).config else []
+        except Exception as exc:
+            if no_room(exc, self.home.path) is not None:
+                raise
+            log.exception("nobody could be told: %s", title)
+            return []
 
     def wait(self, run: str, timeout: float | None = None) -> dict[str, Any]:
         """How a run ended, after waiting for its end."""
@@ -189,9 +238,21 @@ class Yard:
         return self._follow(run, offset)
 
     def _follow(self, run: str, offset: int) -> Iterator[dict[str, Any]]:
-        yield from self.shop.runs.feed(run).follow(lambda: self._closing.is_set() or not self._is_going(run), offset)
-        if run in self._lost:
-            yield {"kind": "error", **self._lost[run].to_dict()["error"]}
+        over = False
+        while not over:
+            items, offset, over = self.news(run, offset)
+            yield from items
+            if not items and not over:
+                time.sleep(LOOK)
+
+    def news(self, run: str, offset: int) -> tuple[list[dict[str, Any]], int, bool]:
+        """What is new in a run's feed from byte `offset` on, where it ends, and whether nothing more comes. Does not wait."""
+        still = not self._closing.is_set() and self._is_going(run)  # asked first: what is written before it ends is read
+        items, offset = self.shop.runs.feed(run).read(offset)
+        if items:
+            return items, offset, any(item["kind"] == "ended" for item in items)
+        lost = None if still else self._lost.get(run)
+        return [{"kind": "error", **lost.to_dict()["error"]}] if lost else [], offset, not still
 
     def logs(self, what: str) -> dict[str, Any]:
         """The feed of a run, or of a model's newest run. Raises NotFound."""
@@ -256,6 +317,7 @@ class Yard:
                 continue
             if not self._is_going(record.id):
                 self.shop.runs.end(record, "abandoned", "the config or the code changed since it was cut short")
+                forsake(self.shop, model, live=self.opened)
             elif self.run(record.id)["awaiting"]:
                 approval.put_aside(self.shop, model, f"a newer {flow} took its place")
                 self._going[record.id].result()
@@ -274,7 +336,10 @@ class Yard:
         return self._change("deploy", model, by, version=self.shop.version(model, version).version, because=stage or "")
 
     def rollback(self, model: str, by: str) -> dict[str, Any]:
-        """Give production back to the version that held it before."""
+        """Give production back to the version that held it before; a roll-out under way is taken back instead."""
+        run = moving(self.shop, model)
+        if run is not None and self._is_going(run) and self.shop.runs.send(run, ABORT, {"by": by}):
+            return {"run": run, "model": model, "aborted": True}
         return self._change("rollback", model, by)
 
     def retrain(self, model: str, by: str) -> dict[str, Any]:
@@ -287,7 +352,15 @@ class Yard:
         return self._start("reproduce", model, asked)
 
     def _change(self, flow: str, model: str, by: str, **words: Any) -> dict[str, Any]:
+        """A run on a person's word, by the config in force, or the version's own where none is in force yet."""
         state = self.shop.model(model)
+        if flow != "rollback":
+            with self._beginning:
+                self._make_way(model, flow, None)
+        if not state.in_force and (version := words.get("version")):
+            found = self.shop.version(model, version)
+            configs = json.loads((self.shop.bundle(found) / "config.json").read_text(encoding="utf-8"))
+            return self._start(flow, model, Order(configs, found.config_digest, state.folder, by, [], **words))
         return self._start(flow, model, Order(state.config, state.config_digest, state.folder, by, [], **words))
 
     def _start(self, flow: str, model: str, order: Order, id: str | None = None) -> dict[str, Any]:
@@ -298,12 +371,25 @@ class Yard:
     # -- the flows, by name --------------------------------------------------------------------------------------------------
 
     def _up(self, run: Run) -> str:
-        version = build(self.shop, run)
-        champion = self.shop.model(run.model).champion
-        if champion is not None and int(champion) >= int(version):  # a later one was retrained from it, and has taken its place
-            return f"{run.model}:{champion} is in production already"
+        order, version = Order(**run.args), build(self.shop, run)
+        champion = run.step("champion", lambda: self.shop.model(run.model).champion)
+        found = self.shop.version(run.model, version)
+        if champion is not None and version == champion:
+            self._reconfigure(run, order, champion)
+            return f"{run.model}:{version} is in production already"
+        if found.run != run.id and found.set_aside:
+            return f"{run.model}:{version} stays out of production: {found.set_aside} (to try it again: modelyard deploy {run.model}:{version})"
         release(self.shop, run, version, by=run.args["by"], stages=STAGES)
         return f"{run.model}:{version} is in production"
+
+    def _reconfigure(self, run: Run, order: Order, champion: str) -> None:
+        """Put a config in force that asks for no new version. One that loosens a gate needs the word that a version would need."""
+        if self.shop.model(run.model).config_digest == order.digest:
+            return
+        if order.loosened:
+            approval.admit(self.shop, run, champion, "production", order, by=order.by, retrained=False)
+        enforce(self.shop, run, order)
+        run.step("production: apply config", reapply, self.shop, run.model, order)
 
     def _build(self, run: Run) -> str:
         return f"built {run.model}:{build(self.shop, run)}"
@@ -351,6 +437,10 @@ class Yard:
     def journal(self, model: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """The newest entries, oldest first."""
         return [entry.to_dict() for entry in self.shop.journal.entries(model, limit=limit)]
+
+    def verify_journal(self) -> dict[str, int]:
+        """Recompute the journal's chain of hashes. Raises YardError, naming the first entry that does not hold."""
+        return {"entries": self.shop.journal.verify()}
 
     def who_served(self, prediction: str | None = None, model: str | None = None, at: str | None = None) -> dict[str, Any]:
         """Who answered: by a prediction's id, or for a model at a time."""
@@ -401,7 +491,11 @@ class Yard:
     # -- time ----------------------------------------------------------------------------------------------------------------
 
     def tick(self, model: str) -> str | None:
-        """Start the monitors when their schedule says so and a window is due. Returns the run, if one was started."""
+        """Start the monitors when their schedule says so and a window is due. Returns the run, if one was started.
+
+        Runs that were cut short go on first: a lost look of the monitors would else keep every later one from starting.
+        """
+        self._go_on(model)
         state, now = self.shop.state[model], self.shop.clock.now()
         if not state.stage("production").weights or any(r.flow == "monitor" and r.status == "running" for r in state.runs.values()):
             return None

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from modelyard.clock import Clock
 from modelyard.config.spec import STAGES, Stage
 from modelyard.durable import Run, RunRecord, Stopped
 from modelyard.errors import YardError
-from modelyard.events import ConfigAccepted, Event, VersionRegistered
+from modelyard.events import ConfigAccepted, ConfigInForce, Event, VersionRegistered
 from modelyard.flows import holdout, release, scoring
+from modelyard.flows.site import Order
 from modelyard.home import Home
 from modelyard.signature import Column, Signature
 from modelyard.targets.fake import FakeTarget
@@ -69,7 +71,11 @@ class World:
         return [{"prediction": 2 * row["x"] + (0.5 if variant in self.wrong else 0)} for row in rows]
 
     def accept(self, settings: dict[str, Any], digest: str = "config-1") -> None:
-        self.shop.record([ConfigAccepted("demo", "build-1", digest, dict.fromkeys(STAGES, settings), "/nowhere")])
+        self.settings, self.settings_digest = {str(stage): settings for stage in STAGES}, digest
+        self.shop.record([ConfigAccepted("demo", "build-1", digest, self.settings, "/nowhere")])
+
+    def enforce(self, settings: dict[str, Any], digest: str) -> None:
+        self.shop.record([ConfigInForce("demo", "up-0", digest, {str(stage): settings for stage in STAGES}, "/nowhere")])
 
     def register(self, *versions: str) -> None:
         for version in versions:
@@ -95,7 +101,8 @@ class World:
     # -- runs ------------------------------------------------------------------------------------------------------------------
 
     def start(self, id: str | None = None) -> RunRecord:
-        return self.shop.runs.start("demo", "deploy", {}, by="alice", id=id)
+        order = Order(self.settings, self.settings_digest, "/nowhere", "alice", [])
+        return self.shop.runs.start("demo", "deploy", asdict(order), by="alice", id=id)
 
     def go(self, flow: Callable[[Run], Any], id: str | None = None) -> Any:
         """Run a flow in this thread."""

@@ -74,15 +74,35 @@ def test_a_no_keeps_it_out(world: World) -> None:
     assert world.applied() == [] and world.events(ApprovalGiven)[0].approved is False
 
 
-def test_a_word_is_void_when_the_config_has_changed(world: World) -> None:
+def test_a_word_is_void_when_another_config_was_put_in_force(world: World) -> None:
     waiting = world.waiting("1")
-    world.accept(config(approval={"required": True}), digest="config-2")
+    world.enforce(config(approval={"required": True}), digest="config-2")
     decide(world.shop, "demo", "1", approved=True, by="bob")
     error = waiting.end()
     assert isinstance(error, NotAllowed)
     assert "the config changed since demo:1 was put forward for production: the approval is void" in error.what
     assert error.next == "ask again with `modelyard deploy demo:1`"
     assert world.applied() == []
+
+
+def test_a_config_that_was_only_accepted_voids_nothing(world: World) -> None:
+    waiting = world.waiting("1")
+    world.accept(config(approval={"required": False}), digest="config-2")  # a build of another branch, say
+    decide(world.shop, "demo", "1", approved=True, by="bob")
+    assert waiting.end() is None
+    assert world.serves() == ({"1": 100}, "1")
+
+
+def test_a_config_cannot_let_itself_in_by_asking_for_less(world: World) -> None:
+    world.enforce(config(approval={"required": True, "allow_self": False}), digest="config-1")
+    world.accept(config(approval={"required": False}), digest="config-2")
+    waiting = world.waiting("1")
+    assert waiting.still
+    with pytest.raises(NotAllowed, match="cannot also approve"):
+        decide(world.shop, "demo", "1", approved=True, by="alice")
+    decide(world.shop, "demo", "1", approved=True, by="bob")
+    assert waiting.end() is None
+    assert world.shop.model("demo").config_digest == "config-2", "let in, the new config is in force"
 
 
 def test_nobody_answers_in_time_by_the_injected_clock(world: World, clock: ReplayClock) -> None:

@@ -289,7 +289,7 @@ def test_a_release_that_was_cut_short_goes_on(make: Make, monkeypatch: pytest.Mo
 
 
 def test_closing_in_the_middle_leaves_the_roll_out_where_it_is(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = make(settings=config(strategy={"bake": "1h"}))
+    world = make(settings=config(strategy={"bake": "1s"}))
     world.release("1")
     looks: list[None] = []
     real = endpoints.counters
@@ -306,7 +306,6 @@ def test_closing_in_the_middle_leaves_the_roll_out_where_it_is(make: Make, monke
             world.release("2", ("production",), id="deploy-2")
     assert world.serves() == ({"2": 10, "1": 90}, "1")
     world.open()
-    world.accept(config())
     endpoints.restore(world.shop, "demo", "production")
     world.release("2", ("production",), id="deploy-2")
     assert world.serves() == ({"2": 100}, "2")
@@ -406,3 +405,43 @@ def test_one_slow_answer_alone_never_makes_p99(slow: int, of: int, counts: bool)
     p99 = endpoints.since(None, _state({10: of - slow, 60: slow}, requests=of)).p99_ms
     assert p99 is not None
     assert (p99 > 1000) is counts
+
+
+def test_a_build_that_is_refused_changes_nothing_that_production_goes_by(make: Make) -> None:
+    world = make()
+    world.release("1")
+    assert world.shop.model("demo").in_force
+    world.accept(config({"type": "linear", "steps": [50]}), digest="config-9")
+    assert world.shop.model("demo").config_digest == "config-1"
+    assert world.shop.config("demo").deploy.strategy.type == "canary"
+
+
+def test_a_person_takes_back_a_roll_out_under_way(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make(settings=config(strategy={"bake": "1h"}))
+    world.release("1")
+    real = endpoints.counters
+
+    def look(*args: Any) -> Any:
+        run = release.moving(world.shop, "demo")
+        if run is not None:
+            world.shop.runs.send(run, release.ABORT, {"by": "bob"})
+        return real(*args)
+
+    monkeypatch.setattr(endpoints, "counters", look)
+    with pytest.raises(GateRefused, match="asked by bob"):
+        world.release("2", ("production",), id="deploy-2")
+    assert world.serves() == ({"1": 100}, "1")
+    assert world.shop.version("demo", "2").set_aside == "it was rolled back: asked by bob"
+
+
+def test_a_roll_out_that_was_abandoned_leaves_no_split(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make(settings=config(strategy={"bake": "1h"}))
+    world.release("1")
+    with monkeypatch.context() as patch:
+        patch.setattr(endpoints, "counters", lambda *_: world.shop.runs.stop() or {})
+        with pytest.raises(Stopped):
+            world.release("2", ("production",), id="deploy-2")
+    assert world.serves() == ({"2": 10, "1": 90}, "1")
+    world.open()
+    release.forsake(world.shop, "demo", live=True)
+    assert world.serves() == ({"1": 100}, "1")

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("modelyard.cli.watching", "Show what happened in a run, or in a model's newest run."),
     "monitor": ("modelyard.cli.watching", "Show a model's verdicts; with --now, judge what is due."),
     "who-served": ("modelyard.cli.watching", "Say which version answered, made of what, on whose word."),
+    "journal": ("modelyard.cli.journal", "Show what happened, entry by entry, or check that nobody changed it."),
     "predict": ("modelyard.cli.rows", "Ask a model's production endpoint."),
     "batch": ("modelyard.cli.rows", "Predict a file of rows into a file."),
     "labels": ("modelyard.cli.rows", "Take in the truth about past predictions."),
@@ -122,7 +123,9 @@ def _told(exc: YardError, as_json: bool) -> int:
 
         print(json.dumps(exc.to_dict()))
     else:
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {exc}", err=True)
+        from modelyard.cli.screen import plain
+
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(str(exc))}", err=True)
     return exc.exit_code
 
 

@@ -17,16 +17,15 @@ import click
 
 from modelyard.cli.options import JSON, PORT, show
 from modelyard.control.client import Caller, LocalCaller, RemoteCaller
-from modelyard.errors import HomeLocked, NoRoom, Unavailable, YardError
-from modelyard.home import Home, default_home, user_name
+from modelyard.errors import LEAST_ROOM, HomeLocked, NoRoom, Unavailable, YardError
+from modelyard.home import Home, append_private, default_home, user_name
 
 if TYPE_CHECKING:
+    from modelyard.control.server import Server
     from modelyard.yard import Yard
 
 START_SECONDS = 300.0
 """How long the control plane may take until every endpoint is up again."""
-LEAST_ROOM = 65_536
-"""Bytes below which a disk counts as full."""
 PATIENCE = 15.0
 """Seconds to wait for an owner that is just starting or just ending."""
 
@@ -56,9 +55,9 @@ def owner_of(home: Home, *, staying: bool = False) -> RemoteCaller | None:
     return None
 
 
-def _owned(home: Home) -> RemoteCaller | Yard:
+def _owned(home: Home, staying: bool) -> RemoteCaller | Yard:
     """The owner, or a yard of this process's own. Of two commands that start at once the second asks the first."""
-    while (remote := owner_of(home)) is None:
+    while (remote := owner_of(home, staying=staying)) is None:
         from modelyard.yard import Yard
 
         with suppress(HomeLocked):
@@ -67,14 +66,16 @@ def _owned(home: Home) -> RemoteCaller | Yard:
 
 
 @contextmanager
-def asking(*, live: bool = False, console: int | None = None, on_down: Callable[[], None] = lambda: None) -> Iterator[Caller]:
+def asking(
+    *, runs: bool = False, live: bool = False, console: int | None = None, on_down: Callable[[], None] = lambda: None
+) -> Iterator[Caller]:
     """A caller: the owner's, else this process's own yard, to which other terminals may then speak too.
 
-    `live` brings the endpoints up, `console` (a port) shows the console, `on_down` is how `modelyard down` stops this process. All
+    `runs`: something is started, so an owner that ends with its own command is waited for and not asked. `live` brings the endpoints up, `console` (a port) shows the console, `on_down` is how `modelyard down` stops this process. All
     only where this process becomes the owner.
     """
     home = Home(default_home())
-    if isinstance(found := _owned(home), RemoteCaller):
+    if isinstance(found := _owned(home, staying=runs or live), RemoteCaller):
         yield found
         return
     from modelyard.control.server import Server
@@ -98,7 +99,7 @@ def ensure_server(port: int = -1) -> RemoteCaller:
     home = Home(default_home())
     if (remote := owner_of(home, staying=True)) is not None:
         return remote
-    with home.server_log.open("ab") as log:
+    with append_private(home.server_log) as log:
         began = log.tell()
         child = subprocess.Popen(
             [sys.executable, "-m", "modelyard.cli", "server", "--port", str(port)],
@@ -159,12 +160,18 @@ def until_stopped() -> Iterator[threading.Event]:
 
 @click.command()
 @PORT
-def server(port: int) -> None:
-    """Run the control plane in the foreground: API, console, schedules, and the endpoints it supervises. Ctrl-C stops it cleanly."""
+@JSON
+def server(port: int, as_json: bool) -> None:
+    """Run the control plane in the foreground: API, console, schedules, and the endpoints it supervises. Ctrl-C stops it cleanly.
+
+    The console's link lets in whoever has it. It is printed on a terminal only; the file `console.url` in the home has it too, for
+    the home's owner alone. With --json there is one line, once everything is up.
+    """
     from modelyard.control.server import Server
     from modelyard.yard import Yard
 
     home = Home(default_home())
+    owner_of(home, staying=True)  # a command that is just ending is waited for; one that stays is refused below
     with until_stopped() as stop:
         yard = Yard(home.path)
         try:
@@ -172,13 +179,22 @@ def server(port: int) -> None:
             plane.start()
             yard.open()
             yard.resume()
-            threading.Thread(target=yard.watch, name="schedules", daemon=True).start()
-            click.echo(f"modelyard owns {home.path}\n  console: {plane.login}\n  Ctrl-C or `modelyard down` stops it")
+            yard.start_watching()
+            _say_ready(home, plane, as_json)
             stop.wait()
-            click.echo("stopping ...")
+            if not as_json:
+                click.echo("stopping ...")
             plane.stop()
         finally:
             yard.close()
+
+
+def _say_ready(home: Home, plane: Server, as_json: bool) -> None:
+    """Where the console is. What is no terminal may be a log that others read: it is told where the link lies, never the link."""
+    if show({"home": str(home.path), "console": plane.address, "login_file": str(home.console)}, as_json):
+        return
+    where = plane.login if sys.stdout.isatty() else f"{plane.address} (its link: {home.console})"
+    click.echo(f"modelyard owns {home.path}\n  console: {where}\n  Ctrl-C or `modelyard down` stops it")
 
 
 @click.command()

@@ -58,13 +58,15 @@ def up(config: Path, yes: bool, detach: bool, port: int, as_json: bool) -> int:
         return _up(ensure_server(port), path, yes, as_json, detach=True)
     with until_stopped() as stop, asking(live=True, console=port, on_down=stop.set) as caller:
         code = _until(stop, caller, lambda: _up(caller, path, yes, as_json))
-        if isinstance(caller, LocalCaller) and code in (0, 3) and not stop.is_set():
-            caller.yard.resume()
-            threading.Thread(target=caller.yard.watch, name="schedules", daemon=True).start()
+        if isinstance(caller, LocalCaller) and code in (0, 3) and not stop.is_set() and _anything_live(caller):
             if not as_json:
                 click.echo("  serving and watching; Ctrl-C stops everything")
             stop.wait()
         return code
+
+
+def _anything_live(caller: Caller) -> bool:
+    return any(stage["live"] for model in caller.call("status") for stage in model["stages"].values())
 
 
 def _until(stop: threading.Event, caller: Caller, work: Any) -> int:
@@ -83,6 +85,9 @@ def _until(stop: threading.Event, caller: Caller, work: Any) -> int:
 
 def _up(caller: Caller, config: str, yes: bool, as_json: bool, *, detach: bool = False) -> int:
     started = caller.call("up", config=config)
+    if isinstance(caller, LocalCaller):  # this process owns the home: the other models are its care too
+        caller.yard.resume()
+        caller.yard.start_watching()
     if not as_json:
         click.echo(f"{'resuming' if started['resumed'] else 'run'} {started['run']}")
         for change in started["changes"]:
@@ -157,7 +162,7 @@ def build(config: Path, as_json: bool) -> int:
 
     Exit code 3 when a gate says no: for continuous integration.
     """
-    with until_stopped() as stop, asking(on_down=stop.set) as caller:
+    with until_stopped() as stop, asking(runs=True, on_down=stop.set) as caller:
         started = caller.call("build", config=str(config.resolve()))
         return _until(stop, caller, lambda: _to_the_end(caller, started, as_json))
 
@@ -210,7 +215,7 @@ def reproduce(version: tuple[str, str | None], as_json: bool) -> int:
 
     Exit code 3, and where they part, when they are not.
     """
-    with asking() as caller:
+    with asking(runs=True) as caller:
         started = caller.call("reproduce", model=version[0], version=version[1])
         ended = follow(caller, started["run"], as_json=as_json)
         state = caller.call("run", run=started["run"])

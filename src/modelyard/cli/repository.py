@@ -35,6 +35,7 @@ def check(config: Path, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--json", is_flag=True, expose_value=False, help="Changes nothing: a schema is JSON.")
 def schema() -> None:
     """Print the JSON Schema of config.yaml; editors complete and check by it.
 

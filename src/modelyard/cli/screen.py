@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import select
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ SHOWN_BY_STEP = frozenset(
     + ["WindowJudged", "ChallengeJudged", "RetrainDecided", "RolledBack"]  # noqa: RUF005  (one list would be a line a name)
 )
 """Facts that the line of their step tells already."""
+STEERING = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+"""Escape sequences: colours and cursor moves, titles and links, and the short ones."""
 Ask = Callable[[dict[str, Any]], None]
 
 
@@ -96,14 +99,17 @@ class Screen:
             self.say(f"    {item['sentence']}")
 
     def _line(self, item: dict[str, Any]) -> None:
+        text = plain(item["text"])
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, last=item["text"][:80])
+            from rich.markup import escape
+
+            self._progress.update(self._task, last=escape(text[:80]))
         else:
-            self.say(click.style(f"    | {item['text']}", dim=True))
+            self.say(click.style(f"    | {text}", dim=True))
 
     def _error(self, item: dict[str, Any]) -> None:
         self._clear()
-        self.say(f"{click.style('✗', fg='red', bold=True)} {as_error(item)}")
+        self.say(f"{click.style('✗', fg='red', bold=True)} {plain(str(as_error(item)))}")
 
     def _ended(self, item: dict[str, Any]) -> None:
         self._clear()
@@ -140,6 +146,11 @@ def follow(caller: Caller, run: str, *, as_json: bool = False, on_wait: Ask | No
                 on_wait(item)
                 screen.__enter__()
     return Ended(CODES.get(status, error.exit_code if error else 1), error if status != "done" else None)
+
+
+def plain(text: str) -> str:
+    """What a script wrote, without whatever would steer the terminal: it shows, and does nothing else."""
+    return "".join(c for c in STEERING.sub("", text) if c.isprintable() or c in "\n\t")
 
 
 def confirm(question: str, still: Callable[[], bool]) -> bool | None:

@@ -81,8 +81,9 @@ def logs(what: str, as_json: bool) -> None:
 @JSON
 def monitor(model: str, now: bool, as_json: bool) -> int:
     """Show what MODEL's monitors said of each window; with --now, judge what is due first."""
-    with asking() as caller:
+    with asking(runs=now) as caller:
         code = 0
+        caller.call("status", model=model)  # a model that is not there has no verdicts, and should be said so
         if now:
             code = follow(caller, caller.call("monitor", model=model)["run"], as_json=as_json).code
         entries = caller.call("journal", model=model, limit=10_000)

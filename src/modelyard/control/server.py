@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from modelyard.control.address import at_home
 from modelyard.control.app import create_app
 from modelyard.errors import BadInput, Unavailable
+from modelyard.home import write_private
 from modelyard.yard import Yard
 
 
@@ -35,13 +36,10 @@ class PeerProtocol(HttpToolsProtocol):
 
 
 def console_token(home: Path) -> str:
-    """The console's token; made once, readable by the owner alone."""
-    file = home / "console.token"
-    if not file.exists():
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as out:
-            out.write(secrets.token_urlsafe(32))
-    return file.read_text(encoding="utf-8").strip()
+    """A new token for the console, also in a file that only the owner may read. It is good until the process ends."""
+    token = secrets.token_urlsafe(32)
+    write_private(home / "console.token", token)
+    return token
 
 
 PORT, ANY = 8640, -1
@@ -55,12 +53,13 @@ class Server:
         self.token = console_token(yard.home.path)
         self._socket, self._link = yard.home.socket, yard.home.console
         self._sockets = [self._listen_at_home()]
-        self.address = ""
+        self.address, here = "", 0
         if port is not None:
             console = self._listen_at(port)
             self._sockets.append(console)
-            self.address = f"http://127.0.0.1:{console.getsockname()[1]}"
-        app = create_app(yard, self.token, yard.home.path.stat().st_uid, on_down, stays)
+            here = console.getsockname()[1]
+            self.address = f"http://127.0.0.1:{here}"
+        app = create_app(yard, self.token, yard.home.path.stat().st_uid, on_down, stays, here)
         config = uvicorn.Config(
             app, http=PeerProtocol, ws="none", lifespan="off", access_log=False, log_config=None, server_header=False,
             timeout_graceful_shutdown=2,
@@ -82,7 +81,7 @@ class Server:
         self._socket.unlink(missing_ok=True)  # left by a killed owner: we hold the lock, so nobody listens there
         with at_home(self._socket) as name:
             listener.bind(name)
-        shared = self._socket.parent.stat().st_mode & 0o070  # a home opened to a group lets that group ask
+        shared = self._socket.parent.stat().st_mode & 0o020  # a home that a group may write to lets that group ask
         self._socket.chmod(0o660 if shared else 0o600)
         listener.listen(128)
         return listener
@@ -104,9 +103,7 @@ class Server:
 
     def _write_link(self) -> None:
         """Leave the link in the home, for the owner's other terminals."""
-        handle = os.open(self._link, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as out:
-            out.write(self.login)
+        write_private(self._link, self.login)
 
     def stop(self) -> None:
         self._link.unlink(missing_ok=True)

@@ -99,6 +99,7 @@ VERBS: dict[str, Verb] = {
     "monitor": Verb(OfModel, lambda y, w, by: y.monitor(w.model, by)),
     "status": Verb(MaybeModel, lambda y, w, by: y.status(w.model)),
     "journal": Verb(Journal, lambda y, w, by: y.journal(w.model, w.limit)),
+    "verify-journal": Verb(Words, lambda y, w, by: y.verify_journal()),
     "run": Verb(OfRun, lambda y, w, by: y.run(w.run)),
     "logs": Verb(What, lambda y, w, by: y.logs(w.what)),
     "who-served": Verb(Served, lambda y, w, by: y.who_served(w.prediction, w.model, w.at)),

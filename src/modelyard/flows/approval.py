@@ -5,22 +5,23 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from modelyard.config.spec import Approval, Stage
+from modelyard.config.spec import Approval, Config, Stage
 from modelyard.durable import Outcome, Run
 from modelyard.errors import BadInput, GateRefused, NotAllowed, NotFound
 from modelyard.events import ApprovalGiven, ApprovalRequested, ApprovalWaived
+from modelyard.flows.site import Order
 from modelyard.workshop import Workshop
 
 
-def admit(shop: Workshop, run: Run, version: str, stage: Stage, *, by: str, retrained: bool) -> None:
+def admit(shop: Workshop, run: Run, version: str, stage: Stage, order: Order, *, by: str, retrained: bool) -> None:
     """Return once the version may enter the stage. Raises GateRefused on a no, NotAllowed when nobody answers or the word is void."""
-    rule: Approval = getattr(shop.stage_config(run.model, stage).environments, stage).approval
+    rule = Approval.model_validate(run.step(f"{stage}: rule", _rule, shop, run, stage, order))
     if not rule.required:
         return
     if retrained and rule.retrained == "not_required":
         run.tell(f"{stage}: approval", ApprovalWaived(run.model, version, stage, "retrained, and approval.retrained is not_required"))
         return
-    asked = run.step(f"{stage}: ask for approval", _ask, shop, run, version, stage, by, rule)
+    asked = run.step(f"{stage}: ask for approval", _ask, shop, run, version, stage, by, rule, order)
     word = run.wait(topic(stage), datetime.fromisoformat(asked["expires_at"]))
     again = f"ask again with `modelyard deploy {run.model}:{version}`"
     if word is None:
@@ -30,7 +31,7 @@ def admit(shop: Workshop, run: Run, version: str, stage: Stage, *, by: str, retr
     if not word["approved"]:
         said = f": {word['comment']}" if word["comment"] else ""
         raise GateRefused(f"{word['by']} rejected {run.model}:{version} for {stage}{said}")
-    if asked["config_digest"] != shop.model(run.model).config_digest:
+    if asked["in_force"] != _in_force(shop, run.model):
         raise NotAllowed(f"the config changed since {run.model}:{version} was put forward for {stage}: the approval is void", next=again)
 
 
@@ -39,19 +40,46 @@ def topic(stage: str) -> str:
     return f"approval:{stage}"
 
 
-def _ask(shop: Workshop, run: Run, version: str, stage: Stage, by: str, rule: Approval) -> Outcome[dict[str, Any]]:
+def _rule(shop: Workshop, run: Run, stage: Stage, order: Order) -> dict[str, Any]:
+    """The stricter of the config in force and the run's own: a config cannot let itself in by asking for less."""
+    wanted = _of_stage(order.of_stage(stage), stage)
+    if shop.model(run.model).in_force:
+        now = _of_stage(shop.stage_config(run.model, stage), stage)
+        wanted = wanted.model_copy(
+            update={
+                "required": wanted.required or now.required,
+                "allow_self": wanted.allow_self and now.allow_self,
+                "retrained": wanted.retrained if wanted.retrained == now.retrained else "required",
+            }
+        )
+    return wanted.model_dump(mode="json")
+
+
+def _of_stage(config: Config, stage: Stage) -> Approval:
+    rule: Approval = getattr(config.environments, stage).approval
+    return rule
+
+
+def _in_force(shop: Workshop, model: str) -> str:
+    state = shop.model(model)
+    return state.config_digest if state.in_force else ""
+
+
+def _ask(
+    shop: Workshop, run: Run, version: str, stage: Stage, by: str, rule: Approval, order: Order
+) -> Outcome[dict[str, Any]]:
     request = ApprovalRequested(
         model=run.model,
         run=run.id,
         version=version,
         stage=stage,
         digest=shop.version(run.model, version).digest,
-        config_digest=shop.model(run.model).config_digest,
+        config_digest=order.digest,
         asked_by=by,
         expires_at=(shop.clock.now() + rule.expires).isoformat(),
         allow_self=rule.allow_self,
     )
-    return Outcome({"config_digest": request.config_digest, "expires_at": request.expires_at}, [request])
+    return Outcome({"in_force": _in_force(shop, run.model), "expires_at": request.expires_at}, [request])
 
 
 def put_aside(shop: Workshop, model: str, reason: str) -> None:

@@ -9,6 +9,7 @@ from modelyard import tables
 from modelyard.build import bundle
 from modelyard.errors import BadInput, NotFound
 from modelyard.flows.scoring import bundled
+from modelyard.home import open_to_whom_the_user_likes
 from modelyard.runners import running
 from modelyard.serve import runner
 from modelyard.workshop import Workshop
@@ -68,6 +69,7 @@ def _write(table: pl.DataFrame, path: Path) -> None:
     try:
         writers: dict[str, Any] = {".csv": table.write_csv, ".parquet": table.write_parquet, ".jsonl": table.write_ndjson}
         writers[path.suffix](work)
+        open_to_whom_the_user_likes(work)
         work.replace(path)
     finally:
         work.unlink(missing_ok=True)

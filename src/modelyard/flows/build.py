@@ -52,21 +52,24 @@ def lock_digest(lock: str) -> str:
 
 
 def _unchanged(site: Site, code: dict[str, Any], data: dict[str, Any], lock: str) -> Outcome[str | None]:
-    """The version that was made of this very config, code, data and environment: building it again would be a waste.
+    """The version that was made of this very recipe, code, rows and environment: building it again would be a waste.
 
-    A retraining looks at the newest version; anything else at the newest one that was not retrained, since a retrained one has learned
-    from captured rows too, and the source alone would always seem to be something new.
+    The champion before any other; a retrained one is of its source's rows too, though it has learned from captured ones besides. A
+    retraining is something new only if its rows are.
     """
-    versions = [v for v in site.shop.model(site.run.model).versions.values() if site.order.learn_until or not v.because]
-    made = (site.order.digest, code["digest"], data["digest"], lock_digest(lock))
-    if versions and made == _made_of(versions[-1]):
-        same = versions[-1].version
-        return Outcome(same, summary=f"nothing has changed since {site.run.model}:{same}")
+    model = site.shop.model(site.run.model)
+    retraining = site.order.learn_until is not None
+    rows = data["digest"] if retraining else data["source"]
+    made = (site.order.recipe, code["digest"], lock_digest(lock), rows)
+    same = [v for v in model.versions.values() if made == _made_of(v, retraining)]
+    for version in [*(v for v in same if v.version == model.champion), *reversed(same)]:
+        return Outcome(version.version, summary=f"nothing has changed since {site.run.model}:{version.version}")
     return Outcome(None, summary="something has changed")
 
 
-def _made_of(version: Version) -> tuple[str, str, str, str]:
-    return version.config_digest, version.code_digest, version.data_digest, version.lock_digest
+def _made_of(version: Version, retraining: bool) -> tuple[str, str, str, str]:
+    rows = version.data_digest if retraining else version.source_digest
+    return version.recipe_digest, version.code_digest, version.lock_digest, rows
 
 
 def _register(site: Site, digest: str, facts: dict[str, Any], lock: str, judged: dict[str, Any]) -> Outcome[str]:
@@ -86,6 +89,8 @@ def _register(site: Site, digest: str, facts: dict[str, Any], lock: str, judged:
         metrics=judged["metrics"],
         gates=judged["gates"],
         because=site.order.because,
+        recipe_digest=site.order.recipe,
+        source_digest=data["source"],
     )
     return Outcome(version, [fact], f"{site.run.model}:{version}")
 

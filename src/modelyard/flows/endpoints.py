@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from modelyard.build import bundle
-from modelyard.config.spec import STAGES, Stage
+from modelyard.config.spec import STAGES, Config, Stage
 from modelyard.deploy.rollout import Seen
 from modelyard.events import Deployed
 from modelyard.flows.scoring import bundled
@@ -21,9 +21,12 @@ def name(model: str, stage: str) -> str:
     return f"{model}-{stage}"
 
 
-def serve(shop: Workshop, model: str, stage: Stage, weights: dict[str, int]) -> EndpointState:
-    """Have the stage's endpoint serve these weights (version -> percent). Every bundle's digest is checked first."""
-    config, now = shop.stage_config(model, stage), shop.model(model).stage(stage)
+def serve(shop: Workshop, model: str, stage: Stage, weights: dict[str, int], config: Config | None = None) -> EndpointState:
+    """Have the stage's endpoint serve these weights (version -> percent), by `config` or else the one in force.
+
+    Every bundle's digest is checked first.
+    """
+    config, now = config or shop.stage_config(model, stage), shop.model(model).stage(stage)
     deploy, known, champion = config.deploy, now.address, now.champion
     variants = []
     for version, weight in sorted(weights.items(), key=lambda item: item[0] == champion):  # the champion comes last

@@ -45,7 +45,7 @@ def post(
         connection.request("POST", "/invocations", body, {"Content-Type": content_type, **(headers or {})})
         response = connection.getresponse()
         data = response.read()
-    except OSError as exc:
+    except (OSError, http.client.HTTPException) as exc:
         raise Unavailable(f"the endpoint at {address} does not answer: {exc}", next="bring it up with `modelyard up`") from exc
     finally:
         connection.close()

@@ -13,15 +13,18 @@ from modelyard.config.spec import Config, Stage
 from modelyard.deploy import rollout, smoke
 from modelyard.durable import Outcome, Run
 from modelyard.errors import BadInput, GateRefused, StepFailed, Unavailable, YardError
-from modelyard.events import Deployed, Event, Promoted, RolledBack, SmokeTested
+from modelyard.events import ConfigInForce, Deployed, Event, Promoted, RolledBack, SmokeTested
 from modelyard.flows import alerting, endpoints, holdout
 from modelyard.flows.approval import admit
+from modelyard.flows.site import Order
 from modelyard.workshop import Workshop
 
 log = logging.getLogger("modelyard")
 POLL = 0.2
 """Seconds between two looks at an endpoint whose traffic moves."""
 SMOKE_ROWS = 20
+ABORT = "abort"
+"""Where a roll-out listens for a person who wants it taken back."""
 
 
 @dataclass(frozen=True)
@@ -33,35 +36,52 @@ class Move:
     version: str
     stage: Stage
     champion: str | None
+    config: Config
 
     @property
     def model(self) -> str:
         return self.run.model
 
-    @property
-    def config(self) -> Config:
-        return self.shop.stage_config(self.model, self.stage)
-
     def serve(self, weights: dict[str, int], reason: str) -> Outcome[dict[str, Any]]:
         """Make the endpoint serve these weights."""
-        state = endpoints.serve(self.shop, self.model, self.stage, weights)
+        state = endpoints.serve(self.shop, self.model, self.stage, weights, self.config)
         told = Deployed(self.model, self.stage, state.address, {v: w for v, w in weights.items() if w}, reason)
         return Outcome({"address": state.address}, [told], f"{self.stage} at {state.address}")
 
 
 def release(shop: Workshop, run: Run, version: str, *, by: str, retrained: bool = False, stages: tuple[Stage, ...]) -> None:
-    """Take a version through stages. Raises GateRefused where a smoke test, an alarm or a person says no."""
+    """Take a version through stages by the run's own config, which is in force once the version is let into production.
+
+    Raises GateRefused where a smoke test, an alarm or a person says no.
+    """
+    order = Order(**run.args)
     for stage in stages:
-        admit(shop, run, version, stage, by=by, retrained=retrained)
+        admit(shop, run, version, stage, order, by=by, retrained=retrained)
+        if stage == "production":
+            enforce(shop, run, order)
         with shop.busy(f"{run.model}-{stage}"):
             champion = run.step(f"{stage}: champion", lambda at=stage: shop.model(run.model).stage(at).champion)
-            move = Move(shop, run, version, stage, champion)
+            move = Move(shop, run, version, stage, champion, order.of_stage(stage))
             if stage == "production" and champion not in (None, version):
                 _shift(move)
             else:
                 _replace(move)
     if "production" in stages:
         run.step("champion in MLflow", _alias, shop, run, version)
+
+
+def enforce(shop: Workshop, run: Run, order: Order) -> None:
+    """Let production, its monitors, alerts and governor go by the run's config from now on."""
+    if shop.model(run.model).config_digest != order.digest or not shop.model(run.model).in_force:
+        run.tell("config in force", ConfigInForce(run.model, run.id, order.digest, order.configs, order.folder))
+
+
+def reapply(shop: Workshop, model: str, order: Order) -> None:
+    """Let the production endpoint take up a new config with the versions that it serves."""
+    with shop.busy(f"{model}-production"):
+        weights = shop.model(model).stage("production").weights
+        state = endpoints.serve(shop, model, "production", weights, order.config)
+        shop.record([Deployed(model, "production", state.address, weights, "by a new config")])
 
 
 # -- all at once ----------------------------------------------------------------------------------------------------------------
@@ -122,9 +142,27 @@ def roll_back(shop: Workshop, run: Run, *, by: str) -> str:
     """Give production back to the version that held it before. Returns that version. Raises BadInput when there is none."""
     now, to = run.step("to", _before, shop, run.model)
     with shop.busy(f"{run.model}-production"):
-        run.step("roll back", _back, Move(shop, run, now, "production", to), f"asked by {by}")
+        run.step("roll back", _back, Move(shop, run, now, "production", to, shop.config(run.model)), f"asked by {by}")
     run.step("champion in MLflow", _alias, shop, run, to)
     return str(to)
+
+
+def moving(shop: Workshop, model: str) -> str | None:
+    """The run that leads production traffic over now."""
+    state = shop.model(model)
+    if len(state.stage("production").weights) < 2 and state.champion in state.stage("production").weights:
+        return None
+    return next((r.run for r in state.runs.values() if r.status == "running" and r.flow in ("up", "deploy", "retrain")), None)
+
+
+def forsake(shop: Workshop, model: str, *, live: bool) -> None:
+    """Give all production traffic back to the champion after a roll-out was abandoned halfway; nobody watches a split then."""
+    stage = shop.model(model).stage("production")
+    if stage.champion is None or stage.weights == {stage.champion: 100}:
+        return
+    weights = {stage.champion: 100}
+    address = endpoints.serve(shop, model, "production", weights).address if live else stage.address
+    shop.record([Deployed(model, "production", address, weights, "the roll-out was abandoned")])
 
 
 def _before(shop: Workshop, model: str) -> list[str]:
@@ -156,7 +194,7 @@ def _shift(move: Move) -> None:
     """Lead production traffic over, step by step. Each decision is on record before it is carried out, so that none is taken twice."""
     assert move.champion is not None
     run, state = move.run, rollout.begin(move.version, move.champion, move.config.deploy.strategy)
-    wrong = run.step("production: load", _load, move) or run.step("production: smoke test", _smoke, move)
+    wrong = run.step("production: load", _load, move) or run.step("production: smoke test", _smoke_standing_by, move)
     if wrong is not None:
         state = replace(state, status="rolled_back", reason=wrong)
     while state.status == "moving":
@@ -176,6 +214,15 @@ def _load(move: Move) -> Outcome[str | None]:
         move.shop.runs.check_open()
         return Outcome(f"{exc.what} (log: {exc.where})", summary=exc.what)
     return Outcome(None, summary=f"{move.model}:{move.version} stands by")
+
+
+def _smoke_standing_by(move: Move) -> Outcome[str | None]:
+    """The smoke test of a version that has no traffic yet. Whatever goes wrong is a reason to take it down again."""
+    try:
+        return _smoke(move)
+    except YardError as exc:
+        move.shop.runs.check_open()
+        return Outcome(f"the smoke test could not be made: {exc.what}", summary=exc.what)
 
 
 def _hold(move: Move, state: rollout.Rollout) -> Outcome[dict[str, Any]]:
@@ -201,6 +248,8 @@ def _watched(move: Move, state: rollout.Rollout) -> rollout.Rollout:
         time.sleep(POLL)
         now = endpoints.counters(move.shop, move.model, move.stage)
         new, old = (endpoints.since(before.get(v), now.get(v)) for v in (state.version, state.champion))
+        if (asked := move.shop.runs.peek(move.run.id, ABORT)) is not None:
+            return replace(state, status="rolled_back", reason=f"asked by {asked['by']}")
         after = rollout.advance(state, new, old, (time.monotonic() - began) / bake, deploy.rollback)
         if after is not state:
             return after

@@ -21,7 +21,7 @@ def retrain(shop: Workshop, run: Run) -> str:
     version = build(shop, run)
     config = Order(**run.args).config
     champion = run.step("champion", lambda: shop.model(run.model).champion)
-    if version == champion:
+    if shop.version(run.model, version).run != run.id:
         return f"there is nothing new to learn from: {run.model}:{version} was made of these very rows"
     if champion is not None and config.retrain.challenge_champion:
         verdict = run.step("challenge", _challenge, shop, run, config, champion)

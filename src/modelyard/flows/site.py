@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.config.spec import Config
+from modelyard.config.spec import Config, Stage
 from modelyard.durable import Run
 from modelyard.workshop import Workshop
 
+RECIPE = ("model", "timezone", "data", "preprocess", "train", "bring", "evaluate", "inference")
 SPLITS = ("train", "validation", "test")
 
 
@@ -33,7 +36,16 @@ class Order:
 
     @property
     def config(self) -> Config:
-        return Config.model_validate(self.configs["production"])
+        return self.of_stage("production")
+
+    def of_stage(self, stage: Stage) -> Config:
+        return Config.model_validate(self.configs[stage])
+
+    @property
+    def recipe(self) -> str:
+        """SHA-256 of the part of the config that a build depends on; deploying and watching do not change a version."""
+        parts = {key: self.configs["production"][key] for key in RECIPE}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def data(site: Site) -> Outcome[dict[str, Any]]:
     config, shop = site.config, site.shop
     frame = sources.read(config.data.source, folder=site.repository, secret=shop.home.secret)
     snapshot = snapshots.take(frame, config.data, config.timezone, shop.home.path)
-    dropped = snapshot.dropped
+    dropped, source_digest = snapshot.dropped, snapshot.digest
     added = 0
     if site.order.learn_until is not None:
         until = datetime.fromisoformat(site.order.learn_until)
@@ -114,7 +114,7 @@ def data(site: Site) -> Outcome[dict[str, Any]]:
         snapshot = snapshots.take(learned, config.data, config.timezone, shop.home.path)
     notes = [*([f"{added:,} of them captured, with labels"] if added else []), *dropped]
     summary = f"{snapshot.rows:,} rows, {snapshot.digest[:12]}" + "".join(f"; {n}" for n in notes)
-    taken = {"digest": snapshot.digest, "rows": snapshot.rows, "captured": added, "dropped": list(dropped)}
+    taken = {"digest": snapshot.digest, "source": source_digest, "rows": snapshot.rows, "captured": added, "dropped": list(dropped)}
     return Outcome(taken, summary=summary)
 
 

@@ -28,6 +28,9 @@ class Version:
     gates: tuple[str, ...]
     because: str
     run: str
+    recipe_digest: str = ""
+    source_digest: str = ""
+    set_aside: str = ""  # why it must not come up again by itself: rolled back, or a challenge lost
     approvals: tuple[e.ApprovalGiven | e.ApprovalWaived, ...] = ()
 
 
@@ -55,12 +58,13 @@ class RunState:
 
 @dataclass(frozen=True)
 class ModelState:
-    """All there is to know about one model."""
+    """All there is to know about one model. `config` is the one in force, or the last one accepted where none is yet."""
 
     model: str
     config: dict[str, Any] = field(default_factory=dict)
     config_digest: str = ""
     folder: str = ""
+    in_force: bool = False
     versions: dict[str, Version] = field(default_factory=dict)
     stages: dict[str, StageState] = field(default_factory=dict)
     runs: dict[str, RunState] = field(default_factory=dict)
@@ -123,7 +127,14 @@ def _(event: e.RunStarted, model: ModelState, at: str) -> ModelState:
 
 @_apply.register
 def _(event: e.ConfigAccepted, model: ModelState, at: str) -> ModelState:
+    if model.in_force:
+        return model
     return replace(model, config=event.config, config_digest=event.digest, folder=event.folder)
+
+
+@_apply.register
+def _(event: e.ConfigInForce, model: ModelState, at: str) -> ModelState:
+    return replace(model, config=event.config, config_digest=event.digest, folder=event.folder, in_force=True)
 
 
 @_apply.register
@@ -158,6 +169,8 @@ def _(event: e.VersionRegistered, model: ModelState, at: str) -> ModelState:
         gates=tuple(event.gates),
         because=event.because,
         run=event.run,
+        recipe_digest=event.recipe_digest,
+        source_digest=event.source_digest,
     )
     return replace(model, versions={**model.versions, event.version: version})
 
@@ -174,12 +187,28 @@ def _(event: e.Deployed, model: ModelState, at: str) -> ModelState:
 
 @_apply.register
 def _(event: e.Promoted, model: ModelState, at: str) -> ModelState:
+    if event.stage == "production":
+        model = _set_aside(model, event.version, "")
     return replace(model, stages={**model.stages, event.stage: replace(model.stage(event.stage), champion=event.version)})
 
 
 @_apply.register
 def _(event: e.RolledBack, model: ModelState, at: str) -> ModelState:
-    return replace(model, stages={**model.stages, event.stage: replace(model.stage(event.stage), champion=event.to)})
+    model = replace(model, stages={**model.stages, event.stage: replace(model.stage(event.stage), champion=event.to)})
+    return _set_aside(model, event.version, f"it was rolled back: {event.reason}")
+
+
+@_apply.register
+def _(event: e.ChallengeJudged, model: ModelState, at: str) -> ModelState:
+    challenger = next((v.version for v in model.versions.values() if v.run == event.run), None)
+    return model if event.promote or challenger is None else _set_aside(model, challenger, "it lost its challenge")
+
+
+def _set_aside(model: ModelState, version: str, why: str) -> ModelState:
+    if version not in model.versions:
+        return model
+    aside = replace(model.versions[version], set_aside=why)
+    return replace(model, versions={**model.versions, version: aside})
 
 
 @_apply.register

@@ -61,10 +61,6 @@ class Store:
         if found and client.get_registered_model(model).aliases.get(alias) != found[0].version:
             client.set_registered_model_alias(model, alias, found[0].version)
 
-    def warm(self) -> None:
-        """Open the store ahead of need; a build does so while training runs."""
-        self._open()
-
     def _open(self) -> Any:
         with self._opening:
             if self._client is None:

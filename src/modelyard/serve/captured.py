@@ -7,9 +7,11 @@ that finds both takes the Parquet: no row is seen twice, none is missed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,27 +149,58 @@ def _writer_is_alive(path: Path) -> bool:
 
 
 def compact(folder: Path) -> int:
-    """Turn closed segments, and those whose writer is dead, into Parquet; how many were turned. One compaction at a time.
+    """Turn closed segments, and those whose writer is dead, into Parquet; how many were turned.
 
-    Idempotent and safe to kill anywhere. Raises OSError (a full disk leaves the segment as it is).
+    Idempotent and safe to kill anywhere. Of two calls at once for a folder, in one process or two, the second waits for the first.
+    Raises OSError (a full disk leaves the segment as it is).
     """
-    done = 0
-    for path in sorted(folder.glob("seg-*.jsonl")):
-        try:
-            if path.name.endswith(_OPEN) and _writer_is_alive(path):
-                continue
-            target = folder / f"{_stem(path)}.parquet"
-            if not target.exists():
-                _write_parquet(_segment(path.read_bytes()), target)
-                done += 1
-            path.unlink()
-        except FileNotFoundError:
-            continue  # the front has closed it, under its closed name, since we looked; the next call finds it
-    return done
+    if not folder.is_dir():
+        return 0
+    with _alone(folder):
+        for left in folder.glob(".seg-*.tmp"):
+            left.unlink()  # of a compaction that was killed: we hold the lock, so nobody writes it
+        return sum(_compact_one(path) for path in sorted(folder.glob("seg-*.jsonl")))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock. It lies on the folder itself, and ends with the process."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _compact_one(path: Path) -> bool:
+    """Whether a segment was turned. It goes once its Parquet is there and reads as its rows."""
+    target = path.with_name(f"{_stem(path)}.parquet")
+    try:
+        if path.name.endswith(_OPEN) and _writer_is_alive(path):
+            return False
+        frame, fresh = _segment(path.read_bytes()), not target.exists()
+        if fresh or not _reads_as(target, frame):
+            _write_parquet(frame, target)
+            if not _reads_as(target, frame):
+                raise OSError(errno.EIO, "a capture file does not read as it was written", str(target))
+        path.unlink()
+    except FileNotFoundError:
+        return False  # the front has closed it, under its closed name, since we looked; the next call finds it
+    return fresh
+
+
+def _reads_as(target: Path, frame: pl.DataFrame) -> bool:
+    import polars as pl
+
+    try:
+        return pl.read_parquet(target, glob=False).equals(frame)
+    except (pl.exceptions.PolarsError, OSError):
+        return False
 
 
 def _write_parquet(frame: pl.DataFrame, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.tmp")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         frame.write_parquet(temporary, compression="zstd")
         with temporary.open("rb") as file:
