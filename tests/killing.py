@@ -38,11 +38,11 @@ E = TypeVar("E", bound=Event)
 Item = dict[str, Any]
 
 
-def until(met: Callable[[], Any], what: str = "it", seconds: float = PATIENCE) -> Any:
-    """What `met` gives as soon as that is true of it."""
+def until(met: Callable[[], Any], what: str = "it", seconds: float = PATIENCE, said: Callable[[], str] = str) -> Any:
+    """What `met` gives as soon as that is true of it; `said` is asked for what a failure should show."""
     deadline = time.monotonic() + seconds
     while not (found := met()):
-        assert time.monotonic() < deadline, f"{what} never came about"
+        assert time.monotonic() < deadline, f"{what} never came about\n{said()}"
         time.sleep(0.005)
     return found
 
@@ -100,7 +100,7 @@ class Command:
 
     def says(self, words: str) -> str:
         """Wait until it says something that matches; what matched."""
-        until(lambda: re.search(words, self.said) or self.ended, f"'{words}' in:\n{self.said}\n")
+        until(lambda: re.search(words, self.said) or self.ended, f"'{words}'", said=lambda: self.said)
         found = re.search(words, self.said)
         assert found, f"it ended with {self.process.returncode} and never said '{words}':\n{self.said}"
         return found[0]
@@ -111,7 +111,7 @@ class Command:
 
     def pauses(self) -> None:
         """Wait until it stands still."""
-        until(lambda: self.ended or psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED, f"its pause in:\n{self.said}\n")
+        until(lambda: self.ended or psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED, "its pause", said=lambda: self.said)
         assert not self.ended, f"it ended with {self.process.returncode} and never paused:\n{self.said}"
 
     def children(self) -> list[Process]:
@@ -170,7 +170,7 @@ class Home:
         """Items of a run (by default of the first one that begins after now) as they come, until the command ends."""
         known, seen = self.run(), 0
         if run is None:
-            until(lambda: command.ended or self.run() != known, f"a run in:\n{command.said}\n")
+            until(lambda: command.ended or self.run() != known, "a run", said=lambda: command.said)
             run = self.run()
         else:
             seen = len(self.items(run))

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from modelyard import database as module
 from modelyard.clock import ReplayClock
 from modelyard.database import Database
-from modelyard.errors import HomeLocked, NoRoom, YardError
+from modelyard.errors import HomeLocked, NoRoom, Unavailable, YardError
 from modelyard.events import AlertSent
 from modelyard.home import Home
 from modelyard.registry.journal import Journal
@@ -266,3 +266,12 @@ def test_looking_whether_a_home_is_owned_takes_it_from_nobody(home: Path) -> Non
         for process in watching:
             process.kill()
             process.wait()
+
+
+def test_a_closed_database_stays_closed(tmp_path: Path) -> None:
+    """A thread that comes too late must not open the file again: another process may own it by then."""
+    database = Database(tmp_path / "state.sqlite")
+    database.close()
+    with pytest.raises(Unavailable, match="closed"), database.transaction():
+        pass
+    database.close()

@@ -307,6 +307,28 @@ def test_a_word_from_another_process_is_delivered_while_the_owner_runs_and_while
     assert [e.version for e in yard.events(Promoted) if e.stage == "production"] == ["1", "2"]
 
 
+def test_a_config_that_asks_for_no_new_version_is_applied_though_killed_halfway(yard: Home) -> None:
+    """What a flow goes by must be on record: when it comes by again, the config in force is its own already."""
+    config, code = yard.repository / "config.yaml", yard.repository / "code"
+    code.mkdir()
+    (yard.repository / "train.py").rename(code / "train.py")  # beside config.yaml, another config would be other code
+    config.write_text(config.read_text().replace("entry_point: train.py", "entry_point: train.py\n  source_dir: code"))
+    command = yard.up("--yes")
+    command.says("serving and watching")
+    command.kill()
+    config.write_text(config.read_text() + "\nmonitor: {schedule_expression: '7 * * * *'}\n")
+    command = yard.up("--yes", pause=("production: apply config", "before"))
+    command.pauses()
+    command.kill()
+    run = yard.run()
+    command = yard.up("--yes")
+    command.says("serving and watching")
+    command.kill()
+    assert [e.step for e in yard.events(StepDone) if e.run == run and e.step == "production: apply config"]
+    assert [e.status for e in yard.events(RunEnded)] == ["done", "done"]
+    assert [e.version for e in yard.events(VersionRegistered)] == ["1"]
+
+
 def test_of_two_that_come_up_at_once_one_owns_and_the_other_asks_it(yard: Home) -> None:
     both = [yard.up("--yes"), yard.up("--yes")]
     until(lambda: any("serving and watching" in c.said for c in both), "one that serves")

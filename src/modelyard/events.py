@@ -270,9 +270,12 @@ class AlertSent(Event):
 
 @dataclass(frozen=True)
 class RetrainDecided(Event):
+    """`because` is the kind of verdict that asks for it; `brake` what holds it back, in a word."""
+
     retrain: bool
     reason: str
     because: str = ""
+    brake: str = ""
 
     def __str__(self) -> str:
         return ("retrain: " if self.retrain else "no retrain: ") + self.reason

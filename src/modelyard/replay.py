@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Protocol
 from modelyard.build import bundle
 from modelyard.clock import ReplayClock
 from modelyard.config.spec import Config
-from modelyard.data.canonical import to_utc
+from modelyard.data.prepare import as_times
 from modelyard.errors import BadInput, NotFound, YardError
 from modelyard.flows import history, holdout
 from modelyard.monitor import windows
+from modelyard.monitor.words import did_you_mean
 from modelyard.yard import Yard
 
 if TYPE_CHECKING:
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
 BODY_ROWS, BODY_ROWS_MOVING = 100, 20
 """Rows a request; fewer while a roll-out is under way, so that each of its steps sees requests enough."""
 KNOWN = "__known_at"
-TRAFFIC_MOVES = "production: "
-"""How the step of a roll-out begins from which on traffic is needed."""
+TRAFFIC_MOVES = "production: load"
+"""The step of a roll-out after which traffic is needed; before it a person may have to give their word."""
 LABEL_DELAY = timedelta(hours=24)
+LABELS_COME = timedelta(days=7)
+"""How often at least labels are handed over: a schedule may look once a month, and its labels came in between."""
 
 
 @dataclass(frozen=True)
@@ -51,28 +54,56 @@ class Audience(Protocol):
         ...
 
     def run(self, run: str, until: str | None) -> None:
-        """Of a run: returns once it has ended, or begins a step whose name starts with `until`."""
+        """Of a run: returns once it has ended, begins a step whose name starts with `until`, or waits for a word that nobody gives now."""
         ...
 
 
 def read(path: Path, config: Config, label_time: str | None) -> pl.DataFrame:
     """Past traffic, oldest first: the model's columns, its time and id, the target where known, and when that came to be known.
 
-    Raises NotFound, BadInput when a needed column is missing.
+    Raises NotFound, BadInput when there are no rows, a needed column is missing, or one of times holds something else.
     """
+    table = _table(path)
+    needed = {"data.time_col": config.data.time_col, "data.id_col": config.data.id_col, "data.target_col": config.data.target_col}
+    for where, name in needed.items():
+        if name is None:
+            raise BadInput(f"a replay needs `{where}` in the config", where=where, next="name the column of the traffic that holds it")
+        _need(name, table, path, f"`{where}` names")
+    if label_time is not None:
+        _need(label_time, table, path, "`--label-time` names")
+    if table.is_empty():
+        raise BadInput("there is no traffic to replay: the file has no rows", where=str(path), next="give a file of past requests")
+    time = config.data.time_col or ""
+    table = table.with_columns(_times(table[time], config.timezone, path))
+    if missing := table[time].null_count():
+        raise BadInput(f"{missing:,} rows of the traffic have no time", where=f"{path.name}, {time}", next="leave them out, or fill it in")
+    known = _times(table[label_time], config.timezone, path) if label_time else table[time] + LABEL_DELAY
+    return table.with_columns(known.alias(KNOWN)).sort(time)
+
+
+def _table(path: Path) -> pl.DataFrame:
     import polars as pl
 
     if not path.is_file():
-        raise NotFound(f"there is no file {path}")
-    table = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, try_parse_dates=True, infer_schema_length=None)
-    needed = {"data.time_col": config.data.time_col, "data.id_col": config.data.id_col, "data.target_col": config.data.target_col}
-    for where, name in needed.items():
-        if name is None or name not in table.columns:
-            raise BadInput(f"a replay needs `{where}` in the config and in {path.name}", where=str(path))
-    time = config.data.time_col or ""
-    table = table.with_columns(to_utc(table[time], config.timezone))
-    known = pl.col(label_time) if label_time else pl.col(time) + LABEL_DELAY
-    return table.with_columns(known.alias(KNOWN)).sort(time)
+        raise NotFound(f"there is no file {path}", next="name a csv or parquet file of past requests")
+    try:
+        return pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, try_parse_dates=True, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as exc:
+        said = (str(exc).splitlines() or [type(exc).__name__])[0]
+        raise BadInput(f"the traffic cannot be read: {said}", where=str(path), next="give a csv or parquet file") from exc
+
+
+def _need(name: str, table: pl.DataFrame, path: Path, who: str) -> None:
+    if name not in table.columns:
+        raise BadInput(f"{who} the column `{name}`, which is not there", where=str(path), next=did_you_mean(name, table.columns))
+
+
+def _times(column: pl.Series, timezone: str, path: Path) -> pl.Series:
+    """A column of times in UTC; naive ones are in the config's timezone, as in a build."""
+    try:
+        return as_times(column, timezone)
+    except BadInput as exc:
+        raise BadInput(exc.what, where=f"{path.name}, {column.name}", next="write times such as 2013-03-01T06:00:00Z") from exc
 
 
 def replay(yard: Yard, clock: ReplayClock, model: str, traffic: pl.DataFrame, audience: Audience) -> Progress:
@@ -86,7 +117,6 @@ def replay(yard: Yard, clock: ReplayClock, model: str, traffic: pl.DataFrame, au
     last = max([end, *traffic[KNOWN].drop_nulls().sort().tail(1)]) + timedelta(days=35)
     for tick in windows.ticks(config.monitor.schedule_expression, config.timezone, clock.now(), last):
         sender.send_until(tick)
-        clock.advance_to(tick)
         if (run := yard.tick(model)) is not None:
             audience.run(run, None)
         if (challenger := yard.retraining(model)) is not None:
@@ -116,7 +146,7 @@ class _Sender:
         signed = bundle.open(yard.shop.version(model).digest, yard.home.path).signature
         beside = (signed.id_col, signed.time_col, *signed.entity_cols, *data.schema_.sensitive_not_served)
         self._sent = [c for c in traffic.columns if c in (*signed.names, *beside)]
-        self._labels = traffic.filter(traffic[self._target].is_not_null()).sort(KNOWN)
+        self._labels = traffic.filter(traffic[self._target].is_not_null() & traffic[KNOWN].is_not_null()).sort(KNOWN)
         self._row = self._label = self._failed = 0
 
     @property
@@ -124,12 +154,15 @@ class _Sender:
         return Progress(self._clock.now(), self._row, self._traffic.height, self._failed)
 
     def send_until(self, instant: datetime) -> None:
-        """Everything that happened, and every label that came, before `instant`."""
-        stop = int((self._traffic[self._time] < instant).sum())
-        for body in self._bodies(stop):
-            self._post(body)
-            self._audience.progress(self.progress)
-        self._hand_over(instant)
+        """Everything that happened, and every label that came, before `instant`; the clock goes along, and stands there at the end."""
+        while self._clock.now() < instant:
+            stop = min(self._clock.now() + LABELS_COME, instant)
+            for body in self._bodies(int((self._traffic[self._time] < stop).sum())):
+                self._post(body)
+                self._clock.advance_to(max(self._clock.now(), self._traffic[self._time][self._row - 1]))
+                self._audience.progress(self.progress)
+            self._clock.advance_to(stop)  # before labels are taken in: none is received before it was given
+            self._hand_over(stop)
 
     def _bodies(self, stop: int) -> Iterator[bytes]:
         while self._row < stop:

@@ -297,7 +297,7 @@ class Yard:
             offset = 0 if self._is_going(kept.id) else self.shop.runs.feed(kept.id).size()
             self._ensure_going(kept)
             return {"run": kept.id, "model": model, "resumed": True, "offset": offset, **planned}
-        order = Order({str(stage): values for stage, values in loaded.canonical().items()}, loaded.digest, str(loaded.folder), by, loosened)
+        order = Order({str(stage): values for stage, values in loaded.canonical().items()}, loaded.digest, str(loaded.folder), by, loosened, file=loaded.path.name)
         record = self.shop.runs.start(model, flow, asdict(order), by=by, config_digest=loaded.digest)
         self._launch(record)
         return {"run": record.id, "resumed": False, "offset": 0, **planned}
@@ -384,7 +384,7 @@ class Yard:
 
     def _reconfigure(self, run: Run, order: Order, champion: str) -> None:
         """Put a config in force that asks for no new version. One that loosens a gate needs the word that a version would need."""
-        if self.shop.model(run.model).config_digest == order.digest:
+        if not run.step("compare config", lambda: bool(self.shop.model(run.model).config_digest != order.digest)):
             return
         if order.loosened:
             approval.admit(self.shop, run, champion, "production", order, by=order.by, retrained=False)
@@ -435,7 +435,9 @@ class Yard:
         return status.overview(self.shop) if model is None else [status.of_model(self.shop, self.shop.model(model))]
 
     def journal(self, model: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        """The newest entries, oldest first."""
+        """The newest entries, oldest first. Raises NotFound for a model that there is not."""
+        if model is not None:
+            self.shop.model(model)
         return [entry.to_dict() for entry in self.shop.journal.entries(model, limit=limit)]
 
     def verify_journal(self) -> dict[str, int]:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import click
+import httpx
 import pytest
 
 from modelyard.cli import COMMANDS, cli
+from modelyard.cli.owner import ensure_server
+from modelyard.clock import WallClock
+from modelyard.database import Database
+from modelyard.events import AlertSent, Event
+from modelyard.registry.journal import Journal
 from tests.conftest import ROOT
 from tests.e2e.person import MODELYARD, Person
 
@@ -82,7 +89,7 @@ JSON_WORDS = {
     "replay": ("replay", "config.yaml", "traffic.csv"),
     "who-served": ("who-served", "nobody", "--at", "2026-01-01"),
 }
-TAKES_NOTHING = {"plan", "up", "build", "check", "status", "down"}
+TAKES_NOTHING = {"plan", "up", "build", "check", "status", "down", "schema"}
 
 
 @pytest.mark.parametrize("words", [w for w in commands() if any("--json" in p.opts for p in command(w).params)], ids=" ".join)
@@ -96,7 +103,7 @@ def test_json_is_all_that_stands_on_standard_output(me: Person, words: tuple[str
         assert said.code == 2, said
         assert {"code", "what", "where", "next"} <= set(answer["error"]) and answer["error"]["what"]
     else:
-        assert name in ("status", "down", "init")
+        assert name in ("status", "down", "init", "schema")
 
 
 @pytest.mark.parametrize(
@@ -144,6 +151,7 @@ def test_a_home_that_is_no_folder(me: Person) -> None:
 
 def test_the_schema_is_json(me: Person) -> None:
     schema = json.loads(me.run("schema").out)
+    assert json.loads(me.run("schema", "--json").out) == schema
     assert {"model", "data", "train", "bring"} <= set(schema["properties"])
 
 
@@ -195,3 +203,56 @@ def test_many_commands_at_once_share_the_home(me: Person) -> None:
     going = [me.start("status", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(6)]
     said = [(*process.communicate(timeout=120), process.returncode) for process in going]
     assert [(json.loads(out), code) for out, _, code in said] == [([], 0)] * 6, said
+
+
+def test_the_journal_is_shown_and_verified(me: Person) -> None:
+    record(me.home, AlertSent("flights", "drift", "one\x1b]0;pwned\x07", 0), AlertSent("other", "drift", "two", 0))
+    shown = me.run("journal").out
+    assert "alert (drift): one" in shown and "two" in shown and "pwned" not in shown
+    assert "two" not in me.run("journal", "flights").out
+    assert [e["data"]["title"] for e in me.json("journal", "--limit", "1")] == ["two"]
+    assert me.json("journal", "--verify") == {"entries": 2}
+    assert "2 entries" in me.run("journal", "--verify").out
+    with sqlite3.connect(me.home / "state.sqlite") as state:
+        state.execute("UPDATE journal SET data = replace(data, 'one', 'won') WHERE seq = 1")
+    state.close()
+    assert "entry 1 was changed" in me.run("journal", "--verify", code=1).err
+    assert "entry 1 was changed" in me.json("journal", "--verify", code=1)["error"]["what"]
+
+
+def record(home: Path, *events: Event) -> None:
+    database = Database(home / "state.sqlite")
+    Journal(database, WallClock()).append(events)
+    database.close()
+
+
+def test_the_consoles_token_is_printed_on_a_terminal_alone(me: Person) -> None:
+    """What is no terminal is a log, as `up --detach` makes one, and others may read it."""
+    me.home.chmod(0o755)
+    log = me.home / "server.log"
+    log.write_text("")
+    log.chmod(0o644)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MODELYARD_HOME", str(me.home))
+            ensure_server(0)
+        token = (me.home / "console.token").read_text()
+        assert str(me.home / "console.url") in log.read_text() and token not in log.read_text()
+        assert token in (me.home / "console.url").read_text()
+        private = ("server.log", "console.token", "console.url", "state.sqlite", "journal.head")
+        assert {name: oct((me.home / name).stat().st_mode & 0o777) for name in private if (me.home / name).exists()} == {
+            name: "0o600" for name in private if (me.home / name).exists()
+        }
+    finally:
+        me.run("down")
+
+
+def test_the_server_says_when_it_is_ready_in_json_too(me: Person) -> None:
+    with me.start("server", "--port", "0", "--json", stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        said = json.loads(server.stdout.readline())
+        assert said["home"] == str(me.home) and said["console"].startswith("http://127.0.0.1:")
+        assert httpx.get(f"{said['console']}/healthz").json()["status"] == "ok"
+        assert httpx.get(Path(said["login_file"]).read_text()).status_code == 303
+        me.run("down")
+        assert server.stdout.read() == ""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,19 +87,100 @@ def test_a_stranger_does_not_even_learn_what_exists(served: Plane, path: str) ->
         {"Cookie": "modelyard="},
         {"Cookie": "modelyard=wrong"},
         {"Cookie": "other={token}"},
+        {"Cookie": "modelyard={token}"},
+        {"Cookie": "modelyard_{port}={token}"},
     ],
 )
 def test_wrong_tokens(served: Plane, headers: dict[str, str]) -> None:
-    sent = {name: value.format(token=served.server.token).encode() for name, value in headers.items()}
+    sent = {name: value.format(token=served.server.token, port=port_of(served)).encode() for name, value in headers.items()}
     assert served.anonymous.get("/", headers=sent).status_code == 401
     assert served.anonymous.post("/api/v1/status", json={}, headers=sent).status_code == 401
 
 
 def test_the_token_lets_in_as_bearer_and_as_cookie(served: Plane) -> None:
     token = served.server.token
-    for headers in ({"Authorization": f"Bearer {token}"}, {"Authorization": f"bearer {token}"}, {"Cookie": f"modelyard={token}"}):
+    for headers in ({"Authorization": f"Bearer {token}"}, {"Authorization": f"bearer {token}"}, {"Cookie": session(served)}):
         assert served.anonymous.get("/", headers=headers).status_code == 200
         assert served.anonymous.post("/api/v1/status", json={}, headers=headers).json()[0]["model"] == "flights"
+
+
+def test_the_cookie_is_not_the_token_and_is_named_by_the_port(served: Plane) -> None:
+    name, value = session(served).split("=", 1)
+    assert name == f"modelyard_{port_of(served)}"
+    assert len(value) >= 40 and served.server.token not in value
+    assert session(served) == f"{name}={value}", "the link is good for the life of the process"
+    everything = b"".join(p.read_bytes() for p in served.yard.home.path.rglob("*") if p.is_file())
+    assert value.encode() not in everything, "a session lives in memory alone"
+
+
+def test_a_restart_renews_the_token(home: Path) -> None:
+    tokens = []
+    for _ in range(2):
+        with plane(home) as served:
+            tokens.append(served.server.token)
+            file = home / "console.token"
+            assert (file.read_text(), file.stat().st_mode & 0o777) == (served.server.token, 0o600)
+            assert served.yard.home.console.stat().st_mode & 0o777 == 0o600
+            file.chmod(0o644)  # as an older release, or somebody, may have left it
+    assert tokens[0] != tokens[1]
+
+
+@pytest.mark.parametrize(("mode", "socket"), [(0o700, 0o600), (0o755, 0o600), (0o750, 0o600), (0o770, 0o660), (0o775, 0o660)])
+def test_the_socket_is_open_to_a_group_only_where_the_group_may_write_to_the_home(home: Path, mode: int, socket: int) -> None:
+    home.chmod(mode)
+    with plane(home) as served:
+        assert served.yard.home.socket.stat().st_mode & 0o777 == socket
+        assert home.stat().st_mode & 0o777 == mode, "what the home allows is its owner's matter"
+
+
+def test_watchers_who_came_and_left_hold_up_nobody(served: Plane) -> None:
+    """Sixty watch a run that waits, more than there are threads for requests; and sixty more while the first are still there."""
+    ended = threading.Event()
+    served.yard._flows["up"] = lambda run: str(ended.wait(60))
+    record = served.yard.shop.runs.start("flights", "up", {}, by="ana")
+    served.yard._launch(record)
+    served.yard.shop.runs.feed(record.id).put("waiting", topic="a word")
+    try:
+        gone, there = (watching(served, record.id, 60) for _ in range(2))
+        for peer in gone:
+            peer.close()
+        before = time.monotonic()
+        assert served.anonymous.get("/healthz", timeout=5).status_code == 200
+        assert served.web.post("/api/v1/status", json={}, timeout=5).status_code == 200
+        assert time.monotonic() - before < 2
+    finally:
+        ended.set()
+    served.yard.wait(record.id, 10)
+    for peer in there:
+        said = b""
+        while chunk := peer.recv(65536):
+            said += chunk
+        assert b'"kind": "ended"' in said, "whoever stayed sees the end"
+
+
+def watching(served: Plane, run: str, count: int) -> list[socket.socket]:
+    """Connections that have seen the first item of a run's feed."""
+    peers = []
+    for _ in range(count):
+        peer = socket.create_connection(("127.0.0.1", port_of(served)), timeout=10)
+        token = f"Authorization: Bearer {served.server.token}\r\nConnection: close"
+        peer.sendall(f"GET /api/v1/runs/{run}/feed HTTP/1.1\r\nHost: localhost\r\n{token}\r\n\r\n".encode())
+        peers.append(peer)
+    for peer in peers:
+        said = b""
+        while b'"waiting"' not in said:
+            said += (chunk := peer.recv(4096))
+            assert chunk, said
+    return peers
+
+
+def port_of(served: Plane) -> int:
+    return int(served.server.address.rpartition(":")[2])
+
+
+def session(served: Plane) -> str:
+    """What the link has a browser send from then on."""
+    return str(httpx.get(served.server.login).headers["set-cookie"].partition(";")[0])
 
 
 def test_the_link_sets_a_cookie_that_no_script_and_no_other_site_can_use(served: Plane) -> None:

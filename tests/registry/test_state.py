@@ -34,6 +34,7 @@ BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "weights": weights(),
     "start": st.sampled_from(TIMES),
     "end": st.sampled_from(TIMES),
+    "flow": st.sampled_from(["up", "monitor", "retrain"]),
     "status": st.sampled_from(["done", "failed", "refused", "abandoned"]),
     "metrics": st.dictionaries(NAMES, st.none() | st.floats(0, 1)),
 }
@@ -92,8 +93,8 @@ def test_the_state_says_what_the_last_word_on_each_thing_was(events: list[e.Even
         _check_runs(model, own)
         assert list(model.versions) == list(dict.fromkeys(x.version for x in own if isinstance(x, e.VersionRegistered)))
         assert model.alerts == sum(isinstance(x, e.AlertSent) for x in own)
-        assert len(model.retrains) == sum(x.retrain for x in own if isinstance(x, e.RetrainDecided))
-        assert set(model.verdicts) == {(x.monitor, x.start) for x in own if isinstance(x, e.WindowJudged)}
+        assert len(model.retrains) == sum(isinstance(x, e.RunStarted) and x.flow == "retrain" for x in own)
+        assert set(model.verdicts) == {(x.monitor, x.start, x.end) for x in own if isinstance(x, e.WindowJudged)}
 
 
 def _check_stage(model: ModelState, stage: str, own: list[e.Event]) -> None:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import shutil
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelyard.serve import captured
 from modelyard.serve.capture import Writer, compact, find, read
 from modelyard.serve.captured import earliest
 from modelyard.serve.rows import Rows
@@ -132,6 +137,68 @@ def test_a_kill_between_parquet_and_unlink_repeats_nothing(tmp_path: Path) -> No
     assert read(tmp_path).height == 2
     assert compact(tmp_path) == 0
     assert (read(tmp_path).height, list(tmp_path.glob("*.jsonl"))) == (2, [])
+
+
+def test_a_torn_parquet_is_written_anew_before_its_segment_goes(tmp_path: Path) -> None:
+    w = writer(tmp_path)
+    put(w, ["p", "q"])
+    w.close()
+    (segment,) = tmp_path.glob("*.jsonl")
+    torn = tmp_path / f"{segment.stem}.parquet"
+    torn.write_bytes(b"PAR1 and no more")
+    (tmp_path / f".{torn.name}.0.tmp").write_bytes(b"left by a killed one")
+    compact(tmp_path)
+    assert sorted(read(tmp_path)["inference_id"]) == ["p", "q"]
+    assert [p.name for p in tmp_path.iterdir()] == [torn.name]
+
+
+def test_a_parquet_that_does_not_read_as_written_keeps_its_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    w = writer(tmp_path)
+    put(w, ["p", "q"])
+    w.close()
+    (segment,) = tmp_path.glob("*.jsonl")
+    monkeypatch.setattr(captured, "_write_parquet", lambda frame, target: target.write_bytes(b"PAR1"))
+    with pytest.raises(OSError, match="does not read as it was written"):
+        compact(tmp_path)
+    assert segment.exists()
+
+
+def test_two_compactions_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A monitor and a retraining of one model compact its capture at the same time."""
+    w = writer(tmp_path)
+    wanted = [f"{n}" for n in range(40)]
+    for n in wanted:
+        put(w, [n])
+        w.close()
+    at_work, most, real = [0], [0], captured._write_parquet
+
+    def slowly(frame: pl.DataFrame, target: Path) -> None:
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        time.sleep(0.005)
+        real(frame, target)
+        at_work[0] -= 1
+
+    monkeypatch.setattr(captured, "_write_parquet", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        turned = list(pool.map(compact, [tmp_path] * 4))
+    assert (sum(turned), most[0]) == (40, 1)
+    assert sorted(read(tmp_path)["inference_id"]) == sorted(wanted)
+    assert not [p for p in tmp_path.iterdir() if p.suffix != ".parquet"]
+
+
+def test_another_process_that_compacts_is_waited_for(tmp_path: Path) -> None:
+    w = writer(tmp_path)
+    put(w, ["p"])
+    w.close()
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    code = f"from pathlib import Path; from modelyard.serve.capture import compact; print(compact(Path({str(tmp_path)!r})))"
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        other.wait(2)
+    os.close(handle)
+    assert other.communicate(timeout=60)[0] == "1\n"
 
 
 def test_compacting_and_reading_while_a_front_writes_lose_and_repeat_nothing(tmp_path: Path) -> None:

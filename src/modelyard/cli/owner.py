@@ -71,8 +71,9 @@ def asking(
 ) -> Iterator[Caller]:
     """A caller: the owner's, else this process's own yard, to which other terminals may then speak too.
 
-    `runs`: something is started, so an owner that ends with its own command is waited for and not asked. `live` brings the endpoints up, `console` (a port) shows the console, `on_down` is how `modelyard down` stops this process. All
-    only where this process becomes the owner.
+    `runs`: something is started, so an owner that ends with its own command is waited for and not asked. `live` brings the endpoints
+    up, `console` (a port) shows the console, `on_down` is how `modelyard down` stops this process; all three only where this process
+    becomes the owner.
     """
     home = Home(default_home())
     if isinstance(found := _owned(home, staying=runs or live), RemoteCaller):

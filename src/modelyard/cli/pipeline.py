@@ -101,28 +101,33 @@ def watch(caller: Caller, run: str, *, yes: bool = False, as_json: bool = False,
     """Follow a run to its end, giving or asking for the word it waits for. Code 4 when detached and it goes on waiting."""
 
     def on_wait(item: dict[str, Any]) -> None:
-        waiting = caller.call("run", run=run)["awaiting"]
-        if waiting is None:
-            return
-        named = f"{waiting['model']}:{waiting['version']}"
-        if not as_json:
-            click.echo(f"  {named} waits for approval to enter {waiting['stage']}; from any terminal: modelyard approve {named}")
-        try:
-            if yes:
-                caller.call("approve", model=waiting["model"], version=waiting["version"], comment="--yes")
-            elif sys.stdin.isatty() and not as_json:
-                _ask(caller, run, waiting, named)
-            elif detach:
-                raise Waiting
-        except YardError as exc:
-            click.echo(f"  {exc}", err=True)
-            if detach:
-                raise Waiting from exc
+        give_word(caller, run, yes=yes, as_json=as_json, detach=detach)
 
     try:
         return follow(caller, run, as_json=as_json, on_wait=on_wait, offset=offset)
     except Waiting:
         return Ended(4)
+
+
+def give_word(caller: Caller, run: str, *, yes: bool, as_json: bool, detach: bool) -> None:
+    """Give or ask for the word that a run waits for. Raises Waiting where nobody here gives it, and `detach` lets it wait alone."""
+    waiting = caller.call("run", run=run)["awaiting"]
+    if waiting is None:
+        return
+    named = f"{waiting['model']}:{waiting['version']}"
+    if not as_json:
+        click.echo(f"  {named} waits for approval to enter {waiting['stage']}; from any terminal: modelyard approve {named}")
+    try:
+        if yes:
+            caller.call("approve", model=waiting["model"], version=waiting["version"], comment="--yes")
+        elif sys.stdin.isatty() and not as_json:
+            _ask(caller, run, waiting, named)
+        elif detach:
+            raise Waiting
+    except YardError as exc:
+        click.echo(f"  {exc}", err=True)
+        if detach:
+            raise Waiting from exc
 
 
 class Waiting(Exception):

@@ -10,7 +10,7 @@ import click
 
 from modelyard.cli.options import JSON, PORT
 from modelyard.cli.owner import until_stopped
-from modelyard.cli.pipeline import _until, watch
+from modelyard.cli.pipeline import Waiting, _until, give_word, watch
 from modelyard.cli.screen import Screen
 from modelyard.control.client import LocalCaller
 from modelyard.errors import BadInput, YardError
@@ -53,7 +53,7 @@ def replay(config: Path, traffic: Path, label_time: str | None, yes: bool, leave
             try:
                 yard.open()
                 caller = LocalCaller(yard, user_name(), server)
-                show = _Show(yard, loaded.config.timezone, as_json, table.height)
+                show = _Show(caller, loaded.config.timezone, as_json, table.height, yes)
                 code = _until(stop, caller, lambda: _play(caller, show, str(config.resolve()), table, yes, clock))
                 if code == 0 and not as_json:
                     _where(caller, loaded.config.model.name)
@@ -131,10 +131,11 @@ def _where(caller: LocalCaller, model: str) -> None:
 class _Show:
     """An `Audience`: a bar for the year, and every run of the monitors and the governor as it happens."""
 
-    def __init__(self, yard: Any, timezone: str, silent: bool, total: int) -> None:
-        self._yard, self._timezone, self.silent, self._total = yard, timezone, silent, total
+    def __init__(self, caller: LocalCaller, timezone: str, silent: bool, total: int, yes: bool) -> None:
+        self._caller, self._yard, self._timezone, self.silent, self._total, self._yes = caller, caller.yard, timezone, silent, total, yes
         self._screen = Screen(silent)
         self._open: dict[str, int] = {}  # runs that went on in the background, and how much of their feed was shown
+        self._left: set[str] = set()  # runs that wait for a word that nobody here gives
         self._task: Any = None
 
     def __enter__(self) -> _Show:
@@ -152,24 +153,42 @@ class _Show:
         self._catch_up()
 
     def run(self, run: str, until: str | None) -> None:
+        if run in self._left and self._caller.call("run", run=run)["awaiting"] is not None:
+            return  # said once; not again at every tick
         shown = self._open.pop(run, 0)
         for count, item in enumerate(self._yard.follow(run), 1):
             if count > shown:
                 self._screen.show(item)
-            if until is not None and item["kind"] == "step_started" and item["step"].startswith(until):
-                self._open[run] = count
+            moves = until is not None and item["kind"] == "step_started" and item["step"].startswith(until)
+            if moves or (item["kind"] == "waiting" and not self._answered(run)):
+                self._open[run] = max(shown, count)
                 return
+
+    def _answered(self, run: str) -> bool:
+        """Give or ask for the word that a run waits for. False where nobody does: it waits while the replay goes on, until it expires."""
+        self.__exit__()  # a question and a bar cannot share the terminal
+        try:
+            give_word(self._caller, run, yes=self._yes, as_json=self.silent, detach=True)
+        except Waiting:
+            self._left.add(run)
+            click.echo(f"  the replay goes on, and {run} waits", err=self.silent)
+            return False
+        finally:
+            self.__enter__()
+        return True
 
     def _catch_up(self) -> None:
         for run, shown in list(self._open.items()):
             items = self._yard.shop.runs.feed(run).items()
+            self._open[run] = len(items)
             for item in items[shown:]:
                 self._screen.show(item)
-            self._open[run] = len(items)
+                if item["kind"] == "waiting":
+                    self._answered(run)
             if items and items[-1]["kind"] == "ended":
                 del self._open[run]
 
     def rest(self) -> None:
-        """Wait for what still goes on."""
+        """Wait for what still goes on, but not for a word that nobody here gives: the clock stands, and it would never expire."""
         for run in list(self._open):
             self.run(run, None)

@@ -17,10 +17,9 @@ from modelyard.control.client import Caller, as_error
 from modelyard.errors import YardError
 
 CODES = {"done": 0, "refused": 3, "stopped": 1}
-SHOWN_BY_STEP = frozenset(
-    ["Deployed", "Promoted", "VersionRegistered", "ConfigAccepted", "ApprovalRequested", "SmokeTested"]
-    + ["WindowJudged", "ChallengeJudged", "RetrainDecided", "RolledBack"]  # noqa: RUF005  (one list would be a line a name)
-)
+SHOWN_BY_STEP = frozenset({"Deployed", "Promoted", "VersionRegistered", "ConfigAccepted", "ApprovalRequested", "SmokeTested"}) | {
+    *("WindowJudged", "ChallengeJudged", "RetrainDecided", "RolledBack"),
+}
 """Facts that the line of their step tells already."""
 STEERING = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 """Escape sequences: colours and cursor moves, titles and links, and the short ones."""

@@ -96,7 +96,7 @@ def colour(version: str, versions: Sequence[str]) -> int:
 
 
 def _newest(model: ModelState, kind: str) -> list[WindowJudged]:
-    return sorted((v for (monitor, _), v in model.verdicts.items() if monitor == kind), key=lambda v: v.start)[-MOST:]
+    return sorted(model.judged(kind), key=lambda v: (v.end, v.start))[-MOST:]
 
 
 def _shown(model: ModelState) -> list[WindowJudged]:

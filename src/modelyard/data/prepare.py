@@ -31,7 +31,7 @@ def prepare(frame: pl.DataFrame, data: Data, timezone: str) -> tuple[pl.DataFram
     table = frame.drop(data.schema_.exclude)
     table = table.with_columns([_typed(table[name], kind, timezone) for name, kind in data.schema_.types.items()])
     if data.time_col is not None:
-        table = table.with_columns(_time(table[data.time_col], timezone))
+        table = table.with_columns(as_times(table[data.time_col], timezone))
     table = canonical(table, timezone)
     dropped: list[str] = []
     for name in (data.target_col, data.time_col):
@@ -68,7 +68,7 @@ def _typed(series: pl.Series, kind: ColumnType, timezone: str) -> pl.Series:
     import polars as pl
 
     if kind == "datetime":
-        return _time(series, timezone)
+        return as_times(series, timezone)
     if kind == "bool" and series.dtype == pl.String:
         words = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "t": True, "f": False}
         cast = series.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
@@ -97,7 +97,8 @@ def _all_cast(before: pl.Series, after: pl.Series, kind: str) -> pl.Series:
     return after
 
 
-def _time(series: pl.Series, timezone: str) -> pl.Series:
+def as_times(series: pl.Series, timezone: str) -> pl.Series:
+    """Times, dates, text or epoch numbers as datetime[us, UTC]. Raises BadInput."""
     import polars as pl
 
     if series.dtype in (pl.Date, pl.Datetime):

@@ -31,7 +31,8 @@ def admit(shop: Workshop, run: Run, version: str, stage: Stage, order: Order, *,
     if not word["approved"]:
         said = f": {word['comment']}" if word["comment"] else ""
         raise GateRefused(f"{word['by']} rejected {run.model}:{version} for {stage}{said}")
-    if asked["in_force"] != _in_force(shop, run.model):
+    # a step: once the version is in, its own config is in force, and a run that a crash cut short there must not judge anew
+    if not run.step(f"{stage}: see that the word holds", lambda: bool(asked["in_force"] == _in_force(shop, run.model))):
         raise NotAllowed(f"the config changed since {run.model}:{version} was put forward for {stage}: the approval is void", next=again)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard import tables
+from modelyard.build import bundle
 from modelyard.config.spec import Config
 from modelyard.data import snapshots
 from modelyard.errors import NotFound
@@ -27,22 +28,48 @@ def folder(shop: Workshop, model: str) -> Path:
     return shop.home.endpoints / f"{model}-production" / "capture"
 
 
-def predictions(shop: Workshop, model: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
-    """Captured production rows with `start <= event_time < end`, and the labels known so far (null where none came)."""
+def answers(
+    shop: Workshop, model: str, start: datetime | None = None, end: datetime | None = None, only: tuple[str, ...] | None = None
+) -> pl.DataFrame:
+    """Captured production rows with `start <= event_time < end`, without labels; `only` as `captured.read` takes it."""
     import polars as pl
 
     where = folder(shop, model)
     captured.compact(where)
-    rows = captured.read(where, start=start, end=end)
-    rows = rows.filter(~pl.col(tables.INFERENCE_ID).str.starts_with(SMOKE))
-    return labels.join(rows, labels.latest(shop.home.labels(model)))
+    rows = captured.read(where, start=start, end=end, only=only)
+    return rows.filter(~pl.col(tables.INFERENCE_ID).str.starts_with(SMOKE))
 
 
-def extend(shop: Workshop, config: Config, source: pl.DataFrame, since: datetime | None, until: datetime) -> tuple[pl.DataFrame, int]:
+def predictions(
+    shop: Workshop, model: str, start: datetime | None = None, end: datetime | None = None, only: tuple[str, ...] | None = None
+) -> pl.DataFrame:
+    """`answers` with the labels known so far (null where none came)."""
+    return labels.join(answers(shop, model, start, end, only), labels.latest(shop.home.labels(model)))
+
+
+def labelled_since(shop: Workshop, model: str, since: datetime | None) -> int:
+    """How many captured predictions have a label that came after `since`. One for an id that nobody asked with teaches nothing."""
+    import polars as pl
+
+    known = labels.latest(shop.home.labels(model))
+    fresh = known if since is None else known.filter(pl.col(tables.RECEIVED_AT) > since)
+    return _matched(shop, model, fresh[tables.INFERENCE_ID])
+
+
+def _matched(shop: Workshop, model: str, ids: pl.Series) -> int:
+    """How many different ones of `ids` a captured prediction has."""
+    asked = answers(shop, model, only=(tables.INFERENCE_ID,))[tables.INFERENCE_ID] if len(ids) else ids
+    return int(ids.unique().is_in(asked.unique().implode()).sum())
+
+
+def extend(
+    shop: Workshop, config: Config, source: pl.DataFrame, since: datetime | None, until: datetime
+) -> tuple[pl.DataFrame, int, list[str]]:
     """The source's rows and the captured, labelled ones that happened before `until`, in the source's columns and types.
 
     A row that is in both counts once, as captured. Where the config has a `time_col`, rows before `since` are left out.
-    Returns the table and how many captured rows are in it.
+    Returns the table, how many captured rows are in it, and a sentence for each column that kept some of them out, since what callers
+    send (an id above all) need not be of the source's types.
     """
     import polars as pl
 
@@ -55,21 +82,55 @@ def extend(shop: Workshop, config: Config, source: pl.DataFrame, since: datetime
         for prefixed in (tables.feature(name), tables.extra(name)):
             if prefixed in taken.columns:
                 columns.setdefault(name, prefixed)
-    added = taken.select(pl.col(found).cast(source.schema[name]).alias(name) for name, found in columns.items())
+    added, left_out = _as_source(taken, columns, source.schema)
     if data.time_col and since is not None:
         source = source.filter(pl.col(data.time_col) >= since)
     if data.id_col:
         added = added.unique(data.id_col, keep="last", maintain_order=True)  # asked twice, learned once
         source = source.join(added.select(data.id_col), on=data.id_col, how="anti")
     learned = pl.concat([source, added], how="diagonal").select(source.columns)
-    return (learned.sort(data.time_col, maintain_order=True) if data.time_col else learned), added.height
+    return (learned.sort(data.time_col, maintain_order=True) if data.time_col else learned), added.height, left_out
+
+
+def _as_source(taken: pl.DataFrame, columns: dict[str, str], schema: pl.Schema) -> tuple[pl.DataFrame, list[str]]:
+    """The captured columns under their names in the source, in its types; rows that hold what is none of these are left out."""
+    import polars as pl
+
+    rows, left_out = taken.select(pl.col(found).alias(name) for name, found in columns.items()), []
+    for name in columns:
+        had, wanted = rows.schema[name], schema[name]
+        cast = rows.select(_cast(name, had, wanted))[name] if had != wanted else rows[name]
+        lost = cast.is_null() & rows[name].is_not_null()
+        if lost.any():
+            first, count = rows[name].filter(lost)[0], int(lost.sum())
+            said = f"{count:,} captured row{'s' if count != 1 else ''} left out: `{name}` is no {wanted} there, such as {first!r}"
+            left_out.append(said)
+        rows = rows.with_columns(cast.alias(name)).filter(~lost)
+    return rows, left_out
+
+
+def _cast(name: str, had: pl.DataType, wanted: pl.DataType) -> pl.Expr:
+    """Null where a value is none of the wanted type."""
+    import polars as pl
+
+    if wanted == pl.Boolean and had == pl.String:  # Polars itself casts no text to truth
+        return labels.convert(wanted, had, name)
+    return pl.col(name).cast(wanted, strict=False)
 
 
 def label(shop: Workshop, model: str, table: pl.DataFrame) -> dict[str, int]:
-    """Take labels in (inference_id, label and, maybe, labelled_at). Importing the same again changes nothing."""
+    """Take labels in (inference_id, label and, maybe, labelled_at). Importing the same again changes nothing.
+
+    Says also how many of the ids are those of a captured prediction; the others are kept, since a label may come first.
+    Raises BadInput for a label that is no answer of the model.
+    """
+    state = shop.model(model)
+    if state.versions:
+        judge = shop.version(model, state.champion)
+        labels.check(table, bundle.open(judge.digest, shop.home.path).signature)
     added = labels.add(table, shop.home.labels(model), shop.clock.now())
     shop.record([LabelsReceived(model, added.new, added.corrected, added.repeated)])
-    return asdict(added)
+    return {**asdict(added), "matched": _matched(shop, model, labels.ids(table))}
 
 
 def table(shop: Workshop, named: str) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from modelyard import tables
@@ -12,9 +13,9 @@ from modelyard.durable import Outcome, Run
 from modelyard.events import Event, RetrainDecided, WindowJudged
 from modelyard.flows import history
 from modelyard.flows.alerting import alert
-from modelyard.monitor import drift, labels, performance, profile, verdicts, windows
+from modelyard.monitor import drift, performance, profile, verdicts, windows
 from modelyard.quality import metrics as measures
-from modelyard.registry.state import ModelState
+from modelyard.registry.state import ModelState, Window
 from modelyard.retrain import governor
 from modelyard.serve import captured
 from modelyard.workshop import Workshop
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 LATE = timedelta(days=92)
-"""How long after its end a window is judged again when more labels for it come."""
+"""How long after its end a window is judged again when more labels for it come, as long as the state holds its verdict."""
 CATCH_UP = 500
 """Windows judged in one run at the most; after a long downtime the next run goes on."""
+CHANGES = ("up", "build", "retrain", "deploy", "rollback")
+"""Flows that may bring a new version, or another one into production: a retraining waits for their end."""
 
 
 def monitor(shop: Workshop, run: Run) -> bool:
@@ -36,7 +39,8 @@ def monitor(shop: Workshop, run: Run) -> bool:
 
 
 def due(shop: Workshop, model: str) -> list[tuple[str, str, str]]:
-    """Windows to judge now: (monitor, start, end) in ISO, oldest first."""
+    """Windows to judge now: (monitor, start, end) in ISO, oldest first. Those that were over before the windows changed are left alone:
+    they were judged by their own."""
     config, now = shop.config(model), shop.clock.now()
     first = captured.earliest(history.folder(shop, model))
     if first is None:
@@ -46,14 +50,21 @@ def due(shop: Workshop, model: str) -> list[tuple[str, str, str]]:
     spans = windows.windows(watch.window, zone, begin, now)
     delays = {"drift": timedelta(0)} if watch.drift.enabled else {}
     delays |= {"performance": watch.performance.label_delay} if watch.performance.enabled else {}
-    judged = shop.model(model).verdicts
-    found = [
+    state = shop.model(model)
+    over = {kind: _over(state, kind) for kind in delays}
+    found: list[Window] = [
         (kind, span.start.isoformat(), span.end.isoformat())
         for span in spans
         for kind, delay in delays.items()
-        if span.end + delay <= now and ((kind, span.start.isoformat()) not in judged)
+        if over[kind] < span.end <= now - delay
     ]
-    return found[:CATCH_UP]
+    return [window for window in found if window not in state.verdicts][:CATCH_UP]
+
+
+def _over(state: ModelState, kind: str) -> datetime:
+    """Up to where nothing is judged: the state forgot these verdicts, or the windows were others then."""
+    known = [datetime.fromisoformat(at) for at in (state.watched_since, state.judged_until.get(kind, "")) if at]
+    return max(known, default=datetime.min.replace(tzinfo=UTC))
 
 
 def _find(shop: Workshop, model: str) -> Outcome[list[tuple[str, str, str]]]:
@@ -66,24 +77,33 @@ def _relabelled(shop: Workshop, model: str) -> list[tuple[str, str, str]]:
     import polars as pl
 
     since = shop.clock.now() - LATE
-    judged = [v for (kind, _), v in shop.model(model).verdicts.items() if kind == "performance" and datetime.fromisoformat(v.end) > since]
+    judged = [v for v in shop.model(model).judged("performance") if datetime.fromisoformat(v.end) > since]
     if not judged:
         return []
-    judged.sort(key=lambda v: v.start)
-    rows = history.predictions(shop, model, datetime.fromisoformat(judged[0].start), datetime.fromisoformat(judged[-1].end))
-    starts = pl.Series([datetime.fromisoformat(v.start) for v in judged]).cast(pl.Datetime("us", "UTC"))
-    place = starts.search_sorted(rows[tables.EVENT_TIME], side="right")
-    counts = rows.group_by(place.alias("window"), tables.VERSION).agg(pl.len(), pl.col(tables.LABEL).count())
-    main = counts.sort("len", tables.VERSION).group_by("window").last().select("window", tables.LABEL)
-    known = dict(main.iter_rows())
-    return [("performance", v.start, v.end) for i, v in enumerate(judged, 1) if known.get(i, 0) != v.evidence.get("labels")]
+    first, last = min(datetime.fromisoformat(v.start) for v in judged), max(datetime.fromisoformat(v.end) for v in judged)
+    rows = history.predictions(shop, model, first, last, (tables.INFERENCE_ID, tables.EVENT_TIME, tables.VERSION))
+    rows = rows.select(tables.EVENT_TIME, tables.VERSION, pl.col(tables.LABEL).is_not_null()).sort(tables.EVENT_TIME)
+    return [("performance", v.start, v.end) for v in judged if _known(rows, v) != v.evidence.get("labels")]
 
 
-def _rows(shop: Workshop, model: str, start: str, end: str) -> pl.DataFrame:
+def _known(rows: pl.DataFrame, verdict: WindowJudged) -> int:
+    """How many labels are known of the version that answered most of a window; `rows` are in the order of their time."""
+    window = [datetime.fromisoformat(verdict.start), datetime.fromisoformat(verdict.end)]  # windows of two lengths may overlap
+    begin, end = (rows[tables.EVENT_TIME].search_sorted(at) for at in window)
+    inside = rows.slice(begin, end - begin)
+    return int(_by_main_version(inside)[tables.LABEL].sum())
+
+
+def _rows(shop: Workshop, model: str, kind: str, start: str, end: str) -> pl.DataFrame:
+    """A window's rows of its main version; with labels only where these are judged, so that no label can keep drift from being seen."""
+    read = history.answers if kind == "drift" else history.predictions
+    return _by_main_version(read(shop, model, datetime.fromisoformat(start), datetime.fromisoformat(end)))
+
+
+def _by_main_version(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows of the version that answered most of a window: a window is judged against one baseline."""
     import polars as pl
 
-    rows = history.predictions(shop, model, datetime.fromisoformat(start), datetime.fromisoformat(end))
     if rows.is_empty():
         return rows
     versions = rows.group_by(tables.VERSION).len().sort("len", tables.VERSION)[tables.VERSION]
@@ -91,7 +111,7 @@ def _rows(shop: Workshop, model: str, start: str, end: str) -> pl.DataFrame:
 
 
 def _judge(shop: Workshop, run: Run, kind: str, start: str, end: str) -> Outcome[str]:
-    config, state, rows = shop.config(run.model), shop.model(run.model), _rows(shop, run.model, start, end)
+    config, state, rows = shop.config(run.model), shop.model(run.model), _rows(shop, run.model, kind, start, end)
     if rows.is_empty():
         version, said = state.champion or "", f"{kind}: no traffic in the window"
         verdict = verdicts.Verdict("drift" if kind == "drift" else "performance", "unknown", said, {"rows": 0, "labels": 0})
@@ -129,10 +149,10 @@ def _alerts(shop: Workshop, config: Config, state: ModelState, fact: WindowJudge
 
     A window that is judged again, on more labels, alerts only if its verdict changed.
     """
-    again = state.verdicts.get((fact.monitor, fact.start))
+    again = state.verdicts.get((fact.monitor, fact.start, fact.end))
     if again is not None and again.status == fact.status:
         return []
-    before = sorted((v for (kind, _), v in state.verdicts.items() if kind == fact.monitor and v.start < fact.start), key=lambda v: v.start)
+    before = sorted((v for v in state.judged(fact.monitor) if v.end <= fact.start), key=lambda v: (v.end, v.start))
     statuses: list[Any] = [*(v.status for v in before), fact.status]
     kind: Any = fact.monitor
     if verdicts.should_alert(statuses, config.monitor.alert_after):
@@ -147,18 +167,31 @@ def _govern(shop: Workshop, run: Run) -> Outcome[bool]:
     state, config, now = shop.model(run.model), shop.config(run.model), shop.clock.now()
     if not config.retrain.on:
         return Outcome(False, summary="retraining is off")
+    facts = _facts(state, config, now)
+    decision = governor.decide(config.retrain, facts)
+    if decision.retrain or decision.brake == "labels":  # only now does it matter how many there are
+        facts = replace(facts, new_labels=history.labelled_since(shop, run.model, facts.last_retrain))
+        decision = governor.decide(config.retrain, facts)
+    fact = RetrainDecided(run.model, decision.retrain, decision.reason, decision.because or "", decision.brake)
+    return Outcome(decision.retrain, [fact] if _is_news(fact, state.last_decision) else [], decision.reason)
+
+
+def _facts(state: ModelState, config: Config, now: datetime) -> governor.Facts:
+    """What is known now but for the labels, which take some counting."""
     retrains = [datetime.fromisoformat(at) for at in state.retrains]
-    known = labels.latest(shop.home.labels(run.model))
-    fresh = known if not retrains else known.filter(known["received_at"] > retrains[-1])
-    facts = governor.Facts(
+    return governor.Facts(
         now=now,
         verdicts=tuple((v.monitor, v.status, datetime.fromisoformat(v.end)) for v in state.verdicts.values()),
         last_retrain=retrains[-1] if retrains else None,
         retrains_this_month=governor.retrains_in_month(retrains, now, config.timezone),
-        new_labels=fresh.height,
-        building=any(r.status == "running" and r.flow in ("up", "build", "retrain") for r in state.runs.values()),
+        new_labels=0,
+        building=any(r.status == "running" and r.flow in CHANGES for r in state.runs.values()),
+        waiting=next((w.version for w in state.awaiting.values()), None),
     )
-    decision = governor.decide(config.retrain, facts)
-    fact = RetrainDecided(run.model, decision.retrain, decision.reason, decision.because or "")
-    quiet = decision.because is None and not decision.retrain  # nothing asked for it: no news
-    return Outcome(decision.retrain, [] if quiet else [fact], decision.reason)
+
+
+def _is_news(fact: RetrainDecided, last: RetrainDecided | None) -> bool:
+    """A yes, or a no for another reason than the last one: the monitors look often, and a brake may hold for weeks."""
+    if fact.retrain or not fact.because:
+        return fact.retrain
+    return last is None or (last.retrain, last.because, last.brake) != (False, fact.because, fact.brake)

@@ -152,7 +152,8 @@ def moving(shop: Workshop, model: str) -> str | None:
     state = shop.model(model)
     if len(state.stage("production").weights) < 2 and state.champion in state.stage("production").weights:
         return None
-    return next((r.run for r in state.runs.values() if r.status == "running" and r.flow in ("up", "deploy", "retrain")), None)
+    running = [r.run for r in state.runs.values() if r.status == "running" and r.flow in ("up", "deploy", "retrain")]
+    return running[-1] if running else None
 
 
 def forsake(shop: Workshop, model: str, *, live: bool) -> None:
@@ -242,6 +243,7 @@ def _watched(move: Move, state: rollout.Rollout) -> rollout.Rollout:
     if state.usual is None:  # all that the champion did until now
         state = replace(state, usual=endpoints.since(None, before.get(state.champion)))
     move.shop.record(move.serve(state.weights, f"{deploy.strategy.type} step").events)
+    told = 1
     bake, began = max(deploy.strategy.bake.total_seconds(), POLL), time.monotonic()
     while True:
         move.shop.runs.check_open()
@@ -250,7 +252,12 @@ def _watched(move: Move, state: rollout.Rollout) -> rollout.Rollout:
         new, old = (endpoints.since(before.get(v), now.get(v)) for v in (state.version, state.champion))
         if (asked := move.shop.runs.peek(move.run.id, ABORT)) is not None:
             return replace(state, status="rolled_back", reason=f"asked by {asked['by']}")
-        after = rollout.advance(state, new, old, (time.monotonic() - began) / bake, deploy.rollback)
+        bakes = (time.monotonic() - began) / bake
+        if bakes >= told and new.requests < deploy.rollback.min_requests:
+            said = f"{new.requests} of {deploy.rollback.min_requests} requests so far; without them it goes back after {rollout.MAX_HOLD} bake times"
+            move.run.feed.put("line", step=f"production: {state.percent}%", text=said)
+            told += 1
+        after = rollout.advance(state, new, old, bakes, deploy.rollback)
         if after is not state:
             return after
 

@@ -55,9 +55,9 @@ def packaged(site: Site, code: Path, preprocess_code: Path) -> str:
         site.fresh(code).mkdir()
     else:
         source_dir = train.source_dir if train else None
-        found.append(source.package(site.repository, main, source_dir, site.fresh(code), exclude=_tables(site)))
+        found.append(source.package(site.repository, main, source_dir, site.fresh(code), exclude=_no_code(site)))
     if pre is not None:
-        found.append(source.package(site.repository, pre.entry_point, None, site.fresh(preprocess_code), exclude=_tables(site)))
+        found.append(source.package(site.repository, pre.entry_point, None, site.fresh(preprocess_code), exclude=_no_code(site)))
     return _joined(found)
 
 
@@ -94,9 +94,11 @@ def settled(shop: Workshop, record: RunRecord) -> bool:
     return shop.runs.receipt(record.id, "environment")[0]
 
 
-def _tables(site: Site) -> list[Path]:
+def _no_code(site: Site) -> list[Path]:
+    """What lies among the scripts and is none: the data, and the config with the schema beside it."""
     location = site.config.data.source.location
-    return [site.repository / location] if isinstance(location, str) and "://" not in location else []
+    tables = [site.repository / location] if isinstance(location, str) and "://" not in location else []
+    return [*tables, site.repository / site.order.file, site.repository / "config.schema.json"]
 
 
 def data(site: Site) -> Outcome[dict[str, Any]]:
@@ -110,8 +112,8 @@ def data(site: Site) -> Outcome[dict[str, Any]]:
         until = datetime.fromisoformat(site.order.learn_until)
         window = config.retrain.window
         since = until - window.length if window.length else None
-        learned, added = history.extend(shop, config, snapshots.read(snapshot), since, until)
-        snapshot = snapshots.take(learned, config.data, config.timezone, shop.home.path)
+        learned, added, left_out = history.extend(shop, config, snapshots.read(snapshot), since, until)
+        snapshot, dropped = snapshots.take(learned, config.data, config.timezone, shop.home.path), (*dropped, *left_out)
     notes = [*([f"{added:,} of them captured, with labels"] if added else []), *dropped]
     summary = f"{snapshot.rows:,} rows, {snapshot.digest[:12]}" + "".join(f"; {n}" for n in notes)
     taken = {"digest": snapshot.digest, "source": source_digest, "rows": snapshot.rows, "captured": added, "dropped": list(dropped)}

@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING
 from modelyard import tables
 from modelyard.errors import BadInput, NoRoom
 from modelyard.monitor.labelfiles import LABELLED_AT, read_file
+from modelyard.signature import Signature
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["LABELLED_AT", "Added", "add", "fold", "join", "latest", "read_file"]
+__all__ = ["LABELLED_AT", "Added", "add", "check", "convert", "fold", "ids", "join", "latest", "read_file"]
 
 _COLUMNS = (tables.INFERENCE_ID, tables.LABEL, LABELLED_AT, tables.RECEIVED_AT)
 
@@ -62,15 +63,11 @@ def add(frame: pl.DataFrame, folder: Path, received_at: datetime) -> Added:
     batch, before = _digest(given), latest(folder)
     if given.is_empty() or any(folder.glob(f"{batch}-*.parquet")):
         return Added(0, 0, given.height, blank)
-    rows = given.with_columns(
-        pl.col(LABELLED_AT).fill_null(received_at), pl.lit(received_at, _instant()).alias(tables.RECEIVED_AT)
-    )
+    rows = given.with_columns(pl.col(LABELLED_AT).fill_null(received_at), pl.lit(received_at, _instant()).alias(tables.RECEIVED_AT))
     before, rows = _alike([before, rows])
     dated = given[LABELLED_AT].is_not_null()
     known = [tables.INFERENCE_ID, tables.LABEL]  # without a time, saying again what holds says nothing new
-    fresh = pl.concat(
-        [rows.filter(dated).join(before, [*known, LABELLED_AT], "anti"), rows.filter(~dated).join(before, known, "anti")]
-    )
+    fresh = pl.concat([rows.filter(dated).join(before, [*known, LABELLED_AT], "anti"), rows.filter(~dated).join(before, known, "anti")])
     was = before.select(tables.INFERENCE_ID, pl.col(tables.LABEL).alias("was"))
     changed = fold([before, fresh]).join(was, on=tables.INFERENCE_ID, how="left")
     new = changed.filter(pl.col("was").is_null()).height
@@ -105,6 +102,54 @@ def fold(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return rows.sort(order).unique(tables.INFERENCE_ID, keep="last", maintain_order=True)
 
 
+def check(frame: pl.DataFrame, signature: Signature) -> None:
+    """Whether the labels to import (see `add`) are such as the model answers: one of two classes, a class's type, or a number.
+
+    A class that a multiclass model never learned is no error: the world may have it, and the model is wrong there.
+
+    Raises:
+        BadInput: they are not; it names the first that is not.
+    """
+    import polars as pl
+
+    if tables.LABEL not in frame.columns or tables.INFERENCE_ID not in frame.columns:
+        return  # `add` says so
+    given = frame.select(pl.col(tables.INFERENCE_ID), pl.col(tables.LABEL))
+    if given.schema[tables.LABEL].is_float():
+        given = given.with_columns(pl.col(tables.LABEL).fill_nan(None))
+    given = given.drop_nulls(tables.LABEL)
+    wanted = _answers(signature)
+    as_answers = given.select(convert(wanted, given.schema[tables.LABEL], tables.LABEL))[tables.LABEL]
+    good = as_answers.is_not_null()
+    if signature.problem_type == "regression":
+        good &= as_answers.is_finite().fill_null(False)
+    elif signature.problem_type == "binary_classification":
+        good &= as_answers.is_in(pl.Series(signature.classes, dtype=wanted).implode()).fill_null(False)
+    bad = given.filter(~good)
+    if not bad.is_empty():
+        raise _strange(bad, signature)
+
+
+def _strange(bad: pl.DataFrame, signature: Signature) -> BadInput:
+    classes = ", ".join(repr(c) for c in signature.classes[:10])
+    needed = f"one of the model's classes, {classes}" if signature.classes else "a number, as the model's answers are"
+    row, more = bad.row(0, named=True), f" (and {bad.height - 1:,} more)" if bad.height > 1 else ""
+    said = f"label {row[tables.LABEL]!r} of prediction '{row[tables.INFERENCE_ID]}' is not {needed}{more}"
+    return BadInput(said, where=tables.LABEL, next="correct the labels and import them again; none was taken")
+
+
+def _answers(signature: Signature) -> pl.DataType:
+    """The type of the model's answers."""
+    import polars as pl
+
+    kinds = {type(c) for c in signature.classes}
+    if not kinds:
+        return pl.Float64()
+    return {frozenset({bool}): pl.Boolean(), frozenset({int}): pl.Int64(), frozenset({float}): pl.Float64()}.get(
+        frozenset(kinds), pl.String()
+    )
+
+
 def join(predictions: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     """The predictions table with `label`, null where none came yet; of the type of y.prediction where there is one.
 
@@ -119,7 +164,7 @@ def join(predictions: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     wanted, had = predictions.schema.get(tables.PREDICTION), joined.schema[tables.LABEL]
     if wanted is None or wanted == had or wanted == pl.Null:
         return joined
-    cast = joined.with_columns(_convert(wanted, had))
+    cast = joined.with_columns(convert(wanted, had, tables.LABEL))
     lost = joined.filter(cast[tables.LABEL].is_null() & joined[tables.LABEL].is_not_null())
     if not lost.is_empty():
         row = lost.row(0, named=True)
@@ -129,6 +174,11 @@ def join(predictions: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
             next="correct it by importing a label for this prediction again",
         )
     return cast
+
+
+def ids(frame: pl.DataFrame) -> pl.Series:
+    """The ids of an import as the ledger writes them."""
+    return frame.select(_text(tables.INFERENCE_ID, frame.schema[tables.INFERENCE_ID]))[tables.INFERENCE_ID]
 
 
 def _checked(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -216,22 +266,22 @@ def _as(dtype: pl.DataType, had: pl.DataType) -> pl.Expr:
     return column.fill_nan(None) if dtype == pl.Float64 else column
 
 
-def _convert(wanted: pl.DataType, had: pl.DataType) -> pl.Expr:
-    """The label as the model's answers are, null where it cannot be."""
+def convert(wanted: pl.DataType, had: pl.DataType, name: str) -> pl.Expr:
+    """The column `name`, of type `had`, as text, truth or number, as a person means it; null where it cannot be."""
     import polars as pl
 
-    column = pl.col(tables.LABEL)
+    column = pl.col(name)
     if wanted == pl.String:
-        return _text(tables.LABEL, had)
+        return _text(name, had)
     if wanted == pl.Boolean:
         if had != pl.String:
-            return pl.when(column.cast(pl.Float64).is_in([0.0, 1.0])).then(column.cast(pl.Boolean)).alias(tables.LABEL)
+            return pl.when(column.cast(pl.Float64).is_in([0.0, 1.0])).then(column.cast(pl.Boolean)).alias(name)
         return column.str.to_lowercase().replace_strict({"true": True, "1": True, "false": False, "0": False}, default=None)
     number = column.cast(pl.Float64, strict=False)
     if wanted.is_integer():
         exact = column.cast(wanted, strict=False)  # a string such as '1.0' is no integer to Polars, but is one to a person
         rounded = pl.when(number == number.round()).then(number.cast(wanted, strict=False))
-        return (rounded if had.is_float() else pl.coalesce(exact, rounded)).alias(tables.LABEL)
+        return (rounded if had.is_float() else pl.coalesce(exact, rounded)).alias(name)
     return number.cast(wanted, strict=False)
 
 
@@ -269,7 +319,5 @@ def _read(path: Path) -> pl.DataFrame:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
     if path.stem.partition("-")[2] != digest:
-        raise BadInput(
-            "digest mismatch: this file of the label ledger is damaged", where=path.name, next="restore it from a copy"
-        )
+        raise BadInput("digest mismatch: this file of the label ledger is damaged", where=path.name, next="restore it from a copy")
     return pl.read_parquet(path, glob=False)

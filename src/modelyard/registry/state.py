@@ -1,4 +1,8 @@
-"""What is true now: a pure fold of the journal's events. Nothing else in Modelyard keeps state about models."""
+"""What is true now: a pure fold of the journal's events. Nothing else in Modelyard keeps state about models.
+
+Each event copies what it changes, so that the state before it stands. What grows with time is therefore bounded: the state holds
+the newest runs and verdicts, and the journal all of them. Folding a journal costs as much as it is long.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,13 @@ from typing import Any
 
 from modelyard import events as e
 from modelyard.registry.journal import Entry
+
+KEPT_RUNS = 200
+"""Ended runs kept of the monitors, and as many of all other flows: frequent looks must not drive out the builds."""
+KEPT_VERDICTS = 4000
+"""Newest words on windows that are kept: three weeks of both monitors at 15 minutes, years at a day."""
+Window = tuple[str, str, str]
+"""A monitor, and a window's start and end (ISO): windows of two lengths may begin at once."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +80,10 @@ class ModelState:
     stages: dict[str, StageState] = field(default_factory=dict)
     runs: dict[str, RunState] = field(default_factory=dict)
     awaiting: dict[str, e.ApprovalRequested] = field(default_factory=dict)  # by run
-    verdicts: dict[tuple[str, str], e.WindowJudged] = field(default_factory=dict)  # by (monitor, window start); newest word
-    retrains: tuple[str, ...] = ()  # when the governor said yes
+    verdicts: dict[Window, e.WindowJudged] = field(default_factory=dict)  # the newest word on each
+    judged_until: dict[str, str] = field(default_factory=dict)  # by monitor: the newest end of the windows no longer in `verdicts`
+    watched_since: str = ""  # when the monitors' window or the timezone changed last: older windows are over
+    retrains: tuple[str, ...] = ()  # when retrainings started, whoever asked for them
     last_decision: e.RetrainDecided | None = None
     alerts: int = 0
 
@@ -84,8 +97,11 @@ class ModelState:
 
     def latest(self, monitor: str) -> e.WindowJudged | None:
         """The verdict on the newest window, by the window's own time."""
-        found = [v for (kind, _), v in self.verdicts.items() if kind == monitor]
-        return max(found, key=lambda v: v.start, default=None)
+        return max(self.judged(monitor), key=lambda v: (v.end, v.start), default=None)
+
+    def judged(self, monitor: str) -> list[e.WindowJudged]:
+        """The newest word on each window that a monitor judged, in no order."""
+        return [v for v in self.verdicts.values() if v.monitor == monitor]
 
     def serving(self, stage: str, at: str) -> dict[str, int]:
         """Weights that `stage` served with at an ISO instant (UTC); empty before the first deployment."""
@@ -122,19 +138,32 @@ def _apply(event: e.Event, model: ModelState, at: str) -> ModelState:
 @_apply.register
 def _(event: e.RunStarted, model: ModelState, at: str) -> ModelState:
     run = RunState(event.run, event.flow, event.by, at, event.because)
-    return replace(model, runs={**model.runs, event.run: run})
+    retrains = (*model.retrains, at) if event.flow == "retrain" else model.retrains
+    return replace(model, runs={**model.runs, event.run: run}, retrains=retrains)
 
 
 @_apply.register
 def _(event: e.ConfigAccepted, model: ModelState, at: str) -> ModelState:
     if model.in_force:
         return model
-    return replace(model, config=event.config, config_digest=event.digest, folder=event.folder)
+    return _with_config(model, event, at)
 
 
 @_apply.register
 def _(event: e.ConfigInForce, model: ModelState, at: str) -> ModelState:
-    return replace(model, config=event.config, config_digest=event.digest, folder=event.folder, in_force=True)
+    return replace(_with_config(model, event, at), in_force=True)
+
+
+def _with_config(model: ModelState, word: e.ConfigAccepted | e.ConfigInForce, at: str) -> ModelState:
+    changed = bool(model.config) and _windows(model.config) != _windows(word.config)
+    since = at if changed else model.watched_since
+    return replace(model, config=word.config, config_digest=word.digest, folder=word.folder, watched_since=since)
+
+
+def _windows(config: dict[str, Any]) -> tuple[Any, Any]:
+    """What the monitors' windows depend on."""
+    production = config.get("production", {})
+    return production.get("monitor", {}).get("window"), production.get("timezone")
 
 
 @_apply.register
@@ -150,7 +179,12 @@ def _(event: e.RunEnded, model: ModelState, at: str) -> ModelState:
     model = replace(model, awaiting=awaiting)
     if (run := model.runs.get(event.run)) is None:
         return model
-    return replace(model, runs={**model.runs, event.run: replace(run, status=event.status, reason=event.reason)})
+    runs = {**model.runs, event.run: replace(run, status=event.status, reason=event.reason)}
+    ended = [r.run for r in runs.values() if r.status != "running" and (r.flow == "monitor") == (run.flow == "monitor")]
+    for old in ended[:-KEPT_RUNS]:
+        if old != event.run:  # it may have begun before all the others; whoever waits for its end looks it up
+            del runs[old]
+    return replace(model, runs=runs)
 
 
 @_apply.register
@@ -236,13 +270,16 @@ def _with_approval(model: ModelState, word: e.ApprovalGiven | e.ApprovalWaived) 
 
 @_apply.register
 def _(event: e.WindowJudged, model: ModelState, at: str) -> ModelState:
-    return replace(model, verdicts={**model.verdicts, (event.monitor, event.start): event})
+    verdicts, until = {**model.verdicts, (event.monitor, event.start, event.end): event}, model.judged_until
+    while len(verdicts) > KEPT_VERDICTS:  # the one judged first goes first: windows are judged in the order of time
+        old = verdicts.pop(next(iter(verdicts)))
+        until = {**until, old.monitor: max(until.get(old.monitor, ""), old.end)}
+    return replace(model, verdicts=verdicts, judged_until=until)
 
 
 @_apply.register
 def _(event: e.RetrainDecided, model: ModelState, at: str) -> ModelState:
-    retrains = (*model.retrains, at) if event.retrain else model.retrains
-    return replace(model, retrains=retrains, last_decision=event)
+    return replace(model, last_decision=event)
 
 
 @_apply.register

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -83,9 +84,10 @@ class Store:
         """Make MLflow's tables aside: a database that was cut short within its migrations is one that MLflow never opens again."""
         from mlflow.tracking import MlflowClient
 
-        work = self._database.with_suffix(".making")
-        for left in self._database.parent.glob(f"{work.name}*"):
+        for left in self._database.parent.glob(f"{self._database.stem}.making*"):
             left.unlink()
+        # A name of its own: MLflow keeps an engine for each name it has seen, which would go on in the file that was just removed.
+        work = self._database.with_suffix(f".making-{secrets.token_hex(4)}")
         made = MlflowClient(*self._uris(work))
         made._tracking_client.store.engine.dispose()
         work.replace(self._database)

@@ -24,8 +24,9 @@ class Facts:
     """What the governor knows. A naive time counts as UTC.
 
     verdicts: (kind, status, end of the window), in any order. retrains_this_month: see `retrains_in_month`.
-    new_labels: labels that came since the last retraining. building: whether a build of this model is under way.
-    last_retrain: when the last retraining *started*, whatever came of it.
+    new_labels: predictions whose label came since the last retraining. building: whether a build or a release of this model is under
+    way. waiting: the version that waits for a person's word, where one does. last_retrain: when the last retraining *started*,
+    whatever came of it and whoever asked for it.
     """
 
     now: datetime
@@ -34,19 +35,21 @@ class Facts:
     retrains_this_month: int
     new_labels: int
     building: bool
+    waiting: str | None = None
 
 
 @dataclass(frozen=True)
 class Decision:
     """`because`: the kind of verdict that asks for it, also where it is refused for now.
 
-    `window_end`: the end of that verdict's window.
+    `window_end`: the end of that verdict's window. `brake`: what holds it back, in a word.
     """
 
     retrain: bool
     reason: str
     because: str | None = None
     window_end: datetime | None = None
+    brake: str = ""
 
     def __str__(self) -> str:
         return self.reason
@@ -76,7 +79,7 @@ def decide(policy: Retrain, facts: Facts) -> Decision:
     Asked for by a kind in `policy.on` whose newest known verdict is `violated`. `unknown` neither asks nor clears: no data is no
     evidence. A window that ended at or before the last retraining has had its say and cannot ask again (so one verdict acts
     once, and rows of the replaced model cannot condemn the new one); neither can a window that ends in the future. Then the
-    brakes, in order: a build under way, cool-down, labels, the month's budget. Never raises.
+    brakes, in order: a version that waits for a word, a build under way, cool-down, labels, the month's budget. Never raises.
     """
     if not policy.on:
         return Decision(False, "No retraining: `retrain.on` is empty.")
@@ -88,9 +91,9 @@ def decide(policy: Retrain, facts: Facts) -> Decision:
         return Decision(False, f"No retraining: {watched} violated in a window since the last retraining.")
     because, end = asking[0]
     cause = " and ".join(f"{kind} violated in the window up to {_day(at)}" for kind, at in asking)
-    brake = _brake(policy, facts, now, last)
+    brake, said = _brake(policy, facts, now, last)
     if brake:
-        return Decision(False, f"No retraining yet, {brake} ({cause}).", because, end)
+        return Decision(False, f"No retraining yet, {said} ({cause}).", because, end, brake)
     return Decision(True, f"Retraining: {cause}, and {facts.new_labels:,} new labels to learn from.", because, end)
 
 
@@ -106,19 +109,21 @@ def _asking(policy: Retrain, facts: Facts, now: datetime, last: datetime | None)
     return sorted(fresh.items(), key=lambda item: ORDER.index(item[0]) if item[0] in ORDER else len(ORDER))
 
 
-def _brake(policy: Retrain, facts: Facts, now: datetime, last: datetime | None) -> str:
-    """Why it has to wait; empty when nothing holds it back."""
+def _brake(policy: Retrain, facts: Facts, now: datetime, last: datetime | None) -> tuple[str, str]:
+    """Why it has to wait, in a word and in full; empty when nothing holds it back."""
+    if facts.waiting is not None:
+        return "approval", f"version {facts.waiting} waits for approval"
     if facts.building:
-        return "a build of this model is under way"
+        return "building", "a build of this model is under way"
     # Compared by subtraction: adding a long cool-down to a late date could overflow.
     if last is not None and now - last < policy.cooldown:
         waited = _span(max(now - last, timedelta(0)))
-        return f"the last retraining was {waited} ago and the cool-down is {_span(policy.cooldown)}"
+        return "cooldown", f"the last retraining was {waited} ago and the cool-down is {_span(policy.cooldown)}"
     if facts.new_labels < policy.min_new_labels:
-        return f"{max(facts.new_labels, 0):,} new labels came and {policy.min_new_labels:,} are needed"
+        return "labels", f"{max(facts.new_labels, 0):,} new labels came and {policy.min_new_labels:,} are needed"
     if facts.retrains_this_month >= policy.budget.per_month:
-        return f"this month's budget of {policy.budget.per_month} retrainings is used up"
-    return ""
+        return "budget", f"this month's budget of {policy.budget.per_month} retrainings is used up"
+    return "", ""
 
 
 def retrains_in_month(history: Iterable[datetime], now: datetime, timezone: str) -> int:

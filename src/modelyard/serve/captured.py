@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,10 +226,11 @@ def _files(folder: Path) -> list[Path]:
     return [found[stem] for stem in sorted(found)]
 
 
-def read(folder: Path, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
+def read(folder: Path, start: datetime | None = None, end: datetime | None = None, only: Sequence[str] | None = None) -> pl.DataFrame:
     """The predictions table of all that was captured, the open segment included; rows with start <= event_time < end.
 
-    Columns and dtypes as in modelyard.tables. An empty table, with the five fixed columns, where nothing was captured.
+    Columns and dtypes as in modelyard.tables; `only` names those to read, of the five fixed ones. An empty table, with the five fixed
+    columns, where nothing was captured.
     """
     import polars as pl
 
@@ -238,12 +239,13 @@ def read(folder: Path, start: datetime | None = None, end: datetime | None = Non
         chosen = chosen & (pl.col(EVENT_TIME) >= start)
     if end is not None:
         chosen = chosen & (pl.col(EVENT_TIME) < end)
-    return join(_frames(folder, chosen))
+    return join(_frames(folder, chosen, only))
 
 
-def _frames(folder: Path, chosen: pl.Expr) -> list[pl.DataFrame]:
+def _frames(folder: Path, chosen: pl.Expr, only: Sequence[str] | None = None) -> list[pl.DataFrame]:
     import polars as pl
 
+    columns = [pl.all()] if only is None else [pl.col(name) for name in only]
     cache: dict[str, pl.DataFrame] = {}
     for _ in range(_RETRIES):
         try:
@@ -251,9 +253,9 @@ def _frames(folder: Path, chosen: pl.Expr) -> list[pl.DataFrame]:
                 if _stem(path) in cache:
                     continue
                 if path.suffix == ".parquet":
-                    cache[_stem(path)] = pl.scan_parquet(path).filter(chosen).collect()
+                    cache[_stem(path)] = pl.scan_parquet(path).filter(chosen).select(columns).collect()
                 else:
-                    cache[_stem(path)] = _segment(path.read_bytes()).filter(chosen)
+                    cache[_stem(path)] = _segment(path.read_bytes()).filter(chosen).select(columns)
             break
         except FileNotFoundError:
             continue  # renamed or compacted under our eyes: look again

@@ -1,0 +1,254 @@
+"""The yard's own life: what is lost goes on, what is broken in one model stops no other, and somebody is told. Nothing is built."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard import yard as module
+from modelyard.config.spec import STAGES
+from modelyard.durable import Run, RunRecord
+from modelyard.errors import NoRoom, StepFailed, Unavailable, YardError
+from modelyard.events import AlertSent, ConfigInForce, Deployed, RunnerFailed
+from modelyard.flows import alerting, endpoints
+from modelyard.yard import Yard
+from tests.build.test_processes import until
+from tests.flows.releases import config
+
+
+@pytest.fixture
+def yard(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    monkeypatch.setattr(module, "TICK", 0.01)
+    yard = Yard(home)
+    yield yard
+    yard.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses of a moment."""
+    monkeypatch.setattr("modelyard.upkeep.FIRST_PAUSE", 0.05)
+
+
+def enforce(yard: Yard, *models: str, live: bool = True) -> None:
+    """Models whose config is in force; `live`: with a version in production, as the state has it."""
+    for model in models:
+        settings = config()
+        settings["model"]["name"] = model
+        yard.shop.record([ConfigInForce(model, "up-0", "c0", {str(stage): settings for stage in STAGES}, "/nowhere")])
+        if live:
+            yard.shop.record([Deployed(model, "production", "http://127.0.0.1:1", {"1": 100})])
+
+
+def alerts(yard: Yard, model: str) -> list[AlertSent]:
+    return [entry.event for entry in yard.shop.journal.entries(model) if isinstance(entry.event, AlertSent)]
+
+
+def start(yard: Yard, model: str, flow: str, **words: Any) -> RunRecord:
+    record = yard.shop.runs.start(model, flow, {}, by="ana", **words)
+    yard._launch(record)
+    return record
+
+
+# -- the watch ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of order"), OSError(5, "Input/output error"), YardError("no"), KeyError("x")])
+def test_what_is_broken_in_one_model_ends_no_watch(yard: Yard, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    enforce(yard, "broken", "whole")
+    looked: dict[str, int] = {"broken": 0, "whole": 0}
+
+    def tick(model: str) -> None:
+        looked[model] += 1
+        if model == "broken":
+            raise error
+
+    monkeypatch.setattr(yard, "tick", tick)
+    yard.start_watching()
+    until(lambda: looked["whole"] > 20 and looked["broken"] > 20 and alerts(yard, "broken"))
+    (told,) = alerts(yard, "broken")
+    assert told.kind == "pipeline_failed" and "broken" in told.title
+    assert str(error) in (yard.home.path / "alerts.log").read_text()
+    assert alerts(yard, "whole") == []
+
+
+def test_a_garbage_segment_is_told_of_and_the_watch_goes_on(yard: Yard) -> None:
+    enforce(yard, "m")
+    capture = yard.home.endpoints / "m-production" / "capture"
+    capture.mkdir(parents=True)
+    (capture / "seg-1.parquet").write_bytes(b"no parquet at all")
+    yard.start_watching()
+    until(lambda: len(alerts(yard, "m")) == 1)
+    assert yard._watcher is not None and yard._watcher.is_alive()
+
+
+def test_close_waits_for_the_watch_and_a_late_look_finds_a_closed_state(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TICK", 0.01)
+    yard, inside, done = Yard(home), threading.Event(), []
+    enforce(yard, "m")
+
+    def tick(model: str) -> None:
+        inside.set()
+        time.sleep(0.2)
+        done.append(yard.shop.runs.unfinished())  # still open
+
+    monkeypatch.setattr(yard, "tick", tick)
+    yard.start_watching()
+    assert inside.wait(5)
+    yard.close()
+    assert done == [[]]
+    with pytest.raises(Unavailable, match="closed"):
+        yard.shop.runs.unfinished()
+
+
+# -- runs that are lost -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flow", ["monitor", "up", "retrain"])
+def test_a_run_lost_to_a_full_disk_goes_on_by_itself(yard: Yard, quick: None, flow: str) -> None:
+    enforce(yard, "m")
+    tries = []
+
+    def work(run: Run) -> str:
+        tries.append(time.monotonic())
+        if len(tries) < 3:
+            raise NoRoom("no space left on device")
+        return "well"
+
+    yard._flows[flow] = work
+    record = start(yard, "m", flow)
+    until(lambda: record.id in yard._lost)
+    assert yard.run(record.id)["status"] == "running"
+    yard.start_watching()
+    until(lambda: yard.run(record.id)["status"] == "done")
+    assert len(tries) == 3 and tries[2] - tries[1] > 0.05
+
+
+def test_a_lost_run_waits_for_its_pause(yard: Yard) -> None:
+    enforce(yard, "m")
+    tries = []
+
+    def work(run: Run) -> str:
+        tries.append(1)
+        raise NoRoom("no space left on device")
+
+    yard._flows["monitor"] = work
+    record = start(yard, "m", "monitor")
+    until(lambda: record.id in yard._lost and not yard._is_going(record.id))
+    for _ in range(5):
+        assert yard.tick("m") is None
+    assert tries == [1]
+
+
+def test_an_end_that_cannot_be_written_leaves_a_run_that_goes_on(yard: Yard, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    enforce(yard, "m")
+    yard._flows["up"] = lambda run: "well"
+    real, failed = yard.shop.runs.end, []
+
+    def end(*args: Any) -> None:
+        if not failed:
+            failed.append(1)
+            raise RuntimeError("a mistake of ours")
+        real(*args)
+
+    monkeypatch.setattr(yard.shop.runs, "end", end)
+    record = start(yard, "m", "up")
+    until(lambda: record.id in yard._lost)
+    *_, last = yard.follow(record.id)
+    assert (last["kind"], last["what"]) == ("error", "RuntimeError: a mistake of ours")
+    yard.start_watching()
+    until(lambda: yard.run(record.id)["status"] == "done")
+
+
+def test_an_alert_that_cannot_be_made_keeps_no_run_from_its_end(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    def alert(*_: Any) -> list[AlertSent]:
+        raise RuntimeError("the channel is broken")
+
+    enforce(yard, "m")
+    monkeypatch.setattr(alerting, "alert", alert)
+    yard._flows["up"] = lambda run: (_ for _ in ()).throw(YardError("it went wrong"))
+    assert yard.wait(start(yard, "m", "up").id, 10)["status"] == "failed"
+
+
+def test_words_of_a_full_disk_in_a_log_make_no_run_endless(yard: Yard) -> None:
+    def work(run: Run) -> str:
+        raise StepFailed("train.py ended with code 1", log_tail=("disk is full",))
+
+    enforce(yard, "m")
+    yard._flows["up"] = work
+    assert yard.wait(start(yard, "m", "up").id, 10)["status"] == "failed"
+
+
+def test_a_run_that_two_ask_for_runs_once(yard: Yard) -> None:
+    entered, free = [], threading.Event()
+
+    def work(run: Run) -> str:
+        entered.append(run.id)
+        free.wait(10)
+        return "well"
+
+    yard._flows["up"] = work
+    record = yard.shop.runs.start("m", "up", {}, by="ana")
+    asking = [threading.Thread(target=yard._launch, args=(record,)) for _ in range(20)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    free.set()
+    yard.wait(record.id, 10)
+    assert entered == [record.id]
+
+
+def test_a_hundred_runs_that_wait_hold_up_no_monitor_no_way_back_and_no_build(yard: Yard) -> None:
+    free = threading.Event()
+    yard._flows |= {"up": lambda run: str(free.wait(30)), "rollback": lambda run: "back", "monitor": lambda run: "well"}
+    yard._flows["build"] = lambda run: "built"
+    for n in range(100):
+        start(yard, f"m{n}", "up")
+    try:
+        for flow in ("rollback", "monitor"):
+            assert yard.wait(start(yard, "m1", flow).id, 10)["status"] == "done"
+        assert yard.wait(start(yard, "another", "build").id, 10)["status"] == "done"
+    finally:
+        free.set()
+
+
+# -- endpoints ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_that_did_not_come_up_is_told_of_and_tried_again(yard: Yard, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    enforce(yard, "m", "n")
+    tries: list[str] = []
+
+    def restore(shop: Any, model: str, stage: str) -> None:
+        tries.append(model)
+        if model == "m" and tries.count("m") < 3:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(endpoints, "restore", restore)
+    yard.open()
+    assert tries == ["m", "n"], "one that cannot come up keeps no other down"
+    yard.start_watching()
+    until(lambda: tries.count("m") == 3 and alerts(yard, "m"))
+    time.sleep(0.3)
+    assert (tries.count("m"), tries.count("n")) == (3, 1), "what is up is left alone"
+    (told,) = alerts(yard, "m")
+    assert (told.kind, told.title) == ("rollback", "m: production cannot come up")
+
+
+def test_a_runner_that_dies_again_and_again_in_production_is_told_of_once(yard: Yard) -> None:
+    enforce(yard, "m")
+    for _ in range(6):
+        yard._runner_failed("m", "staging", "1", "a runner ended with code 1")
+    assert alerts(yard, "m") == []
+    for _ in range(6):
+        yard._runner_failed("m", "production", "1", "a runner ended with code 1")
+    until(lambda: alerts(yard, "m"))
+    (told,) = alerts(yard, "m")
+    assert told.kind == "rollback" and "m:1" in told.title
+    assert sum(isinstance(e.event, RunnerFailed) for e in yard.shop.journal.entries("m")) == 12
