@@ -43,13 +43,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.fixture(scope="module")
-def steps(place: Place) -> Iterator[list[str]]:
+def steps(place: Place, request: pytest.FixtureRequest) -> list[str]:
     """The steps of an `up` that nobody disturbs, in order."""
     home = place.home()
+    request.addfinalizer(home.close)
     command = home.up("--yes")
     command.says("serving and watching")
-    yield [item["step"] for item in home.items(home.run()) if item["kind"] == "step_done"]
-    home.close()
+    return [item["step"] for item in home.items(home.run()) if item["kind"] == "step_done"]
 
 
 @pytest.fixture
@@ -92,12 +92,13 @@ class Story:
 
 
 @pytest.fixture(scope="module", params=["after", "before"])
-def story(place: Place, steps: list[str], request: pytest.FixtureRequest) -> Iterator[Story]:
+def story(place: Place, steps: list[str], request: pytest.FixtureRequest) -> Story:
     """Killed at every step, once in the middle of training, and at last while it serves; resumed each time.
 
     `after`: when a step's receipt has just been written. `before`: when its effects are there and its receipt is not.
     """
     story = Story(home := place.home(), request.param)
+    request.addfinalizer(home.close)
     home.train_for(0.5)
     for step in steps:
         if step == "train":
@@ -112,8 +113,7 @@ def story(place: Place, steps: list[str], request: pytest.FixtureRequest) -> Ite
     command.says("serving and watching")
     assert b"predictions" in ask(command.says(r"http://127.0.0.1:\d+/invocations"))
     story.kill(command, "serving")
-    yield story
-    home.close()
+    return story
 
 
 def ask(address: str) -> bytes:

@@ -297,7 +297,14 @@ class Yard:
             offset = 0 if self._is_going(kept.id) else self.shop.runs.feed(kept.id).size()
             self._ensure_going(kept)
             return {"run": kept.id, "model": model, "resumed": True, "offset": offset, **planned}
-        order = Order({str(stage): values for stage, values in loaded.canonical().items()}, loaded.digest, str(loaded.folder), by, loosened, file=loaded.path.name)
+        order = Order(
+            {str(stage): values for stage, values in loaded.canonical().items()},
+            loaded.digest,
+            str(loaded.folder),
+            by,
+            loosened,
+            file=loaded.path.name,
+        )
         record = self.shop.runs.start(model, flow, asdict(order), by=by, config_digest=loaded.digest)
         self._launch(record)
         return {"run": record.id, "resumed": False, "offset": 0, **planned}
@@ -447,7 +454,7 @@ class Yard:
     def who_served(self, prediction: str | None = None, model: str | None = None, at: str | None = None) -> dict[str, Any]:
         """Who answered: by a prediction's id, or for a model at a time."""
         if prediction is not None:
-            return lineage.of_prediction(self.shop, prediction)
+            return lineage.of_prediction(self.shop, prediction, model)
         if model is None or at is None:
             raise BadInput("name a prediction, or a model and a time", next="modelyard who-served --prediction ID, or MODEL --at TIME")
         return lineage.at(self.shop, model, at)

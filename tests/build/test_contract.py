@@ -52,9 +52,7 @@ def test_a_script_finds_what_the_contract_says(home: Path, sandboxed: bool, monk
     monkeypatch.setenv("MODELYARD_SECRET_CANARY", "hunter2")
     (home / "rows").mkdir()
     (home / "rows" / "rows.csv").write_text("x\n1\n")
-    step = job(
-        home, LOOKS, channels={"train": home / "rows"}, hyperparameters={"max_depth": 6, "x": "1"}, cpus=1, sandboxed=sandboxed
-    )
+    step = job(home, LOOKS, channels={"train": home / "rows"}, hyperparameters={"max_depth": 6, "x": "1"}, cpus=1, sandboxed=sandboxed)
     (home / "code" / "helper.py").write_text("word = 'well'")
     lines: list[str] = []
     outcome = train(step, lines.append)

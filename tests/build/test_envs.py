@@ -54,9 +54,7 @@ def test_a_lock_pins_all_and_names_no_index(index: Path, tmp_path: Path) -> None
     assert envs.lock(path, "onnx") == text
 
 
-def test_an_environment_is_made_once_and_found_in_no_time(
-    index: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_environment_is_made_once_and_found_in_no_time(index: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("MODELYARD_SECRET_CANARY", "hunter2")
     env = envs.ensure("alpha==1.0\nbeta==2.5\n", home)

@@ -392,8 +392,9 @@ def fill(disk: Path, leave: int) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("leave", [0, 20_000, 90_000, 200_000, 600_000])
-@pytest.mark.parametrize("detached", [False, True], ids=["build", "up"])
+@pytest.mark.parametrize(
+    "leave,detached", [(0, False), (90_000, False), (200_000, True), (600_000, True)], ids=["start", "train", "gates", "mlflow"]
+)
 def test_a_full_disk(environments: Path, small_disk: Path, tmp_path: Path, leave: int, detached: bool) -> None:
     """Wherever it fills up: it is said, with how to go on; after making room the same command works and nothing done is done again."""
     home = small_disk / "home"

@@ -47,9 +47,7 @@ def test_an_alert_arrives(receiver: Receiver) -> None:
     assert [(m["title"], m["message"]) for m in receiver.got] == [("flight-delay: drift", "drift: 4 of 11 features moved")]
 
 
-def test_a_failure_is_told_without_the_secret_and_the_next_url_is_still_tried(
-    receiver: Receiver, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failure_is_told_without_the_secret_and_the_next_url_is_still_tried(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     address = f"127.0.0.1:{receiver.server_port}"
     receiver.status = 500
     bad = f"json://bob:hunter2@{address}/hooks/s3cr3tpath?+X-Token=t0psecret"

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from modelyard.errors import BadInput, NoRoom
 from modelyard.monitor import labels
-from modelyard.monitor.labels import Added, add, fold, join, latest
+from modelyard.monitor.labels import Added, add, check, fold, join, latest
+from modelyard.signature import Column, Signature
 
 T0 = datetime(2013, 3, 1, tzinfo=UTC)
 INSTANT = pl.Datetime("us", "UTC")
@@ -67,9 +68,7 @@ def test_several_dated_labels_of_one_id_in_one_import(tmp_path: Path) -> None:
 
 
 def test_blank_labels_are_left_out_and_counted(tmp_path: Path) -> None:
-    assert add(frame([None, 1.5, float("nan")], ["a", "b", "c"]), tmp_path, day(1)) == Added(
-        new=1, corrected=0, repeated=0, blank=2
-    )
+    assert add(frame([None, 1.5, float("nan")], ["a", "b", "c"]), tmp_path, day(1)) == Added(new=1, corrected=0, repeated=0, blank=2)
     assert add(frame([None], ["a"]), tmp_path, day(1)) == Added(0, 0, 0, blank=1)
     assert held(tmp_path) == {"b": 1.5}
 
@@ -89,9 +88,7 @@ def test_labels_wait_for_their_prediction(tmp_path: Path) -> None:
     add(frame([1, 0], ["early", "other"]), tmp_path, day(1))
     predictions = pl.DataFrame({"inference_id": ["x"], "y.prediction": [0]})
     assert join(predictions, latest(tmp_path))["label"].to_list() == [None]
-    predictions = pl.DataFrame(
-        {"inference_id": ["x", "early", "x2", "other"], "y.prediction": [0, 0, 1, 1], "label": [9, 9, 9, 9]}
-    )
+    predictions = pl.DataFrame({"inference_id": ["x", "early", "x2", "other"], "y.prediction": [0, 0, 1, 1], "label": [9, 9, 9, 9]})
     joined = join(predictions, latest(tmp_path))
     assert joined["label"].to_list() == [None, 1, None, 0]
     assert joined["inference_id"].to_list() == predictions["inference_id"].to_list(), "order and number of rows stay"
@@ -110,9 +107,7 @@ def test_labels_wait_for_their_prediction(tmp_path: Path) -> None:
         ([1, 0], [True, False], [True, False]),
     ],
 )
-def test_labels_take_the_type_of_the_answers(
-    given_labels: list[Any], answers: list[Any], expected: list[Any], tmp_path: Path
-) -> None:
+def test_labels_take_the_type_of_the_answers(given_labels: list[Any], answers: list[Any], expected: list[Any], tmp_path: Path) -> None:
     add(frame(given_labels, ["a", "b"]), tmp_path, day(1))
     joined = join(pl.DataFrame({"inference_id": ["a", "b"], "y.prediction": answers}), latest(tmp_path))
     assert joined["label"].to_list() == expected and joined.schema["label"] == joined.schema["y.prediction"]
@@ -140,9 +135,7 @@ def ledger_frame(some: list[tuple[str, int, int, int]], dtype: pl.DataType) -> p
 
 
 @given(
-    st.lists(
-        st.tuples(st.lists(rows, max_size=6), st.sampled_from([pl.Int64(), pl.Float64(), pl.String()])), min_size=1, max_size=5
-    ),
+    st.lists(st.tuples(st.lists(rows, max_size=6), st.sampled_from([pl.Int64(), pl.Float64(), pl.String()])), min_size=1, max_size=5),
     st.randoms(use_true_random=False),
 )
 def test_any_order_and_any_repetition_fold_to_the_same(parts: list[tuple[list[Any], pl.DataType]], rng: random.Random) -> None:
@@ -161,9 +154,7 @@ def test_any_order_and_any_repetition_fold_to_the_same(parts: list[tuple[list[An
 
 
 @given(
-    st.lists(
-        st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 1), st.integers(0, 9)), min_size=1, max_size=5), max_size=4
-    ),
+    st.lists(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 1), st.integers(0, 9)), min_size=1, max_size=5), max_size=4),
     st.randoms(),
 )
 def test_dated_imports_in_any_order_make_the_same_ledger(
@@ -196,9 +187,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["fsync", "rename"])
-def test_an_import_that_breaks_off_leaves_nothing_and_can_be_repeated(
-    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_import_that_breaks_off_leaves_nothing_and_can_be_repeated(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fired = []
 
     def full(*_: Any, **__: Any) -> None:
@@ -234,3 +223,39 @@ def test_the_seam_reads_files_too() -> None:
     from modelyard.monitor.labelfiles import read_file
 
     assert labels.read_file is read_file
+
+
+# -- labels against what the model answers ----------------------------------------------------------------------------------------
+
+
+def answers(problem_type: Any, *classes: Any) -> Signature:
+    return Signature(problem_type, (Column("x", "float"),), classes=classes, positive_class=classes[-1] if len(classes) == 2 else None)
+
+
+@pytest.mark.parametrize(
+    ("signature", "good", "bad"),
+    [
+        (answers("binary_classification", 0, 1), [0, 1], 2),
+        (answers("binary_classification", 0, 1), [0.0, 1.0, float("nan")], 0.5),
+        (answers("binary_classification", 0, 1), ["0", "1.0"], "yes"),
+        (answers("binary_classification", False, True), ["true", "0"], "maybe"),
+        (answers("binary_classification", False, True), [0, 1], 2),
+        (answers("binary_classification", "no", "yes"), ["no", "yes", None], "nay"),
+        (answers("multiclass_classification", 1, 2, 3), [1, 2, 9], None),
+        (answers("multiclass_classification", 1, 2, 3), ["1", "3"], "red"),
+        (answers("multiclass_classification", "a", "b", "c"), ["a", "new"], None),
+        (answers("regression"), [1.5, -2.0], float("inf")),
+        (answers("regression"), [1, 2], None),
+        (answers("regression"), ["1.5", "2"], "fast"),
+    ],
+)
+def test_a_label_is_such_as_the_model_answers(signature: Signature, good: list[Any], bad: Any) -> None:
+    ids = [f"id{i}" for i in range(len(good))]
+    check(frame(good, ids), signature)
+    if bad is not None:
+        with pytest.raises(BadInput, match=f"label {bad!r} of prediction 'id{len(good)}' is not "):
+            check(frame([*good, bad], [*ids, f"id{len(good)}"]), signature)
+
+
+def test_what_is_no_import_at_all_is_left_to_add() -> None:
+    check(pl.DataFrame({"x": [1]}), answers("regression"))

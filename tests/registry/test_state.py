@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from modelyard import events as e
 from modelyard.registry.journal import Entry
-from modelyard.registry.state import ModelState, State, fold, fold_all
+from modelyard.registry.state import KEPT_RUNS, KEPT_VERDICTS, ModelState, State, fold, fold_all
 
 NAMES = st.sampled_from(["a", "b", "c"])
 STAGES = st.sampled_from(["staging", "production"])
@@ -152,3 +152,74 @@ def test_a_run_that_ends_while_it_waits_waits_no_longer() -> None:
     asked = e.ApprovalRequested("m", "r", "1", "production", "d", "d", "ada", TIMES[-1], True)
     state = fold_all(entries([e.RunStarted("m", "r", "up", "ada"), asked, e.RunEnded("m", "r", "abandoned", "newer")]))["m"]
     assert state.awaiting == {} and state.runs["r"].status == "abandoned" and state.runs["r"].reason == "newer"
+
+
+# -- bounded ----------------------------------------------------------------------------------------------------------------------
+
+
+def judged(number: int, monitor: str = "drift", status: str = "healthy") -> e.WindowJudged:
+    start, end = (f"{2026 + number // 9999}-{number % 9999:04}", f"{2026 + number // 9999}-{number % 9999 + 1:04}")
+    return e.WindowJudged("m", monitor, "1", start, end, status, "")
+
+
+def test_however_long_a_journal_is_a_fold_copies_no_more_than_what_is_kept() -> None:
+    """What each event copies is bounded, so that a start-up costs as much as the journal is long, and not its square."""
+    story: list[e.Event] = [e.RunStarted("m", "up-0", "up", "ada"), e.RunStarted("m", "still", "monitor", "ada")]
+    for n in range(3000):
+        run = f"monitor-{n}"
+        story += [e.RunStarted("m", run, "monitor", ""), judged(n), judged(n, "performance"), e.RunEnded("m", run, "done")]
+    state: State = {}
+    for entry in entries(story):
+        state = fold(state, entry)
+        model = state["m"]
+        assert len(model.runs) <= KEPT_RUNS + 3 and len(model.verdicts) <= KEPT_VERDICTS
+    assert {"up-0", "still", "monitor-2999"} <= set(model.runs) and "monitor-0" not in model.runs, "what goes on is never dropped"
+    newest = model.latest("drift")
+    assert newest is not None and newest.start == judged(2999).start
+    assert ("drift", judged(0).start, judged(0).end) not in model.verdicts
+    oldest = min(model.judged("drift"), key=lambda v: v.start)
+    assert model.judged_until["drift"] == oldest.start, "up to here they are forgotten, and never due again"
+
+
+def test_builds_are_not_driven_out_by_the_monitors_nor_the_one_that_ends_last() -> None:
+    story: list[e.Event] = [e.RunStarted("m", "long", "up", "ada")]
+    for n in range(KEPT_RUNS + 5):
+        story += [e.RunStarted("m", f"up-{n}", "up", "ada"), e.RunEnded("m", f"up-{n}", "done")]
+    model = fold_all(entries([*story, e.RunEnded("m", "long", "done")]))["m"]
+    assert model.runs["long"].status == "done" and len(model.runs) == KEPT_RUNS + 1
+    assert list(model.runs)[-1] == f"up-{KEPT_RUNS + 4}"
+
+
+def test_windows_of_two_lengths_that_begin_at_once_have_a_verdict_each() -> None:
+    day, week = (e.WindowJudged("m", "drift", "1", TIMES[0], end, "healthy", "") for end in (TIMES[1], TIMES[7]))
+    model = fold_all(entries([day, week]))["m"]
+    assert len(model.judged("drift")) == 2 and model.latest("drift") == week and model.latest("performance") is None
+
+
+def test_retrainings_are_those_that_started_whoever_asked() -> None:
+    story = [
+        e.RetrainDecided("m", True, "drift", "drift"),
+        e.RunStarted("m", "retrain-1", "retrain", "the governor"),
+        e.RunStarted("m", "up-1", "up", "ada"),
+        e.RunStarted("m", "retrain-2", "retrain", "ada"),
+    ]
+    model = fold_all(entries(list(story)))["m"]
+    assert model.retrains == (TIMES[1], TIMES[3]) and model.last_decision == story[0]
+
+
+def test_windows_count_from_the_last_change_of_their_length_or_timezone() -> None:
+    def config(window: str, zone: str, owner: str = "ada") -> dict[str, Any]:
+        return {"production": {"timezone": zone, "model": {"owner": owner}, "monitor": {"window": window}}}
+
+    words = [
+        config("1d", "UTC"),
+        config("1d", "UTC", "bob"),
+        config("1w", "UTC"),
+        config("1w", "Asia/Tokyo"),
+        config("1w", "Asia/Tokyo", "x"),
+    ]
+    story: list[e.Event] = [e.ConfigInForce("m", "r", str(n), word, "/") for n, word in enumerate(words)]
+    since = [fold_all(entries(story)[:n])["m"].watched_since for n in range(1, len(words) + 1)]
+    assert since == ["", "", TIMES[2], TIMES[3], TIMES[3]]
+    built = fold_all(entries([story[0], e.ConfigAccepted("m", "r", "9", words[2], "/")]))["m"]
+    assert built.watched_since == "", "a build changes nothing that watches"

@@ -35,6 +35,7 @@ def test_a_violation_with_labels_retrains_and_says_why() -> None:
     ("known", "reason"),
     [
         ({"building": True}, "No retraining yet, a build of this model is under way (drift"),
+        ({"building": True, "waiting": "7"}, "No retraining yet, version 7 waits for approval (drift"),
         ({"last_retrain": NOW - 6 * DAY}, "the last retraining was 6 d ago and the cool-down is 7 d"),
         ({"last_retrain": NOW - timedelta(hours=30)}, "the last retraining was 1 d 6 h ago"),
         ({"last_retrain": NOW - timedelta(seconds=1)}, "the last retraining was 1 s ago"),

@@ -66,9 +66,7 @@ def seal(staging_dir: Path, manifest: Mapping[str, Any], home: Path) -> Bundle:
         _sync(parent)
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoRoom(
-                "the disk is full: the bundle was not sealed", where=str(parent), next="make room and start again"
-            ) from exc
+            raise NoRoom("the disk is full: the bundle was not sealed", where=str(parent), next="make room and start again") from exc
         raise
     finally:
         _remove(work)

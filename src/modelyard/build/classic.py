@@ -43,9 +43,7 @@ def check(hyperparameters: Mapping[str, Any], channels: Sequence[str]) -> None:
         raise BadInput(f"{len(hyperparameters)} hyperparameters; 100 are the most", where=_WHERE)
     for name, value in hyperparameters.items():
         if not name or len(name) > 256 or "=" in name or "\0" in name:
-            raise BadInput(
-                f"a hyperparameter cannot be named {name[:40]!r}", where=_WHERE, next="1 to 256 characters, without `=`"
-            )
+            raise BadInput(f"a hyperparameter cannot be named {name[:40]!r}", where=_WHERE, next="1 to 256 characters, without `=`")
         text = encode(value, name)
         if len(text) > 2500 or "\\u0000" in text:
             said = f"the value of hyperparameter `{name}` has {len(text)} characters; 2,500 are the most, and NUL is none of them"

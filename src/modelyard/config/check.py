@@ -46,7 +46,7 @@ def _files(loaded: Loaded) -> Iterator[Finding]:
         named += [(("train", "requirements"), config.train.requirements, None)] if config.train.requirements else []
         named += [(("train", "source_dir"), config.train.source_dir, None)] if config.train.source_dir else []
     if config.preprocess is not None:
-        named += [(("preprocess", "entry_point"), config.preprocess.entry_point, source_dir)]
+        named += [(("preprocess", "entry_point"), config.preprocess.entry_point, None)]
     if config.inference.entry_point is not None:
         named += [(("inference", "entry_point"), config.inference.entry_point, source_dir)]
     if config.bring is not None:

@@ -311,6 +311,7 @@ class Preprocess(Part):
     /opt/ml/processing/output, for train, validation and test. A caller of the endpoint then sends the columns that it writes."""
 
     entry_point: RelativePath
+    network_isolation: bool = Field(False, description="Run the step without a network (SageMaker's EnableNetworkIsolation).")
     arguments: tuple[Annotated[str, Field(max_length=256)], ...] = Field((), max_length=100)
     max_runtime: Duration = timedelta(hours=1)
 
@@ -544,6 +545,8 @@ class Config(Part):
             raise ValueError("write either `train` (a script to run) or `bring` (a model already trained)")
         if self.bring is not None and (self.retrain.on or self.preprocess):
             raise ValueError("`bring` has no training to prepare or repeat: leave out `preprocess` and `retrain.on`")
+        if self.retrain.window.type == "sliding" and self.data.time_col is None:
+            raise ValueError("`retrain.window: {type: sliding}` needs `data.time_col`")
         if self.preprocess is not None and self.retrain.on:
             raise ValueError("`retrain.on` learns from captured rows, which have the columns after `preprocess`: leave one out")
         binary = self.model.problem_type == "binary_classification"

@@ -12,7 +12,7 @@ from modelyard.config.spec import PLANNED, STAGES, Config, Part
 
 Path = tuple[str | int, ...]
 
-BY_STAGE = ("deploy", "monitor", "alerts", "retrain")
+BY_STAGE = ("deploy",)
 """The parts whose values may differ by stage; what is built does not."""
 
 _PATTERNS = {

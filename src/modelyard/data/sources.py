@@ -137,9 +137,7 @@ def _times(text: pl.Series) -> pl.Series:
         try:
             zone = "UTC" if zoned.any() else None
             parsed = (
-                text.str.to_date(strict=False)
-                if pattern == _DATE
-                else text.str.to_datetime(time_unit="us", time_zone=zone, strict=False)
+                text.str.to_date(strict=False) if pattern == _DATE else text.str.to_datetime(time_unit="us", time_zone=zone, strict=False)
             )
         except pl.exceptions.ComputeError:
             return text

@@ -75,7 +75,5 @@ def _provided(frame: pl.DataFrame, data: Data) -> dict[str, pl.DataFrame]:
     said = frame[column].cast(pl.String).unique().to_list()
     strange = sorted(repr(value) for value in said if value not in PARTS)
     if strange:
-        raise BadInput(
-            f"column `{column}` says {', '.join(strange[:5])}; it may say train, validation or test", where="data.split.column"
-        )
+        raise BadInput(f"column `{column}` says {', '.join(strange[:5])}; it may say train, validation or test", where="data.split.column")
     return {name: frame.filter(pl.col(column).cast(pl.String) == name) for name in PARTS}

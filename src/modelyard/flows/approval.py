@@ -66,9 +66,7 @@ def _in_force(shop: Workshop, model: str) -> str:
     return state.config_digest if state.in_force else ""
 
 
-def _ask(
-    shop: Workshop, run: Run, version: str, stage: Stage, by: str, rule: Approval, order: Order
-) -> Outcome[dict[str, Any]]:
+def _ask(shop: Workshop, run: Run, version: str, stage: Stage, by: str, rule: Approval, order: Order) -> Outcome[dict[str, Any]]:
     request = ApprovalRequested(
         model=run.model,
         run=run.id,

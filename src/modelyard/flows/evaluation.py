@@ -136,7 +136,13 @@ def _write_report(site: Site, judged: dict[str, Any], gate_rows: list[dict[str, 
         metrics={k: math.nan if v is None else v for k, v in judged["metrics"].items()},
         slices=judged["slices"],
         gates=gate_rows,
-        lineage={"run": site.run.id, "config": site.order.digest, "code": code["digest"], "data": data["digest"], "environment": facts["environment"]},
+        lineage={
+            "run": site.run.id,
+            "config": site.order.digest,
+            "code": code["digest"],
+            "data": data["digest"],
+            "environment": facts["environment"],
+        },
         champion=judged["champion"],
     )
     (site.folder / "report.html").write_text(page, encoding="utf-8")

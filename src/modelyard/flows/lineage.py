@@ -21,18 +21,25 @@ def of_version(model: ModelState, version: str) -> dict[str, Any]:
     return {**asdict(found), "model": model.model, "approvals": approvals}
 
 
-def of_prediction(shop: Workshop, inference_id: str) -> dict[str, Any]:
-    """The captured prediction and the version that gave it. Raises NotFound."""
-    for model in shop.state.values():
-        for stage in reversed(STAGES):
-            row = captured.find(shop.home.endpoints / f"{model.model}-{stage}" / "capture", inference_id)
+def of_prediction(shop: Workshop, inference_id: str, model: str | None = None) -> dict[str, Any]:
+    """The captured prediction and the version that gave it; production's answer before staging's.
+
+    Ids are the callers' own. Raises BadInput where several models have it and none is named, NotFound.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for state in [shop.model(model)] if model else shop.state.values():
+        for stage in STAGES:
+            row = captured.find(shop.home.endpoints / f"{state.model}-{stage}" / "capture", inference_id)
             if row is not None:
                 prediction = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()}
-                return {"prediction": prediction, "stage": stage, "version": of_version(model, str(row[tables.VERSION]))}
-    raise NotFound(
-        f"there is no captured prediction `{inference_id}`",
-        next="ids are in every answer; is `deploy.capture` on for this model?",
-    )
+                found[state.model] = {"prediction": prediction, "stage": stage, "version": of_version(state, str(row[tables.VERSION]))}
+    if len(found) > 1:
+        hint = f"modelyard who-served {next(iter(found))} --prediction {inference_id}"
+        raise BadInput(f"several models have a prediction `{inference_id}`: {', '.join(found)}", next=f"name one: {hint}")
+    if not found:
+        hint = "ids are in every answer; is `deploy.capture` on for this model?"
+        raise NotFound(f"there is no captured prediction `{inference_id}`", next=hint)
+    return next(iter(found.values()))
 
 
 def at(shop: Workshop, model: str, when: str) -> dict[str, Any]:

@@ -79,12 +79,16 @@ def same_code(shop: Workshop, record: RunRecord, loaded: Loaded) -> bool:
     done, code = shop.runs.receipt(record.id, "package")
     if order.folder != here and not settled(shop, record):
         return False
-    if not done or loaded.config.train is None:
+    if not done:
         return True
     site = Site(shop, Run(shop.runs, record, shop.runs.feed(record.id)), replace(order, folder=here), loaded.config)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return bool(packaged(site, Path(folder) / "code", Path(folder) / "preprocess-code") == code["digest"])
+            now = packaged(site, Path(folder) / "code", Path(folder) / "preprocess-code")
+            if loaded.config.bring is not None:
+                artifacts.fetch(loaded.config.bring.artifact, folder=loaded.folder, into=Path(folder) / "artifact")
+                now = _joined([now, _digest(Path(folder) / "artifact")])
+            return bool(now == code["digest"])
         except NotFound:
             return settled(shop, record)
 
@@ -198,6 +202,7 @@ def preprocess(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str,
             outputs=SPLITS,
             arguments=part.arguments,
             timeout=part.max_runtime.total_seconds(),
+            network=not part.network_isolation,
         ),
     )
     _keep(Path(done.value["output"]), site.folder / "processed")

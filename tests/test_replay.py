@@ -1,0 +1,121 @@
+"""A replay's clock and labels, and what it says of traffic that cannot be replayed. Whole replays: tests/e2e/test_traffic.py."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from modelyard import replay as replays
+from modelyard.config.spec import Config
+from modelyard.errors import BadInput, NotFound
+from modelyard.flows import holdout
+from modelyard.monitor import labels
+from tests.flows.watched import DAY, T0, Watched, settings
+
+
+def words(**parts: Any) -> dict[str, Any]:
+    made = settings(**parts)
+    made["data"] = {**made["data"], "id_col": "id", "time_col": "at"}
+    made["monitor"] = {**made["monitor"], "schedule_expression": "0 0 */10 * *"}
+    return made
+
+
+# -- time -------------------------------------------------------------------------------------------------------------------------
+
+
+class Replayed:
+    """A replay of thirty days, five rows a day, each labelled 18 hours later; the endpoint answers nothing and notes the clock."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world = Watched(home, monkeypatch, words())
+        at = [T0 + timedelta(hours=4 * i + 1) for i in range(180)]
+        traffic = pl.DataFrame({"id": [f"r{i:03}" for i in range(180)], "at": at, "x": 1.0, "y": 2.0})
+        traffic = traffic.with_columns(pl.col("at").dt.cast_time_unit("us"), (pl.col("at") + timedelta(hours=18)).alias(replays.KNOWN))
+        self.ticks: list[datetime] = []
+        self.posted: list[tuple[datetime, datetime]] = []
+        self.shown: list[datetime] = []
+        monkeypatch.setattr(holdout, "post", self._post)
+        monkeypatch.setattr(replays, "BODY_ROWS", 10)
+        yard: Any = SimpleNamespace(shop=self.world.shop, home=self.world.home, retraining=lambda model: None, tick=self._tick)
+        audience: Any = SimpleNamespace(progress=lambda p: self.shown.append(p.now), run=lambda run, until: None)
+        self.progress = replays.replay(yard, self.world.time, "demo", traffic, audience)
+
+    def _tick(self, model: str) -> None:
+        self.ticks.append(self.world.time.now())
+
+    def _post(self, address: str, body: bytes) -> bytes:
+        self.posted.append((self.world.time.now(), datetime.fromisoformat(json.loads(body)[-1]["at"])))
+        return b""
+
+
+def test_the_clock_goes_along_with_rows_and_labels(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed = Replayed(home, monkeypatch)
+    assert (replayed.progress.sent, replayed.progress.failed) == (180, 0)
+    assert replayed.ticks == [T0 + days * DAY for days in (10, 20, 30, 31)], "the 11th, 21st, 31st and 1st"
+    assert all(timedelta(0) <= last - clock < 2 * DAY for clock, last in replayed.posted), "rows are sent when they happened"
+    assert replayed.shown == sorted(replayed.shown) and len(set(replayed.shown)) == len(replayed.shown)
+    ledger = labels.latest(replayed.world.home.labels("demo"))
+    assert ledger.height == 180
+    late = ledger["received_at"] - ledger["labelled_at"]
+    assert late.min() >= timedelta(0) and late.max() <= timedelta(days=7), "taken in when they came to be known"  # type: ignore[operator]
+
+
+def test_labels_after_a_retraining_count_as_new(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed = Replayed(home, monkeypatch)
+    ledger, retrained = labels.latest(replayed.world.home.labels("demo")), replayed.ticks[0]
+    fresh = ledger.filter(pl.col("received_at") > retrained)
+    assert fresh.height == ledger.filter(pl.col("labelled_at") >= retrained).height > 0
+
+
+# -- bad traffic ------------------------------------------------------------------------------------------------------------------
+
+CSV = "id,at,x,y,known\na,2026-03-01T12:00:00,1,2,2026-03-02T12:00:00\nb,2026-03-01T06:00:00,1,2,\n"
+
+
+def read(tmp_path: Path, text: str, label_time: str | None = None, **data: Any) -> pl.DataFrame:
+    (tmp_path / "traffic.csv").write_text(text)
+    made = words(timezone="America/New_York")
+    made["data"] = {**made["data"], **data}
+    return replays.read(tmp_path / "traffic.csv", Config.model_validate(made), label_time)
+
+
+def test_naive_times_are_in_the_configs_timezone(tmp_path: Path) -> None:
+    table = read(tmp_path, CSV, "known")
+    assert table["id"].to_list() == ["b", "a"]
+    assert table["at"][1].isoformat() == "2026-03-01T17:00:00+00:00"
+    assert [at and at.isoformat() for at in table[replays.KNOWN]] == [None, "2026-03-02T17:00:00+00:00"]
+    later = read(tmp_path, CSV)
+    assert later[replays.KNOWN][1].isoformat() == "2026-03-02T17:00:00+00:00", "a day later, where nothing says when"
+
+
+@pytest.mark.parametrize(
+    ("text", "label_time", "data", "said", "where"),
+    [
+        ("id,at,x,y\n", None, {}, "there is no traffic to replay", "traffic.csv"),
+        ("", None, {}, "the traffic cannot be read", "traffic.csv"),
+        (CSV, "knwon", {}, "`--label-time` names the column `knwon`", "traffic.csv"),
+        (CSV.replace(",y,", ",z,"), None, {}, "`data.target_col` names the column `y`", "traffic.csv"),
+        (CSV.replace("id,", "key,"), None, {}, "`data.id_col` names the column `id`", "traffic.csv"),
+        (CSV, None, {"time_col": None}, "a replay needs `data.time_col` in the config", "data.time_col"),
+        (CSV.replace("2026-03-01T12:00:00", "noon"), None, {}, "1 value of column `at` cannot be read as datetime, first 'noon'", "traffic.csv, at"),
+        (CSV.replace("2026-03-02T12:00:00", "soon"), "known", {}, "column `known` cannot be read as times", "traffic.csv, known"),
+        (CSV.replace("2026-03-01T12:00:00", ""), None, {}, "1 rows of the traffic have no time", "traffic.csv, at"),
+    ],
+)  # fmt: skip
+def test_traffic_that_cannot_be_replayed(
+    tmp_path: Path, text: str, label_time: str | None, data: dict[str, Any], said: str, where: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        read(tmp_path, text, label_time, **data)
+    assert said in caught.value.what and caught.value.where.endswith(where) and caught.value.next
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        replays.read(tmp_path / "none.csv", Config.model_validate(words()), None)
