@@ -30,14 +30,14 @@ def words(**parts: Any) -> dict[str, Any]:
 
 
 class Replayed:
-    """A replay of thirty days, five rows a day, each labelled 18 hours later; the endpoint answers nothing and notes the clock."""
+    """A replay of thirty days, six rows a day, each labelled 18 hours later; the endpoint answers nothing and notes the clock."""
 
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world = Watched(home, monkeypatch, words())
         at = [T0 + timedelta(hours=4 * i + 1) for i in range(180)]
         traffic = pl.DataFrame({"id": [f"r{i:03}" for i in range(180)], "at": at, "x": 1.0, "y": 2.0})
         traffic = traffic.with_columns(pl.col("at").dt.cast_time_unit("us"), (pl.col("at") + timedelta(hours=18)).alias(replays.KNOWN))
-        self.ticks: list[datetime] = []
+        self._at, self._sent, self.ticks = at, 0, list[datetime]()
         self.posted: list[tuple[datetime, datetime]] = []
         self.shown: list[datetime] = []
         monkeypatch.setattr(holdout, "post", self._post)
@@ -50,7 +50,8 @@ class Replayed:
         self.ticks.append(self.world.time.now())
 
     def _post(self, address: str, body: bytes) -> bytes:
-        self.posted.append((self.world.time.now(), datetime.fromisoformat(json.loads(body)[-1]["at"])))
+        self._sent += len(json.loads(body))
+        self.posted.append((self.world.time.now(), self._at[self._sent - 1]))
         return b""
 
 
@@ -103,7 +104,7 @@ def test_naive_times_are_in_the_configs_timezone(tmp_path: Path) -> None:
         (CSV.replace(",y,", ",z,"), None, {}, "`data.target_col` names the column `y`", "traffic.csv"),
         (CSV.replace("id,", "key,"), None, {}, "`data.id_col` names the column `id`", "traffic.csv"),
         (CSV, None, {"time_col": None}, "a replay needs `data.time_col` in the config", "data.time_col"),
-        (CSV.replace("2026-03-01T12:00:00", "noon"), None, {}, "1 value of column `at` cannot be read as datetime, first 'noon'", "traffic.csv, at"),
+        (CSV.replace("2026-03-01T12:00:00", "noon"), None, {}, "cannot be read as datetime, first 'noon'", "traffic.csv, at"),
         (CSV.replace("2026-03-02T12:00:00", "soon"), "known", {}, "column `known` cannot be read as times", "traffic.csv, known"),
         (CSV.replace("2026-03-01T12:00:00", ""), None, {}, "1 rows of the traffic have no time", "traffic.csv, at"),
     ],

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import pwd
 import shutil
 import stat
+import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from modelyard.errors import BadInput, HomeLocked, NotFound
+
+
+def scratch_prefix(home: Path) -> str:
+    """How the names of a home's folders for sockets begin; they lie in the system's own, since a socket's address is short."""
+    return f"modelyard-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}-"
 
 
 def default_home() -> Path:
@@ -97,6 +104,8 @@ class Home:
                 for folder, _, _ in os.walk(left):
                     Path(folder).chmod(0o700)
                 shutil.rmtree(left, ignore_errors=True)
+        for left in Path(tempfile.gettempdir()).glob(f"{scratch_prefix(self.path)}*"):  # folders of sockets
+            shutil.rmtree(left, ignore_errors=True)
 
     def labels(self, model: str) -> Path:
         return self.path / "labels" / model

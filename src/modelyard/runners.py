@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.build import sandbox
+from modelyard.home import scratch_prefix
 from modelyard.serve import runner
 from modelyard.serve.processes import Child
 
@@ -65,7 +66,7 @@ def start(what: Loadable, socket: Path, log: Path) -> Child:
 @contextmanager
 def running(what: Loadable, log: Path) -> Iterator[Path]:
     """A runner for as long as the block lasts; yields its socket. Raises StepFailed, with its last lines, where the model cannot load."""
-    folder = Path(tempfile.mkdtemp(prefix="modelyard-"))
+    folder = Path(tempfile.mkdtemp(prefix=scratch_prefix(what.home)))
     try:
         child = start(what, folder / "runner.sock", log)
         try:

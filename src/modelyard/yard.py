@@ -385,7 +385,8 @@ class Yard:
             self._reconfigure(run, order, champion)
             return f"{run.model}:{version} is in production already"
         if found.run != run.id and found.set_aside:
-            return f"{run.model}:{version} stays out of production: {found.set_aside} (to try it again: modelyard deploy {run.model}:{version})"
+            again = f"to try it again: modelyard deploy {run.model}:{version}"
+            return f"{run.model}:{version} stays out of production: {found.set_aside} ({again})"
         release(self.shop, run, version, by=run.args["by"], stages=STAGES)
         return f"{run.model}:{version} is in production"
 

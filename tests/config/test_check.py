@@ -67,7 +67,7 @@ def test_a_link_out_of_the_repository_is_told(repository: Path, tmp_path_factory
 def test_columns_are_looked_up_in_the_header(repository: Path) -> None:
     new = "target_col: yy\n  time_col: wen\n  entity_cols: [x, nothing]\n  expect: {columns: {X: {min: 0}}}"
     text = SMALL.replace("target_col: y", new)
-    text += "evaluate: {slices: [x, gone]}\nmonitor: {drift: {columns: {staging: [xx], production: [x]}}}\n"
+    text += "evaluate: {slices: [x, gone]}\nmonitor: {drift: {columns: [x, xx]}}\n"
     problems = found(repository, text)
     assert [p.message for p in problems] == [
         "data.csv has no column `yy`; did you mean `y`?",
@@ -79,6 +79,15 @@ def test_columns_are_looked_up_in_the_header(repository: Path) -> None:
     ]
     assert problems[2].next == "its columns: x, y, when"
     assert (problems[2].line, problems[2].column) == (7, 20)
+
+
+def test_the_preprocessing_script_is_looked_for_beside_the_config_alone(repository: Path) -> None:
+    (repository / "src").mkdir()
+    for name in ("fit.py", "prepare.py"):
+        (repository / "src" / name).write_text("")
+    text = SMALL.replace("train.py}", "fit.py, source_dir: src}")
+    assert messages(repository, text + "preprocess: {entry_point: src/prepare.py}\n") == []
+    assert messages(repository, text + "preprocess: {entry_point: prepare.py}\n") == ["there is no file prepare.py"]
 
 
 def test_columns_after_preprocess_are_not_guessed(repository: Path) -> None:
@@ -116,7 +125,7 @@ def test_what_is_needed_cannot_be_excluded(repository: Path) -> None:
 
 def test_metrics_are_those_of_the_problem(repository: Path) -> None:
     text = SMALL + "evaluate: {validation_criteria: [{metric: rmsee, threshold: 1}]}\n"
-    text += "monitor: {performance: {criteria: {production: [{metric: roc_auc, max_drop: 1}]}}}\n"
+    text += "monitor: {performance: {criteria: [{metric: roc_auc, max_drop: 1}]}}\n"
     assert messages(repository, text) == ["regression has no metric rmsee; did you mean rmse?", "regression has no metric roc_auc"]
     assert found(repository, text, metrics=None) == []
 

@@ -69,7 +69,7 @@ def test_the_digest_follows_the_meaning_and_not_the_writing() -> None:
     assert good(other).digest == good(SMALL).digest
     assert good(SMALL + "timezone: UTC\n").digest == good(SMALL).digest
     assert good(SMALL.replace("small", "smaller")).digest != good(SMALL).digest
-    assert good(SMALL + "deploy: {strategy: {bake: {staging: 1s}}}\n").digest != good(SMALL).digest
+    assert good(SMALL + "deploy: {realtime: {timeout: {staging: 1s}}}\n").digest != good(SMALL).digest
 
 
 def test_where_finds_a_value_again() -> None:
@@ -80,25 +80,43 @@ def test_where_finds_a_value_again() -> None:
 
 
 def test_values_differ_by_stage() -> None:
-    loaded = good(SMALL + "deploy: {strategy: {bake: {staging: 1s, production: 9m}}}\nretrain: {staging: {on: [drift]}}\n")
-    assert loaded.staging.deploy.strategy.bake == timedelta(seconds=1)
-    assert loaded.config.deploy.strategy.bake == timedelta(minutes=9)
-    assert (loaded.staging.retrain.on, loaded.config.retrain.on) == (("drift",), ())
+    loaded = good(SMALL + "deploy: {realtime: {timeout: {staging: 1s, production: 9m}}, capture: {staging: {mode: 'off'}}}\n")
+    assert loaded.staging.deploy.realtime.timeout == timedelta(seconds=1)
+    assert loaded.config.deploy.realtime.timeout == timedelta(minutes=9)
+    assert (loaded.staging.deploy.capture.mode, loaded.config.deploy.capture.mode) == ("off", "buffered")
 
 
 def test_a_stage_that_is_not_named_keeps_the_default() -> None:
-    loaded = good(SMALL + "monitor: {window: {production: 1d}}\nalerts: {to: [{production: 'json://a'}, 'json://b']}\n")
-    assert (loaded.staging.monitor.window, loaded.config.monitor.window) == ("15m", "1d")
-    assert (loaded.staging.alerts.to, loaded.config.alerts.to) == (("json://b",), ("json://a", "json://b"))
+    realtime = "realtime: {production: {min_workers: 3}, staging: {linger: 9s}}"
+    loaded = good(SMALL + f"deploy: {{capture: {{sample: {{production: 0.5}}}}, {realtime}}}\n")
+    assert (loaded.staging.deploy.capture.sample, loaded.config.deploy.capture.sample) == (1, 0.5)
+    assert (loaded.staging.deploy.realtime.min_workers, loaded.config.deploy.realtime.min_workers) == (1, 3)
+    assert (loaded.staging.deploy.realtime.linger, loaded.config.deploy.realtime.linger) == (timedelta(seconds=9), timedelta(seconds=2))
 
 
 @pytest.mark.parametrize(
     ("extra", "words", "message"),
     [
-        ("deploy: {strategy: {bake: {staging: {staging: 1s}}}}", "{staging: 1s}", "already stands under a stage"),
-        ("deploy: {staging: {strategy: {bake: {production: 1s}}}}", "{production: 1s}", "already stands under a stage"),
-        ("deploy: {strategy: {type: canary, staging: 1}}", "staging: 1}", "stands beside other keys"),
-        ("monitor: {window: {staging: 1x}}", "1x", "'1x' is not a window"),
+        ("deploy: {realtime: {timeout: {staging: {staging: 1s}}}}", "{staging: 1s}", "already stands under a stage"),
+        ("deploy: {realtime: {staging: {timeout: {production: 1s}}}}", "{production: 1s}", "already stands under a stage"),
+        ("deploy: {realtime: {min_workers: 2, staging: 1}}", "staging: 1}", "`staging` stands beside other keys"),
+        ("deploy: {realtime: {timeout: {staging: 1x}}}", "1x", "'1x' is not a duration"),
+        ("deploy: {capture: {sample: {production: 2}}}", "2}", "`sample` must be at most 1, not 2"),
+        ("deploy: {staging: {realtime: {timeout: 1s}}}", "staging: {", "`deploy` cannot differ by stage"),
+        ("deploy: {strategy: {bake: {staging: 1s}}}", "{staging: 1s}", "`deploy.strategy.bake` cannot differ by stage"),
+        ("deploy: {strategy: {staging: {bake: 1s}}}", "staging: {", "`deploy.strategy` cannot differ by stage"),
+        ("deploy: {strategy: {type: canary, staging: 1}}", "staging: 1}", "`deploy.strategy` cannot differ by stage"),
+        ("deploy: {strategy: {steps: {production: [5]}}}", "{production: [5]}", "`deploy.strategy.steps` cannot differ by stage"),
+        ("deploy: {rollback: {error_rate: {staging: 1}}}", "{staging: 1}", "`deploy.rollback.error_rate` cannot differ by stage"),
+        ("monitor: {window: {staging: 1d}}", "{staging: 1d}", "`monitor.window` cannot differ by stage"),
+        ("monitor: {window: {staging: 1d, production: 1d}}", "{staging: 1d", "`monitor.window` cannot differ by stage"),
+        ("monitor: {production: {window: 1d}}", "production: {", "`monitor` cannot differ by stage"),
+        ("alerts: {to: [{production: 'json://a'}, 'json://b']}", "production: 'json", "`alerts.to[0]` cannot differ by stage"),
+        ("alerts: {to: [{staging: {secret: a}}]}", "staging: {", "`alerts.to[0]` cannot differ by stage"),
+        ("retrain: {staging: {on: [drift]}}", "staging: {", "`retrain` cannot differ by stage"),
+        ("retrain: {on: {production: [drift]}}", "{production: [drift]}", "`retrain.on` cannot differ by stage"),
+        ("retrain: {cooldown: {production: 1d}}", "{production: 1d}", "`retrain.cooldown` cannot differ by stage"),
+        ("preprocess: {staging: {entry_point: a.py}}", "staging: {", "`preprocess` cannot differ by stage"),
         ("evaluate: {slices: {staging: [a]}}", "{staging: [a]}", "`evaluate.slices` cannot differ by stage"),
         ("timezone: {staging: UTC}", "{staging: UTC}", "`timezone` cannot differ by stage"),
         ("staging: 5", "staging: 5", "the whole file cannot differ by stage"),
@@ -110,11 +128,17 @@ def test_misplaced_stages_are_told(extra: str, words: str, message: str) -> None
     assert len(found) == 1, found
     assert found[0][:2] == at(text, words)
     assert message in found[0][2]
+    if "cannot differ" in message:
+        assert found[0][2] == f"{message}; values under deploy.realtime and deploy.capture can"
 
 
 def test_a_fault_of_both_stages_is_told_once() -> None:
-    text = SMALL + "alerts: {to: [{production: 'json://a'}, 5]}\nmonitor: {window: {staging: 1d}, drift: {psi: x}}\n"
-    assert [m for _, _, m in told(text)] == ["`to[0]` must be text, or {secret: NAME}, not 5", "`psi` must be a number, not 'x'"]
+    text = SMALL + "deploy: {realtime: {linger: {staging: 1d}, timeout: x}}\nalerts: {to: [5]}\nmonitor: {drift: {psi: x}}\n"
+    assert [m for _, _, m in told(text)] == [
+        "'x' is not a duration; write 90s, 15m, 24h, 7d, 2w or 1h30m",
+        "`to[0]` must be text, or {secret: NAME}, not 5",
+        "`psi` must be a number, not 'x'",
+    ]
 
 
 # ---- variables
@@ -251,6 +275,8 @@ def test_a_problem_prints_with_its_line_and_a_caret() -> None:
         ("train: ", "evaluate: {validation_criteria: [{metric: r2}]}\ntrain: ", "{metric", "write either `threshold`"),
         ("train: ", "environments: {staging: {port: 80}, production: {port: 80}}\ntrain: ", "port: 80}, ", "each endpoint needs its own"),
         ("train: ", "bring: {artifact: m.onnx, framework: onnx}\ntrain: ", "train: ", "write either `train`"),
+        ("train: ", "retrain: {window: {type: sliding, length: 3d}}\ntrain: ", "window", "type: sliding}` needs `data.time_col`"),
+        ("train: ", "retrain: {window: {type: sliding}}\ntrain: ", "type: sl", "`length` is needed with `type: sliding`, and only there"),
         ("train: ", "alerts: {to: [somewhere]}\ntrain: ", "somewhere", "a channel is an Apprise URL"),
     ],
 )  # fmt: skip
@@ -282,6 +308,14 @@ def test_rules_over_several_keys_are_judged_beside_other_faults() -> None:
 
 def test_a_slip_in_a_key_that_a_rule_needs_does_not_bring_the_rule_up() -> None:
     assert len(told(FULL.replace("positive_class: 1", "postive_class: 1"))) == 1
+
+
+def test_a_sliding_window_needs_a_time_column() -> None:
+    sliding = SMALL + "retrain: {window: {type: sliding, length: 3d}}\n"
+    assert [m for _, _, m in told(sliding)] == ["`retrain.window: {type: sliding}` needs `data.time_col`"]
+    assert good(sliding.replace("target_col: y", "target_col: y\n  time_col: t")).config.retrain.window.length == timedelta(days=3)
+    slip = sliding.replace("target_col: y", "target_col: y\n  time_cool: t")
+    assert [m for _, _, m in told(slip)] == ["unknown key `data.time_cool`; did you mean `time_col`?"]
 
 
 @pytest.mark.parametrize("key", sorted(PLANNED))

@@ -78,7 +78,8 @@ LOOSENED = [
     ("min: 0, max: 23", "min: 0"),
     ("      hour: {min: 0, max: 23, unique: false}\n", ""),
     ("by: time", "by: random"),
-    ("network_isolation: true", "network_isolation: false"),
+    ("  network_isolation: true", "  network_isolation: false"),
+    ("10m, network_isolation: true", "10m, network_isolation: false"),
     ("threshold: 0.70", "threshold: 0.69"),
     ("{metric: log_loss, threshold: 0.6,", "{metric: log_loss, threshold: 0.61,"),
     ("min_absolute_change: -0.005", "min_absolute_change: -0.01"),
@@ -95,11 +96,12 @@ LOOSENED = [
     ("steps: [10, 50]", "steps: [50]"),
     ("steps: [10, 50]", "steps: [20, 50]"),
     ("steps: [10, 50]", "steps: [10, 20]"),
-    ("production: 5m", "production: 4m"),
+    ("bake: 5m", "bake: 4m"),
     ("error_rate: 0.01", "error_rate: 0.02"),
     ("latency_p99_ratio: 2", "latency_p99_ratio: 3"),
     ("min_requests: 20", "min_requests: 10"),
     ("sample: 0.5", "sample: 0.4"),
+    ("sample: 0.5", "sample: {staging: 0.5, production: 0.4}"),
     ("mode: buffered", "mode: 'off'"),
     ("drift: {enabled: true", "drift: {enabled: false"),
     ("    enabled: true\n", "    enabled: false\n"),
@@ -170,9 +172,9 @@ def test_true_is_not_one() -> None:
 
 
 NOT_GATES = {
-    "version", "model", "variables", "timezone", "preprocess", "bring", "inference", "environments.*.target", "environments.*.port",
+    "version", "model", "variables", "timezone", "bring", "inference", "environments.*.target", "environments.*.port",
     "data.source", "data.target_col", "data.positive_class", "data.time_col", "data.id_col", "data.entity_cols", "data.schema",
-    "data.split.ratios", "data.split.seed", "data.split.column", "data.channel_format", "train.framework", "train.entry_point",
+    "preprocess.entry_point", "preprocess.arguments", "preprocess.max_runtime", "data.split.ratios", "data.split.seed", "data.split.column", "data.channel_format", "train.framework", "train.entry_point",
     "train.source_dir", "train.contract", "train.requirements", "train.hyperparameters", "train.instances",
     "evaluate.decision_threshold", "evaluate.slices", "deploy.realtime", "retrain.on", "retrain.window",
 }  # fmt: skip
@@ -191,13 +193,14 @@ def test_every_key_of_the_config_is_a_gate_or_known_not_to_be() -> None:
 
 
 def test_both_stages_are_compared() -> None:
-    text = FULL.replace("staging: 1s", "staging: 2s").replace("production: 5m", "production: 1m").replace("max_depth: 6", "max_depth: 7")
+    text = FULL.replace("staging: 1s", "staging: 2s").replace("sample: 0.5", "sample: {staging: 0.5, production: 0.1}")
+    text = text.replace("max_depth: 6", "max_depth: 7")
     after = loads(text, Path("config.yaml"), environ={}).canonical()
     found = plan_stages(LOADED.canonical(), after)
     assert [(c.path, c.before, c.after, c.loosens) for c in found] == [
         ("train.hyperparameters.max_depth", 6, 7, False),
-        ("deploy.strategy.bake", "1s", "2s", False),
-        ("deploy.strategy.bake", "5m", "1m", True),
+        ("deploy.realtime.timeout", "1s", "2s", False),
+        ("deploy.capture.sample", 0.5, 0.1, True),
     ]
     assert [c.sentence.endswith(f"({s} only)") for c, s in zip(found[1:], ("staging", "production"), strict=True)] == [True, True]
     assert len(plan_stages(None, after)) == 1

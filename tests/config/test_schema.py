@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from modelyard.config.load import loads
 from modelyard.config.schema import json_schema
 from modelyard.config.spec import STAGES
-from modelyard.config.words import BY_STAGE
+from modelyard.config.words import BY_STAGE, known_keys
 from modelyard.errors import BadConfig
 from tests.config.test_load_properties import SCALARS, TREE, get, paths, put
 from tests.config.texts import FULL, SMALL
@@ -39,7 +39,8 @@ def loaded(tree: Any) -> bool:
 def test_it_is_a_json_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
-    assert set(BY_STAGE) <= set(SCHEMA["properties"])
+    assert {n for n in SCHEMA["$defs"] if n.endswith("_by_stage")} == {"Realtime_by_stage", "Capture_by_stage"}
+    assert all(known_keys(tuple(part.split("."))) for part in BY_STAGE)
 
 
 @pytest.mark.parametrize("text", [SMALL, FULL, *(p.read_text() for p in EXAMPLES)])
@@ -54,12 +55,10 @@ def test_there_are_examples() -> None:
 NUMBER = "deploy:\n  rollback:\n    min_requests: ${N}\nvariables: {N: '5'}"
 WINDOW = 'monitor: {window: "${W}"}\nvariables: {W: 1d}'
 STAGED = """\
-deploy: {strategy: {bake: {staging: 1s}}}
-deploy: {staging: {strategy: {type: linear, steps: [50]}}}
-retrain: {on: {production: [drift]}}
-alerts: {to: [{staging: {secret: a}}, {secret: b}]}
-monitor: {performance: {criteria: [{metric: r2, threshold: {staging: 1, production: 2}}]}}
-retrain: {window: {type: {production: sliding}, length: {production: 3d}}}
+deploy: {realtime: {timeout: {staging: 1s}}}
+deploy: {realtime: {staging: {min_workers: 2, linger: 1s}}, capture: {mode: buffered}}
+deploy: {realtime: {staging: {min_workers: 2}, production: {max_body: 5}}}
+deploy: {capture: {sample: {staging: 1, production: 0.5}, mode: {production: 'off'}}}
 """
 
 
@@ -71,9 +70,19 @@ def test_stages_and_variables_are_accepted(extra: str) -> None:
 
 
 REFUSED = """\
-deploy: {strategy: {bake: {staging: {production: 1s}}}}
-deploy: {strategy: {bake: {stagin: 1s}}}
-deploy: {strategy: {bake: {}}}
+deploy: {realtime: {timeout: {staging: {production: 1s}}}}
+deploy: {realtime: {timeout: {stagin: 1s}}}
+deploy: {realtime: {timeout: {}}}
+deploy: {realtime: {min_workers: 2, staging: {linger: 1s}}}
+deploy: {staging: {realtime: {timeout: 1s}}}
+deploy: {strategy: {bake: {staging: 1s}}}
+deploy: {strategy: {staging: {type: linear, steps: [50]}}}
+deploy: {rollback: {error_rate: {production: 0.5}}}
+monitor: {window: {staging: 1d}}
+monitor: {performance: {criteria: [{metric: r2, threshold: {staging: 1, production: 2}}]}}
+alerts: {to: [{staging: {secret: a}}, {secret: b}]}
+retrain: {on: {production: [drift]}}
+retrain: {window: {type: sliding, length: 3d}}
 deploy: {replay: {last: 5}}
 evaluate: {slices: {staging: [a]}}
 evaluate: {validation_criteria: [{metric: r2}]}
@@ -93,6 +102,14 @@ variables: {lower: x}
 variables: {A: 5}
 unknown: 1
 """
+
+
+def test_a_sliding_window_with_a_time_column_is_accepted() -> None:
+    text = SMALL.replace("target_col: y", "target_col: y\n  time_col: t") + "retrain: {window: {type: sliding, length: 3d}}\n"
+    loads(text, Path("config.yaml"), environ={})
+    assert [e.message for e in VALIDATOR.iter_errors(parsed(text))] == []
+    assert not VALIDATOR.is_valid(parsed(text.replace(", length: 3d", "")))
+    assert not VALIDATOR.is_valid(parsed(text.replace("time_col: t", "time_col: null")))
 
 
 @pytest.mark.parametrize("extra", REFUSED.splitlines())

@@ -38,7 +38,7 @@ data:
       late: {completeness: 0.9, categories: [0, 1], on_fail: warn}
       hour: {min: 0, max: 23, unique: false}
   channel_format: parquet
-preprocess: {entry_point: steps/preprocess.py, arguments: [--rows, "5"], max_runtime: 10m}
+preprocess: {entry_point: steps/preprocess.py, arguments: [--rows, "5"], max_runtime: 10m, network_isolation: true}
 train:
   framework: sklearn
   entry_point: train.py
@@ -57,9 +57,9 @@ evaluate:
     - {metric: roc_auc, versus: champion, min_absolute_change: -0.005, on_fail: block}
 inference: {entry_point: serve.py}
 deploy:
-  strategy: {type: canary, steps: [10, 50], bake: {staging: 1s, production: 5m}}
+  strategy: {type: canary, steps: [10, 50], bake: 5m}
   rollback: {error_rate: 0.01, latency_p99_ratio: 2, min_requests: 20}
-  realtime: {min_workers: 2, timeout: 5s, max_body: 1000000, linger: 2s}
+  realtime: {min_workers: 2, timeout: {staging: 1s, production: 5s}, max_body: 1000000, linger: 2s}
   capture: {sample: 0.5, mode: buffered}
 monitor:
   schedule_expression: "*/15 * * * *"

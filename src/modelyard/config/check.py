@@ -13,7 +13,7 @@ from pathlib import Path
 from modelyard.config import words
 from modelyard.config.document import Document, locate
 from modelyard.config.load import Loaded, shown_path
-from modelyard.config.spec import STAGES, Config
+from modelyard.config.spec import Config
 from modelyard.errors import Problem
 
 _MAX_HEADER = 1_000_000
@@ -152,11 +152,7 @@ def _named_columns(loaded: Loaded) -> Iterator[tuple[words.Path, str]]:
         yield ("data", "split", "column"), data.split.column
     if config.preprocess is None:  # which may make columns that the source does not have
         yield from ((("evaluate", "slices", i), c) for i, c in enumerate(config.evaluate.slices))
-        yield from ((("monitor", "drift", "columns", i), c) for s in STAGES for i, c in enumerate(_watched(loaded.for_stage(s))))
-
-
-def _watched(config: Config) -> tuple[str, ...]:
-    return config.monitor.drift.columns or ()
+        yield from ((("monitor", "drift", "columns", i), c) for i, c in enumerate(config.monitor.drift.columns or ()))
 
 
 def _left_out(loaded: Loaded) -> Iterator[Finding]:
@@ -173,11 +169,8 @@ def _metrics(loaded: Loaded, metrics: Collection[str] | None) -> Iterator[Findin
         return
     criteria = loaded.config.evaluate.validation_criteria
     gates = [(("evaluate", "validation_criteria", i, "metric"), c.metric) for i, c in enumerate(criteria)]
-    watched = [
-        (("monitor", "performance", "criteria", i, "metric"), c.metric)
-        for stage in STAGES
-        for i, c in enumerate(loaded.for_stage(stage).monitor.performance.criteria)
-    ]
+    performance = loaded.config.monitor.performance.criteria
+    watched = [(("monitor", "performance", "criteria", i, "metric"), c.metric) for i, c in enumerate(performance)]
     for path, metric in (*gates, *watched):
         if metric not in metrics:
             near = words.nearest(metric, metrics)

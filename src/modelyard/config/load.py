@@ -143,9 +143,8 @@ class _Reading:
         for stage in STAGES:
             tree = MappingNode(root.place, {}, root.keys)
             for key, node in root.entries.items():
-                picked = self._pick(node, stage, within=False) if key in words.BY_STAGE else node
-                if picked is not None:
-                    tree.entries[key] = picked
+                if (seen_so := self._seen(node, key, stage)) is not None:
+                    tree.entries[key] = seen_so
             data = {key: self._value(node, literal=key == "variables") for key, node in tree.entries.items()}
             text = json.dumps(data)
             if text not in seen:  # most configs do not differ by stage
@@ -164,6 +163,15 @@ class _Reading:
                 self.document.report(
                     node.keys[name], f"{name} must be set in the environment, for it has no default here", f"export {name}=..."
                 )
+
+    def _seen(self, node: Node, name: str, stage: Stage) -> Node | None:
+        """The node called `name` (dotted) as one stage sees it; None where it says nothing for that stage."""
+        if name in words.BY_STAGE:
+            return self._pick(node, stage, within=False)
+        if not isinstance(node, MappingNode) or not any(part.startswith(f"{name}.") for part in words.BY_STAGE):
+            return node
+        parts = {key: self._seen(value, f"{name}.{key}", stage) for key, value in node.entries.items()}
+        return MappingNode(node.place, {key: part for key, part in parts.items() if part is not None}, node.keys)
 
     def _pick(self, node: Node, stage: Stage, *, within: bool) -> Node | None:
         """The node as one stage sees it; None where it says nothing for that stage."""

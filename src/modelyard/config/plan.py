@@ -204,7 +204,7 @@ GATES: tuple[tuple[str, Judge, str], ...] = (
     (r"data\.expect\.columns\[.*\]\.unique", lambda one, other: one is True and other is not True, "repeated values pass"),
     (r".*\.on_fail", _becomes("warn"), "it warns, and no longer blocks"),
     (r"data\.split\.by", lambda one, other: one == "time" != other, "the hold-out is no longer later than the training data"),
-    (r"train\.network_isolation", _becomes(False), "the step gets a network"),
+    (r"(preprocess|train)\.network_isolation", _becomes(False), "the step gets a network"),
     (r".*criteria\[[^]]*\]", lambda one, other: other is _ABSENT, "the gate is gone"),
     (r"evaluate\.validation_criteria\[.*\]\.min_absolute_change", _falls, "a worse challenger passes"),
     (r"monitor\.performance\.criteria\[.*\]\.max_drop", _rises, "a larger loss passes"),

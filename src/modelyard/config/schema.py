@@ -30,11 +30,12 @@ def json_schema() -> dict[str, Any]:
     for name in (*defs,):
         defs[name] = _with_variables(defs[name])
     properties = {k: _with_variables(v) for k, v in schema["properties"].items()}
-    staged = _reachable(defs, [_target(properties[key]) for key in BY_STAGE])
+    places = [_place(path, properties, defs) for path in BY_STAGE]
+    staged = _reachable(defs, [_target(inside[key]) for inside, key in places])
     for name in staged:
         defs[name + _STAGED] = _staged_part(defs[name], staged)
-    for key in BY_STAGE:
-        properties[key] = _staged(properties[key], staged)
+    for inside, key in places:
+        inside[key] = _staged(inside[key], staged)
     defs["Variable"] = {
         "type": "string",
         "pattern": r"\$\{[A-Z][A-Z0-9_]*\}",
@@ -47,6 +48,14 @@ def json_schema() -> dict[str, Any]:
         "title": "Modelyard's config.yaml",
         "$defs": defs,
     }
+
+
+def _place(path: str, properties: dict[str, Any], defs: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The properties among which a part stands, and its key there."""
+    *parents, key = path.split(".")
+    for parent in parents:
+        properties = defs[_target(properties[parent])]["properties"]
+    return properties, key
 
 
 def _target(schema: dict[str, Any]) -> str:
@@ -160,20 +169,23 @@ def _add_rules(schema: dict[str, Any], defs: dict[str, Any]) -> None:
     """The rules over several keys that spec.py checks in Python."""
     binary = {"properties": {"model": _says("problem_type", "binary_classification")}}
     others = {"properties": {"model": _says("problem_type", "multiclass_classification", "regression")}}
+    window = {"required": ["window"], "properties": {"window": _says("type", "sliding")}}
+    sliding = {"required": ["retrain"], "properties": {"retrain": window}}
     cut = {"required": ["evaluate"], "properties": {"evaluate": {"required": ["decision_threshold"]}}}
     schema["allOf"] = [
         {"oneOf": [_has("train"), _has("bring")]},
         {"if": binary, "then": {"properties": {"data": _has("positive_class")}}},
         {"if": others, "then": {"properties": {"data": {"not": _has("positive_class")}}, "not": cut}},
         {"if": _has("bring"), "then": {"not": _has("preprocess")}},
+        {"if": sliding, "then": {"properties": {"data": _has("time_col")}}},
     ]
     defs["Source"]["allOf"] = _only_with(_says("using", "sql"), _says("using", "csv", "parquet"), "query")
     split = _says("by", "time", "random"), {"not": {"required": ["by"]}}
     defs["Split"]["allOf"] = _only_with(_says("by", "provided"), {"anyOf": list(split)}, "column")
     by_time = {"required": ["split"], "properties": {"split": _says("by", "time")}}
     defs["Data"]["allOf"] = [{"if": by_time, "then": _has("time_col")}]
-    window = _says("type", "expanding"), {"not": {"required": ["type"]}}
-    defs["TrainingWindow"]["allOf"] = _only_with(_says("type", "sliding"), {"anyOf": list(window)}, "length")
+    expanding = _says("type", "expanding"), {"not": {"required": ["type"]}}
+    defs["TrainingWindow"]["allOf"] = _only_with(_says("type", "sliding"), {"anyOf": list(expanding)}, "length")
     versus = _only_with(_has("versus"), {"not": _has("versus")}, "min_absolute_change")
     defs["Criterion"]["allOf"] = [{"oneOf": [_has("threshold"), _has("versus")]}, *versus]
     defs["PerformanceCriterion"]["allOf"] = [{"oneOf": [_has("threshold"), _has("max_drop")]}]

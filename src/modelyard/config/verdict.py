@@ -52,7 +52,7 @@ class Verdict:
         }
         faulty: list[words.Path] = []
         for path, errors in groups.items():
-            if errors[0][2]["type"] == "missing" and path in meant:
+            if errors[0][2]["type"] == "missing" and (path in meant or words.all_stages(errors[0][2]["input"])):
                 continue
             faulty.append(path)
             if any(tag for tag, _, _ in errors):
@@ -80,7 +80,9 @@ class Verdict:
         ruled = [e for tag, inner, e in errors if tag != "Secret" and not e["type"].endswith("_type")]
         secret = [(inner, e) for tag, inner, e in errors if tag == "Secret"]
         if isinstance(value, dict) and secret:
-            slip = any(words.nearest(str(inner[-1]), ("secret",)) for inner, e in secret if e["type"] == "extra_forbidden")
+            slip = words.all_stages(value) or any(
+                words.nearest(str(inner[-1]), ("secret",)) for inner, e in secret if e["type"] == "extra_forbidden"
+            )
             for inner, error in secret:
                 if not (slip and error["type"] == "missing"):
                     self._say((*path, *inner), error)

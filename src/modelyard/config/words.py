@@ -12,8 +12,8 @@ from modelyard.config.spec import PLANNED, STAGES, Config, Part
 
 Path = tuple[str | int, ...]
 
-BY_STAGE = ("deploy",)
-"""The parts whose values may differ by stage; what is built does not."""
+BY_STAGE = ("deploy.realtime", "deploy.capture")
+"""The parts whose values may differ by stage. What is built does not, and only production has traffic that moves and is watched."""
 
 _PATTERNS = {
     "name": "must be lower-case letters, digits and dashes, such as flight-delay (63 characters at most)",
@@ -108,16 +108,25 @@ def known_keys(path: Path) -> list[str]:
     return [info.alias or name for part in parts for name, info in part.model_fields.items()]
 
 
+def all_stages(value: Any) -> bool:
+    """Whether a value of the file is a mapping of stages."""
+    return isinstance(value, dict) and bool(value) and value.keys() <= set(STAGES)
+
+
+def _same_everywhere(path: Path) -> tuple[str, str]:
+    where = f"`{dotted(path)}`" if path else "the whole file"
+    return f"{where} cannot differ by stage; values under {listed(BY_STAGE, 'and')} can", ""
+
+
 def _unknown(path: Path) -> tuple[str, str]:
     key, name = str(path[-1]), dotted(path)
     plain = dotted(tuple(p for p in path if not isinstance(p, int)))
     if plain in PLANNED:
         return f"`{key}` ({PLANNED[plain]}) is not honoured by this release", ""
-    if key in STAGES and path[0] in BY_STAGE:
+    if key in STAGES and any(f"{plain}.".startswith(f"{part}.") for part in BY_STAGE):
         return f"`{key}` stands beside other keys; a value that differs by stage holds staging and production alone", ""
     if key in STAGES:
-        where = f"`{dotted(path[:-1])}`" if len(path) > 1 else "the whole file"
-        return f"{where} cannot differ by stage; values under deploy, monitor, alerts and retrain can", ""
+        return _same_everywhere(path[:-1])
     known = known_keys(path[:-1])
     near = nearest(key, known)
     hint = f"; did you mean `{near}`?" if near else ""
@@ -137,8 +146,8 @@ def explain(path: Path, error: dict[str, Any]) -> tuple[str, str]:
     name = dotted(path[-2:] if path and isinstance(path[-1], int) else path[-1:]) or "the file"
     if kind == "extra_forbidden":
         return _unknown(path)
-    if isinstance(value, dict) and value and value.keys() <= set(STAGES) and not known_keys(path):
-        return f"`{dotted(path)}` cannot differ by stage; values under deploy, monitor, alerts and retrain can", ""
+    if all_stages(value) and not known_keys(path):
+        return _same_everywhere(path)
     if kind == "missing":
         return (f"`{dotted(path[:-1])}` needs more values" if isinstance(path[-1], int) else f"`{dotted(path)}` is missing"), ""
     if kind == "literal_error":

@@ -254,7 +254,7 @@ def _watched(move: Move, state: rollout.Rollout) -> rollout.Rollout:
             return replace(state, status="rolled_back", reason=f"asked by {asked['by']}")
         bakes = (time.monotonic() - began) / bake
         if bakes >= told and new.requests < deploy.rollback.min_requests:
-            said = f"{new.requests} of {deploy.rollback.min_requests} requests so far; without them it goes back after {rollout.MAX_HOLD} bake times"
+            said = f"{new.requests} of {deploy.rollback.min_requests} requests so far; it waits {rollout.MAX_HOLD} bake times for them"
             move.run.feed.put("line", step=f"production: {state.percent}%", text=said)
             told += 1
         after = rollout.advance(state, new, old, bakes, deploy.rollback)

@@ -22,8 +22,8 @@ class Order:
     """What a build is asked to do; it is stored with the run, so that a resumed run works by the very same words.
 
     `configs` holds the canonical config a stage; `folder` is the model's repository; `learn_until` (ISO) makes it a retraining on the
-    source's rows and the captured, labelled ones before that instant; `version` names the one to deploy, roll back or reproduce; `file` is the config's name
-    in `folder`: no part of the code, since most of what changes in it makes no new version.
+    source's rows and the captured, labelled ones before that instant; `version` names the one to deploy, roll back or
+    reproduce; `file` is the config's name in `folder`: no part of the code, since most of what changes in it makes no new version.
     """
 
     configs: dict[str, dict[str, Any]]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelyard.errors import BadInput, NotFound, StepFailed
+from modelyard.home import scratch_prefix
 from modelyard.runners import LOAD_SECONDS, start
 from modelyard.serve import processes, runner, stats
 from modelyard.serve.processes import Child
@@ -50,10 +51,13 @@ class RunnerPlace:
 
     variant: Variant
     log: Path
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="modelyard-")))
+    folder: Path = field(init=False)
     child: Child | None = None
     restarts: int = 0
     back_off: BackOff = field(default_factory=BackOff)
+
+    def __post_init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=scratch_prefix(self.variant.model.home)))
 
     @property
     def socket(self) -> Path:
