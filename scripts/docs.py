@@ -54,7 +54,7 @@ def config_page() -> str:
     lines = [GENERATED, "", "# config.yaml", ""]
     lines += [
         "Every key that this release honours. Unknown keys are refused with the nearest known one. Paths are relative to the file.",
-        "A value under `deploy`, `monitor`, `alerts` or `retrain` may differ by stage: `{staging: ..., production: ...}`.",
+        "A value under `deploy.realtime` or `deploy.capture` may differ by stage: `{staging: ..., production: ...}`.",
         "Staging asks for nobody's approval unless its `approval` says so.",
         "`${NAME}` stands for an environment variable that `variables` declares. `modelyard schema` prints all this as JSON Schema,",
         "and [config.schema.json](config.schema.json) is that.",

@@ -174,7 +174,8 @@ def test_true_is_not_one() -> None:
 NOT_GATES = {
     "version", "model", "variables", "timezone", "bring", "inference", "environments.*.target", "environments.*.port",
     "data.source", "data.target_col", "data.positive_class", "data.time_col", "data.id_col", "data.entity_cols", "data.schema",
-    "preprocess.entry_point", "preprocess.arguments", "preprocess.max_runtime", "data.split.ratios", "data.split.seed", "data.split.column", "data.channel_format", "train.framework", "train.entry_point",
+    "preprocess.entry_point", "preprocess.arguments", "preprocess.max_runtime",
+    "data.split.ratios", "data.split.seed", "data.split.column", "data.channel_format", "train.framework", "train.entry_point",
     "train.source_dir", "train.contract", "train.requirements", "train.hyperparameters", "train.instances",
     "evaluate.decision_threshold", "evaluate.slices", "deploy.realtime", "retrain.on", "retrain.window",
 }  # fmt: skip

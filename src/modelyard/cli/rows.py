@@ -77,6 +77,8 @@ def labels(model: str, file: Path, as_json: bool) -> None:
         answer = caller.call("labels", model=model, file=str(file.resolve()))
     if not show(answer, as_json):
         said = f"{answer['new']:,} new, {answer['corrected']:,} corrected, {answer['repeated']:,} repeated"
+        if answer["matched"] < answer["new"] + answer["corrected"] + answer["repeated"]:
+            said += f"; {answer['matched']:,} of them match a captured prediction so far"
         blank = f", {answer['blank']:,} rows without a label left out" if answer.get("blank") else ""
         click.echo(f"{click.style('✓', fg='green')} {said}{blank}\n  next: modelyard monitor {model} --now")
 
