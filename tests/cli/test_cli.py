@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from modelyard.cli.owner import ensure_server
 from modelyard.clock import WallClock
 from modelyard.database import Database
 from modelyard.events import AlertSent, Event
+from modelyard.home import Home
 from modelyard.registry.journal import Journal
 from tests.conftest import ROOT
 from tests.e2e.person import MODELYARD, Person
@@ -27,8 +29,12 @@ HEAVY = {"mlflow", "ray", "boto3", "polars", "pyarrow", "pandas", "sqlalchemy", 
 
 
 @pytest.fixture
-def me(home: Path, tmp_path: Path) -> Person:
-    return Person(home, tmp_path)
+def me(home: Path, tmp_path: Path) -> Iterator[Person]:
+    """Somebody with an empty home. A command that steers a run starts the control plane, and leaves it running: it is ended here."""
+    somebody = Person(home, tmp_path)
+    yield somebody
+    if Home(home).locked:
+        Person(home, tmp_path).run("down")
 
 
 def commands() -> list[tuple[str, ...]]:
