@@ -18,6 +18,8 @@ KEPT_RUNS = 200
 """Ended runs kept of the monitors, and as many of all other flows: frequent looks must not drive out the builds."""
 KEPT_VERDICTS = 4000
 """Newest words on windows that are kept: three weeks of both monitors at 15 minutes, years at a day."""
+SLACK = 1.25
+"""How far beyond these bounds things grow before they are cut: a dict that loses a key at each turn is slow to copy."""
 Window = tuple[str, str, str]
 """A monitor, and a window's start and end (ISO): windows of two lengths may begin at once."""
 
@@ -180,11 +182,15 @@ def _(event: e.RunEnded, model: ModelState, at: str) -> ModelState:
     if (run := model.runs.get(event.run)) is None:
         return model
     runs = {**model.runs, event.run: replace(run, status=event.status, reason=event.reason)}
-    ended = [r.run for r in runs.values() if r.status != "running" and (r.flow == "monitor") == (run.flow == "monitor")]
-    for old in ended[:-KEPT_RUNS]:
-        if old != event.run:  # it may have begun before all the others; whoever waits for its end looks it up
-            del runs[old]
-    return replace(model, runs=runs)
+    return replace(model, runs=runs if len(runs) <= 2 * KEPT_RUNS * SLACK else _newest_runs(runs, event.run))
+
+
+def _newest_runs(runs: dict[str, RunState], just_ended: str) -> dict[str, RunState]:
+    """Without the older ones that ended; but with the one that just did, which may be of old and is looked up by whoever waited."""
+    ended = [r for r in runs.values() if r.status != "running" and r.run != just_ended]
+    classes = [r for r in ended if r.flow == "monitor"], [r for r in ended if r.flow != "monitor"]
+    old = {r.run for found in classes for r in found[:-KEPT_RUNS]}
+    return {name: run for name, run in runs.items() if name not in old}
 
 
 @_apply.register
@@ -270,11 +276,13 @@ def _with_approval(model: ModelState, word: e.ApprovalGiven | e.ApprovalWaived) 
 
 @_apply.register
 def _(event: e.WindowJudged, model: ModelState, at: str) -> ModelState:
-    verdicts, until = {**model.verdicts, (event.monitor, event.start, event.end): event}, model.judged_until
-    while len(verdicts) > KEPT_VERDICTS:  # the one judged first goes first: windows are judged in the order of time
-        old = verdicts.pop(next(iter(verdicts)))
-        until = {**until, old.monitor: max(until.get(old.monitor, ""), old.end)}
-    return replace(model, verdicts=verdicts, judged_until=until)
+    verdicts = {**model.verdicts, (event.monitor, event.start, event.end): event}
+    if len(verdicts) <= KEPT_VERDICTS * SLACK:
+        return replace(model, verdicts=verdicts)
+    until = dict(model.judged_until)
+    for old in list(verdicts.values())[:-KEPT_VERDICTS]:  # the first judged go first: windows are judged in the order of time
+        until[old.monitor] = max(until.get(old.monitor, ""), old.end)
+    return replace(model, verdicts=dict(list(verdicts.items())[-KEPT_VERDICTS:]), judged_until=until)
 
 
 @_apply.register
