@@ -13,6 +13,7 @@ import pytest
 
 from modelyard import replay as replays
 from modelyard.config.spec import Config
+from modelyard.durable import Stopped
 from modelyard.errors import BadInput, NotFound
 from modelyard.flows import holdout
 from modelyard.monitor import labels
@@ -32,7 +33,8 @@ def words(**parts: Any) -> dict[str, Any]:
 class Replayed:
     """A replay of thirty days, six rows a day, each labelled 18 hours later; the endpoint answers nothing and notes the clock."""
 
-    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int = 1_000) -> None:
+        self._stop_after = stop_after
         self.world = Watched(home, monkeypatch, words())
         at = [T0 + timedelta(hours=4 * i + 1) for i in range(180)]
         traffic = pl.DataFrame({"id": [f"r{i:03}" for i in range(180)], "at": at, "x": 1.0, "y": 2.0})
@@ -52,6 +54,8 @@ class Replayed:
     def _post(self, address: str, body: bytes) -> bytes:
         self._sent += len(json.loads(body))
         self.posted.append((self.world.time.now(), self._at[self._sent - 1]))
+        if len(self.posted) == self._stop_after:
+            self.world.shop.runs.stop()
         return b""
 
 
@@ -65,6 +69,15 @@ def test_the_clock_goes_along_with_rows_and_labels(home: Path, monkeypatch: pyte
     assert ledger.height == 180
     late = ledger["received_at"] - ledger["labelled_at"]
     assert late.min() >= timedelta(0) and late.max() <= timedelta(days=7), "taken in when they came to be known"  # type: ignore[operator]
+
+
+def test_ctrl_c_stops_the_traffic_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    posted: list[bytes] = []
+    real = Replayed._post
+    monkeypatch.setattr(Replayed, "_post", lambda self, address, body: posted.append(body) or real(self, address, body))
+    with pytest.raises(Stopped):
+        Replayed(home, monkeypatch, stop_after=3)
+    assert len(posted) == 3, "nothing is sent after the word to stop"
 
 
 def test_labels_after_a_retraining_count_as_new(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,7 @@ def replay(yard: Yard, clock: ReplayClock, model: str, traffic: pl.DataFrame, au
     """Send all of `traffic`, stopping the clock at each tick of the monitors' schedule. Requests that fail are counted.
 
     A retraining is built while the clock stands; its roll-out goes on while the next rows are sent, since they are its traffic.
+    Raises durable.Stopped when the yard is halted meanwhile.
     """
     sender = _Sender(yard, clock, model, traffic, audience)
     config = yard.shop.config(model)
@@ -156,6 +157,7 @@ class _Sender:
     def send_until(self, instant: datetime) -> None:
         """Everything that happened, and every label that came, before `instant`; the clock goes along, and stands there at the end."""
         while self._clock.now() < instant:
+            self._yard.shop.runs.check_open()
             stop = min(self._clock.now() + LABELS_COME, instant)
             for body in self._bodies(int((self._traffic[self._time] < stop).sum())):
                 self._post(body)
@@ -166,6 +168,7 @@ class _Sender:
 
     def _bodies(self, stop: int) -> Iterator[bytes]:
         while self._row < stop:
+            self._yard.shop.runs.check_open()  # Ctrl-C stops traffic too
             most = BODY_ROWS_MOVING if self._yard.retraining(self._model) else BODY_ROWS
             rows = self._traffic.slice(self._row, min(most, stop - self._row)).select(self._sent)
             self._row += rows.height

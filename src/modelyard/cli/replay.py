@@ -79,6 +79,7 @@ def _check_past(yard: Any, clock: Any) -> None:
 
 def _play(caller: LocalCaller, show: _Show, config: str, table: pl.DataFrame, yes: bool, clock: Any) -> int:
     from modelyard import replay as replays
+    from modelyard.durable import Stopped
 
     started = caller.call("up", config=config)
     model = started["model"]
@@ -89,9 +90,13 @@ def _play(caller: LocalCaller, show: _Show, config: str, table: pl.DataFrame, ye
         return ended.code
     if not show.silent:
         _one_prediction(caller, model, table)
-    with show:
-        progress = replays.replay(caller.yard, clock, model, table, show)
-        show.rest()
+    try:
+        with show:
+            progress = replays.replay(caller.yard, clock, model, table, show)
+            show.rest()
+    except Stopped:
+        click.echo("stopped before the traffic was over", err=True)
+        return 1
     if show.silent:
         found = caller.call("status", model=model)[0]
         click.echo(json.dumps({"sent": progress.sent, "failed": progress.failed, **found}, default=str))
