@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 START_SECONDS = 300.0
 """How long the control plane may take until every endpoint is up again."""
+HOME_LOOK = 1.0
+"""Seconds between two looks at whether the home is still there."""
 PATIENCE = 15.0
 """Seconds to wait for an owner that is just starting or just ending."""
 
@@ -182,7 +184,11 @@ def server(port: int, as_json: bool) -> None:
             yard.resume()
             yard.start_watching()
             _say_ready(home, plane, as_json)
-            stop.wait()
+            while not stop.wait(HOME_LOOK):
+                if not home.database.exists():
+                    yard.shop.target.close()  # its processes end with it, and nothing else is left to keep
+                    print("the home is gone", file=sys.stderr, flush=True)
+                    os._exit(1)
             if not as_json:
                 click.echo("stopping ...")
             plane.stop()

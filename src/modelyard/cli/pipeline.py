@@ -179,6 +179,8 @@ def _to_the_end(caller: Caller, started: dict[str, Any], as_json: bool) -> int:
 
 def _steer(verb: str, as_json: bool, yes: bool = False, **words: Any) -> int:
     """Start a run in the control plane, in the background where none runs, and follow it."""
+    with asking() as first:
+        first.call("status", model=words["model"])  # a mistyped name starts no server
     caller = ensure_server()
     started = caller.call(verb, **words)
     ended = watch(caller, started["run"], yes=yes, as_json=as_json, detach=True)
