@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -261,25 +262,30 @@ def test_a_version_that_changed_a_type_still_reads_as_one_table(tmp_path: Path) 
     assert frame["y.prediction"].to_list() == ["y", "0.5"]
 
 
-@pytest.fixture
-def file_limit() -> Iterator[int]:
-    """The kernel refuses to let any file of this process grow beyond so many bytes (EFBIG, after a partial write)."""
+@contextlib.contextmanager
+def file_limit(limit: int) -> Iterator[None]:
+    """The kernel refuses to let any file of this process grow beyond so many bytes (EFBIG, after a partial write).
+
+    For a block and not for a test: what pytest itself writes may be a file too.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    limit = 2000
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_file_that_cannot_grow_drops_and_counts_exactly(tmp_path: Path, file_limit: int) -> None:
-    w = writer(tmp_path)
-    for i in range(50):
-        put(w, [f"{i}-{j}" for j in range(1 + i % 3)])
+def test_a_file_that_cannot_grow_drops_and_counts_exactly(tmp_path: Path) -> None:
+    w, limit = writer(tmp_path), 2000
+    with file_limit(limit):
+        for i in range(50):
+            put(w, [f"{i}-{j}" for j in range(1 + i % 3)])
     (segment,) = tmp_path.glob("*.jsonl")
     size = segment.stat().st_size
     assert w.stats.dropped > 0 and w.stats.captured > 0  # the fault fired, after some went well
     assert w.stats.last_error == os.strerror(errno.EFBIG)
-    assert size <= file_limit and segment.read_bytes().endswith(b"\n")  # the torn part was taken back
+    assert size <= limit and segment.read_bytes().endswith(b"\n")  # the torn part was taken back
     assert exact(w.stats)
     assert read(tmp_path).height == w.stats.captured
 
