@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import select
 import sys
@@ -181,7 +180,3 @@ def colour(status: str) -> str:
         "refused": "red",
     }
     return click.style(status, fg=colours.get(status, "bright_black"))
-
-
-def as_json_text(value: Any) -> str:
-    return json.dumps(value, default=str)
