@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from modelyard.config.load import load
 from modelyard.errors import Problem
 from tests.config.texts import SMALL
 
-METRICS = ("r2", "rmse", "mae")
+METRICS = {"r2": True, "rmse": False, "mae": False}
 
 
 @pytest.fixture
@@ -21,9 +22,9 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def found(folder: Path, text: str = SMALL, metrics: tuple[str, ...] | None = METRICS) -> list[Problem]:
+def found(folder: Path, text: str = SMALL, metrics: dict[str, bool] | None = METRICS) -> list[Problem]:
     (folder / "config.yaml").write_text(text)
-    return check(load(folder / "config.yaml"), metrics=metrics)
+    return check(load(folder / "config.yaml"), metrics=metrics, greater_is_better=metrics)
 
 
 def messages(folder: Path, text: str) -> list[str]:
@@ -120,7 +121,10 @@ def test_odd_files_give_a_problem_and_no_error(repository: Path, content: bytes)
 
 def test_what_is_needed_cannot_be_excluded(repository: Path) -> None:
     text = SMALL.replace("target_col: y", "target_col: y\n  schema: {exclude: [x, y]}")
-    assert messages(repository, text) == ["`y` is the target_col, and cannot be excluded"]
+    assert messages(repository, text) == ["`y` is needed here and dropped by `data.schema.exclude`"]
+    (repository / "data.csv").unlink()
+    text += "bias: {facets: [{column: x}], label_above: 1}\nmonitor: {drift: {columns: [x]}}\n"
+    assert [p.line for p in found(repository, text)] == [4, 5, 8, 9], "whatever the data is"
 
 
 def test_metrics_are_those_of_the_problem(repository: Path) -> None:
@@ -128,6 +132,12 @@ def test_metrics_are_those_of_the_problem(repository: Path) -> None:
     text += "monitor: {performance: {criteria: [{metric: roc_auc, max_drop: 1}]}}\n"
     assert messages(repository, text) == ["regression has no metric rmsee; did you mean rmse?", "regression has no metric roc_auc"]
     assert found(repository, text, metrics=None) == []
+
+
+def test_a_gate_on_the_weakest_part_wants_it_looked_for(repository: Path) -> None:
+    asked = "evaluate: {validation_criteria: [{metric: r2, threshold: 0, slice: worst}], worst_slice: {enabled: %s}}\n"
+    assert messages(repository, SMALL + asked % "true") == []
+    assert messages(repository, SMALL + asked % "false") == ["the weakest part is judged here and not looked for"]
 
 
 def test_urls_and_secrets_are_left_alone(repository: Path) -> None:
@@ -144,3 +154,235 @@ def test_checking_imports_nothing_heavy(repository: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_steps_and_metrics_name_is_looked_for(repository: Path) -> None:
+    text = (
+        SMALL.replace("train.py}", "train.py, inputs: {more: ./lookup.csv}}")
+        + "steps: [{name: a, entry_point: stpe.py, inputs: {x: steps.b.out}, output_paths: {ot: /opt/ml/processing/o}, outputs: [out]}]\n"
+        + "evaluate: {custom_metrics: [{name: r2, entry_point: gone.py, function: f, greater_is_better: true}]}\n"
+        + "inference: {pre: before.py}\n"
+    )
+    assert sorted(messages(repository, text)) == [
+        "steps.b.out: there is no step `b`",
+        "there is a metric r2 already",
+        "there is no file before.py",
+        "there is no file gone.py",
+        "there is no file lookup.csv",
+        "there is no file stpe.py",
+        "there is no output `ot` here; did you mean `out`?",
+    ]
+
+
+def test_facets_and_slices_are_columns(repository: Path) -> None:
+    text = SMALL + "bias: {facets: [{column: sexx}, {column: x}], intersections: [[x, when]], label_above: 1}\n"
+    text += "evaluate: {validation_criteria: [{metric: r2, threshold: 0, slice: {column: xx, value: 1}}]}\n"
+    assert messages(repository, text) == ["data.csv has no column `sexx`", "data.csv has no column `xx`; did you mean `x`?"]
+    later = "preprocess: {entry_point: train.py}\nevaluate: {slices: [made]}\nbias: {facets: [{column: made}], label_above: 1}\n"
+    assert messages(repository, SMALL + later) == ["data.csv has no column `made`"], "facets are the source's"
+
+
+CLASSES = """\
+version: 1
+model: {name: small, problem_type: %s}
+data:
+  source: {using: csv, location: data.csv}
+  target_col: y
+train: {framework: sklearn, entry_point: train.py}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "place", "said"),
+    [
+        ("regression", "bias: {facets: [{column: x}]}", 7, "bias of regression needs to know which labels are the good outcome"),
+        ("regression", "bias: {facets: [{column: x}], label_values: [1]}", 7, "`label_values` does not go with regression"),
+        ("multiclass_classification", "bias: {facets: [{column: x}], label_above: 1}", 7, "`label_above` does not go with multiclass"),
+        ("multiclass_classification", "bias: {facets: [{column: x}]}", 7, "bias of multiclass classification needs to know which"),
+        ("multilabel_classification", "bias: {facets: [{column: x}]}", 7, "bias metrics are not defined for multilabel classification"),
+        ("regression", "bias: {facets: [{column: y}], label_above: 1}", 7, "`y` is the target: it cannot be a facet as well"),
+        ("regression", "bias: {intersections: [[x, y]], label_above: 1}", 7, "`y` is the target: it cannot be a facet as well"),
+        (
+            "regression",
+            "bias: {facets: [{column: x}], label_above: 1, criteria: [{metric: DPPL, within: 1, facet: y}]}",
+            7,
+            "`y` is none of the facets",
+        ),
+        (
+            "regression",
+            "bias:\n  facets: [{column: x}]\n  label_above: 1\n  pre_training: [CI]\n  criteria: [{metric: DPL, within: 1}]",
+            11,
+            "DPL is judged here and left out above",
+        ),
+        (
+            "regression",
+            "bias: {facets: [{column: x}], label_above: 1, criteria: [{metric: CDDL, within: 1}]}",
+            7,
+            "a gate on CDDL needs the column to condition on",
+        ),
+        ("regression", "bias: {analysis_config: train.py}", 7, "train.py, line 1: Expecting value"),
+        ("regression", "bias: {analysis_config: list.json}", 7, "list.json holds no JSON object"),
+        ("regression", "explain: {class: 1}", 7, "`explain.class` is 1, but regression has no probability of a class"),
+        ("multiclass_classification", "explain: {class: 3}", 7, None),
+    ],
+)
+def test_what_no_build_could_compare_or_explain(repository: Path, kind: str, asked: str, place: int, said: str | None) -> None:
+    (repository / "list.json").write_text("[1]")
+    problems = found(repository, CLASSES % kind + asked + "\n")
+    assert [(p.line, p.message.startswith(said or "")) for p in problems] == ([(place, True)] if said else [])
+
+
+def test_a_class_that_the_target_may_not_have(repository: Path) -> None:
+    text = CLASSES % "multiclass_classification" + "explain: {class: %s}\n"
+    text = text.replace("target_col: y", "target_col: y\n  expect: {columns: {y: {categories: [0, 1, 2]}}}")
+    assert messages(repository, text % "2") == []
+    (problem,) = found(repository, text % "3")
+    assert (problem.message, problem.next) == ("`explain.class` is 3, which is none of the target's categories", "one of 0, 1, 2")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("fit.py", "def f(:\n", "fit.py, line 1: "),
+        ("fit.py", "print 'two'\n", "fit.py, line 1: Missing parentheses in call to 'print'"),
+        ("fit.py", "x = 1\n\0", "fit.py, line 1: source code"),
+        ("fit.py", "(" * 300, "fit.py, line 1: too many nested parentheses"),
+        ("fit.ipynb", "{}", "fit.ipynb is a notebook, not a script"),
+        ("fit", "#!/bin/sh\n", "fit is neither a .py, .sh or .R script nor executable"),
+        ("fit.sh", "exit 0\n", None),
+        ("fit.R", "quit()\n", None),
+        ("fit.py", "", None),
+    ],
+)
+def test_scripts_that_could_not_be_started(repository: Path, name: str, content: str, said: str | None) -> None:
+    (repository / name).write_text(content)
+    text = SMALL.replace("train.py}", f"{name}}}\nsteps: [{{name: again, entry_point: {name}}}]")
+    told = messages(repository, text)
+    assert [message.startswith(said or "") for message in told] == ([True] if said else []), "once, however often it is named"
+    if name == "fit":
+        (repository / name).chmod(0o755)
+        assert messages(repository, text) == []
+
+
+def test_a_newer_python_is_let_judge_for_itself(repository: Path) -> None:
+    (repository / "fit.py").write_text("type New = of | tomorrow!\n")
+    assert messages(repository, SMALL.replace("train.py}", "fit.py, python: '3.99'}")) == []
+    assert len(messages(repository, SMALL.replace("train.py}", "fit.py, python: '3.8'}"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "there"),
+    [
+        ("def preprocess(inputs): ...", True),
+        ("async def preprocess(inputs): ...", True),
+        ("preprocess = print", True),
+        ("a, preprocess = 1, print", True),
+        ("from shared import work as preprocess", True),
+        ("from shared import *", True),
+        ("try:\n    import fast\nexcept ImportError:\n    def preprocess(inputs): ...", True),
+        ("if True:\n    preprocess: object = print", True),
+        ("def prepocess(inputs): ...", False),
+        ("def outer():\n    def preprocess(inputs): ...", False),
+        ("class Outer:\n    def preprocess(self): ...", False),
+    ],
+)
+def test_functions_are_looked_for_where_the_platform_would(repository: Path, source: str, there: bool) -> None:
+    (repository / "before.py").write_text(source)
+    told = messages(repository, SMALL + "inference: {pre: before.py}\n")
+    near = "; did you mean `prepocess`?" if "prepocess" in source else ""
+    assert told == ([] if there else [f"before.py has no function `preprocess`{near}"])
+
+
+def test_a_metric_of_ones_own_has_its_function(repository: Path) -> None:
+    (repository / "own.py").write_text("def profit(rows): ...\n")
+    (repository / "own.sh").write_text("")
+    text = SMALL + "evaluate: {custom_metrics: [{name: profit, entry_point: %s, function: %s, greater_is_better: true}]}\n"
+    assert messages(repository, text % ("own.py", "profit")) == []
+    (problem,) = found(repository, text % ("own.py", "proft"))
+    assert problem.message == "own.py has no function `proft`; did you mean `profit`?"
+    assert problem.source_line[problem.column - 1 :].startswith("proft")
+    assert messages(repository, text % ("own.sh", "profit")) == ["own.sh is no .py file"]
+
+
+def test_an_objective_that_no_trial_reports(repository: Path) -> None:
+    tuned = (
+        "train.py, metric_definitions: [{name: loss, regex: 'loss=(.*)'}], tune: {objective: {metric: %s}, space: {a: {int: [1, 2]}}%s}}"
+    )
+    told = {
+        words: messages(repository, SMALL.replace("train.py}", tuned % words))
+        for words in (("los", ""), ("loss", ""), ("loss, direction: minimize", ""), ("r2", ""), ("r2", ", pruner: median"))
+    }
+    assert told["los", ""] == ["no trial will report los; did you mean loss?"]
+    assert told["loss", ""] == ["which way loss is better is not known"]
+    assert told["loss, direction: minimize", ""] == told["r2", ""] == []
+    assert told["r2", ", pruner: median"] == ["`pruner: median` needs a metric that the script prints while it trains"]
+    none = SMALL.replace("train.py}", tuned % ("r2", "")).replace("target_col: y", "target_col: y\n  split: {ratios: [0.8, 0, 0.2]}")
+    assert messages(repository, none) == ["r2 is computed on the validation split, whose share is 0"]
+    for metric, way, said in (
+        ("r2", "minimize", ["r2 is to be maximized, not minimized"]),
+        ("rmse", "maximize", ["rmse is to be minimized, not maximized"]),
+        ("rmse", "minimize", []),
+    ):
+        assert messages(repository, SMALL.replace("train.py}", tuned % (f"{metric}, direction: {way}", ""))) == said
+
+
+@pytest.mark.parametrize(
+    ("using", "name", "content", "said"),
+    [
+        ("jsonl", "rows.jsonl", '{"x": 1, "yy": 2}\n', "rows.jsonl has no column `y`; did you mean `yy`?"),
+        ("jsonl", "rows.jsonl", "[1]\n", "rows.jsonl cannot be read as jsonl: a line is no object"),
+        ("jsonl", "rows.jsonl", "nothing\n", "rows.jsonl cannot be read as jsonl"),
+    ],
+)
+def test_json_lines_have_a_header_too(repository: Path, using: str, name: str, content: str, said: str) -> None:
+    (repository / name).write_text(content)
+    (message,) = messages(repository, SMALL.replace("using: csv, location: data.csv", f"using: {using}, location: {name}"))
+    assert message.startswith(said)
+
+
+def test_a_delta_table_tells_its_columns_by_its_log(repository: Path) -> None:
+    log = repository / "table" / "_delta_log"
+    log.mkdir(parents=True)
+    for number, names in enumerate((["x", "old"], ["x", "why"])):
+        schema = json.dumps({"type": "struct", "fields": [{"name": n} for n in names]})
+        lines = [{"commitInfo": {}}, {"metaData": {"schemaString": schema}}]
+        (log / f"{number:020}.json").write_text("\n".join(json.dumps(line) for line in lines))
+    text = SMALL.replace("using: csv, location: data.csv", "using: delta, location: table").replace("target_col: y", "target_col: old")
+    assert messages(repository, text) == ["table has no column `old`"]
+    assert messages(repository, text.replace("target_col: old", "target_col: why")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("target_col: y", "target_col: y\n  split: {by: provided, column: x}", None),
+        ("target_col: y", "target_col: y\n  split: {by: provided, column: x, ratios: [0.5, 0.2, 0.3]}", "`ratios` have no say where `x`"),
+        ("target_col: y", "target_col: y\n  leakage: {time_order: block}", "the order of time cannot be judged"),
+        ("target_col: y", "target_col: y\n  leakage: {time_order: 'off', target: block}", None),
+        ("target_col: y", "target_col: y\n  time_col: when\n  leakage: {time_order: block}", None),
+        ("train: {framework: sklearn, entry_point: train.py}", "bring: {framework: sklearn, artifact: train.py}", None),
+        (
+            "target_col: y\ntrain: {framework: sklearn, entry_point: train.py}",
+            "target_col: y\n  channel_format: csv\nbring: {framework: sklearn, artifact: train.py}",
+            "`channel_format` is how training and steps find the splits",
+        ),
+        ("train.py}", "train.py}\ninference: {source_dir: serving}", "`inference.source_dir` needs a script in it"),
+        ("train.py}", "train.py}\ninference: {source_dir: serving, entry_point: plain.py}", None),
+        ("train.py}", "train.py}\ninference: {accept: text/csv}", None),  # a script inside the model may answer so
+        (
+            "train.py}",
+            "train.py}\ninference: {source_dir: serving, entry_point: plain.py, accept: text/csv}",
+            "`accept` has no say: plain.py has no input_fn, output_fn or transform_fn",
+        ),
+        ("train.py}", "train.py}\ninference: {source_dir: serving, entry_point: whole.py, accept: text/csv}", None),
+        ("sklearn, entry_point: train.py}", "r, entry_point: t.R}\ninference: {content_type: text/csv}", "`content_type` has no say: R is"),
+        ("sklearn, entry_point: train.py}", "custom, entry_point: t.R}\ninference: {content_type: text/csv}", None),
+    ],
+)
+def test_what_nothing_would_heed_is_refused(repository: Path, old: str, new: str, said: str | None) -> None:
+    (repository / "serving").mkdir()
+    (repository / "serving" / "plain.py").write_text("def predict_fn(rows, model): ...\n")
+    (repository / "serving" / "whole.py").write_text("def input_fn(body, kind): ...\n")
+    (repository / "t.R").write_text("")
+    told = messages(repository, SMALL.replace(old, new))
+    assert [message.startswith(said or "") for message in told] == ([True] if said else []), told

@@ -205,7 +205,7 @@ def test_all_problems_come_at_once_in_the_files_order() -> None:
     text = """\
 version: 2
 model: {name: Bad Name, problem_type: binary_clasification}
-explain: {method: auto}
+repository: {url: .}
 data:
   source: {using: parquett, location: x}
   target_cool: late
@@ -216,11 +216,12 @@ train: {framework: sklearn, entry_point: ../t.py, instances: {cpus: "2"}}
         (1, 10, "`version` must be 1, not 2"),
         (2, 9, "`name` must be lower-case letters, digits and dashes, such as flight-delay (63 characters at most)"),
         (
-            2, 39, "`problem_type` must be binary_classification, multiclass_classification or regression, not 'binary_clasification'; "
+            2, 39, "`problem_type` must be binary_classification, multiclass_classification, multilabel_classification, regression, "
+            "ranking, forecasting or anomaly_detection, not 'binary_clasification'; "
             "did you mean binary_classification?",
         ),
-        (3, 1, "`explain` (explanations) is not honoured by this release"),
-        (5, 19, "`using` must be csv, parquet or sql, not 'parquett'; did you mean parquet?"),
+        (3, 1, "`repository` (watching a Git repository) is not honoured by this release"),
+        (5, 19, "`using` must be csv, parquet, jsonl, delta, sql or script, not 'parquett'; did you mean parquet?"),
         (6, 3, "unknown key `data.target_cool`; did you mean `target_col`?"),
         (7, 11, "`ratios` sum to 1.1, not 1"),
         (8, 42, "'../t.py' must be a path inside the model's repository, relative to config.yaml"),
@@ -249,7 +250,10 @@ def test_a_problem_prints_with_its_line_and_a_caret() -> None:
         ("target_col: y", "target_col: y\n  split: {ratios: [1, 0]}", "ratios", "`data.split.ratios` needs more values"),
         ("target_col: y", "target_col: y\n  split: {by: time}", "split", "`split: {by: time}` needs `time_col`"),
         ("target_col: y", "target_col: y\n  positive_class: [1]", "[1]", "must be one value: text, a number, or true or false, not a list"),
-        ("target_col: y", "target_col: y\n  positive_class: 1", "positive_class", "goes with binary classification, not regression"),
+        (
+            "target_col: y", "target_col: y\n  positive_class: 1", "positive_class",
+            "goes with binary classification and anomaly detection, not regression",
+        ),
         ("{using: csv, location: data.csv}", "[1]", "[1]", "`source` must be a mapping, not a list"),
         ("location: data.csv", "location: {secrte: x}", "secrte", "unknown key `data.source.location.secrte`; did you mean `secret`?"),
         ("location: data.csv", "location: {secret: a b}", "secret: a b", "`secret` must be letters, digits and underscores"),
@@ -259,7 +263,26 @@ def test_a_problem_prints_with_its_line_and_a_caret() -> None:
         ("location: data.csv", 'location: "postgresql://u:secretword@h/d"', '"postgresql', "a password stands in this URL"),
         ("train.py}", "train.py, instances: {cpus: 1.5}}", "1.5", "`cpus` must be a whole number, not 1.5"),
         ("train.py}", "train.py, instances: {cpus: 5000}}", "5000", "`cpus` must be at most 1024, not 5000"),
-        ("train.py}", "train.py, instances: {count: true}}", "true", "this must be 1, not true"),
+        ("train.py}", "train.py, instances: {count: true}}", "true", "`count` must be a whole number, not true"),
+        ("train.py}", "train.py, instances: {count: 17}}", "17", "`count` must be at most 16, not 17"),
+        ("train.py}", "train.py, inputs: {more: data.tset}}", "data.tset", "'data.tset' names no input; write data.train"),
+        ("train.py}", "train.py, environment: {SM_HP_X: a}}", "{SM", "the variable `SM_HP_X` is set by the platform"),
+        ("train.py}", "train.py, metric_definitions: [{name: a, regex: '('}]}", "'('", "is no regular expression"),
+        ("train.py}", "train.py, metric_definitions: [{name: a, regex: 'a='}]}", "'a='", "must have one group, the number"),
+        ("train.py}", "train.py, tune: {objective: {metric: r2}, space: {a: {int: [5, 2]}}}}", "{int", "the range [5, 2] must rise"),
+        ("train.py}", "train.py, tune: {objective: {metric: r2}, space: {a: {}}}}", "{}}}}", "write one of `int: [least, greatest]`"),
+        ("train.py}", "train.py, tune: {objective: {metric: r2}, space: {a: {choice: [1, 1]}}}}", "choice", "`choice` names a value twice"),
+        ("train: ", "steps: [{name: a, entry_point: a.py}, {name: a, entry_point: b.py}]\ntrain: ", "version", "two steps are named `a`"),
+        ("train: ", "steps: [{name: train, entry_point: a.py}]\ntrain: ", "{name: train", "a step cannot be named `train`"),
+        ("train: ", "bias: {}\ntrain: ", "{}\n", "write either `facets` (or `intersections`), or `analysis_config`"),
+        ("train: ", "bias: {facets: [{column: a, above: 1, privileged: [b]}]}\ntrain: ", "privileged: [b]", "write one of `privileged`"),
+        ("train: ", "evaluate: {at: [3]}\ntrain: ", "at: [3]", "`evaluate.at` goes with ranking and anomaly detection, not regression"),
+        (
+            "train: ", "evaluate: {validation_criteria: [{metric: r2, threshold: 1, slice: 5}]}\ntrain: ", "5}]",
+            "`slice` must be a column, `worst`, or {column: NAME, value: VALUE}, not 5",
+        ),
+        ("problem_type: regression", "problem_type: ranking", "version", "ranking needs `data.schema.group_col`"),
+        ("problem_type: regression", "problem_type: forecasting", "version", "forecasting needs `data.split: {by: time}`"),
         ("train.py}", "train.py, instances: {max_runtime: 5}}", "5}", "5 is not a duration"),
         ("train.py}", "train.py, instances: {max_runtime: 999999999w}}", "999999999w", "longer than a hundred years"),
         ("train.py}", "train.py, instances: {gpus: 1}}", "gpus", "`gpus` (accelerators) is not honoured by this release"),

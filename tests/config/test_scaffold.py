@@ -15,14 +15,14 @@ from modelyard.config.load import Loaded, load
 from modelyard.config.scaffold import scaffold
 from modelyard.config.schema import json_schema
 from modelyard.errors import BadInput
+from modelyard.quality.catalogue import GREATER_IS_BETTER, names_for
 
-PROBLEMS = ["binary_classification", "multiclass_classification", "regression"]
-METRICS = ("roc_auc", "accuracy", "r2")
+PROBLEMS = ["binary_classification", "multiclass_classification", "regression", "forecasting"]
 
 
 def checked(folder: Path) -> Loaded:
     loaded = load(folder / "config.yaml")
-    assert check(loaded, metrics=METRICS) == []
+    assert check(loaded, metrics=names_for(loaded.config.model.problem_type), greater_is_better=GREATER_IS_BETTER) == []
     return loaded
 
 
@@ -42,6 +42,12 @@ def test_without_data_an_example_is_made(tmp_path: Path, problem: str) -> None:
     config = checked(tmp_path / "new").config
     assert (config.model.name, config.model.problem_type) == ("my-model-1", problem)
     assert config.data.id_col == "id"
+    assert config.explain is not None and config.explain.method == "auto"
+    assert config.data.split.by == ("time" if problem == "forecasting" else "random")
+    bias = next(line.removeprefix("# ") for line in written[0].read_text().splitlines() if line.startswith("# bias: "))
+    bias = bias.replace("NAME", "colour").replace("NUMBER", "0").replace("[CLASS]", "[high]")
+    written[0].write_text(written[0].read_text().replace("explain:", f"{bias}\nexplain:"))
+    assert checked(tmp_path / "new").config.bias is not None, "the line that is commented out holds"
     assert json.loads((tmp_path / "new" / "config.schema.json").read_text()) == json_schema()
     assert written[0].read_text().startswith("# yaml-language-server: $schema=./config.schema.json\n")
 
@@ -95,7 +101,9 @@ def test_problem_types(tmp_path: Path, values: list[object], problem: str, posit
         ({"t": [1, 2, 3]}, {"problem_type": "binary_classification"}, "two classes"),
         ({"t": ["a", "b"]}, {"problem_type": "regression"}, "numbers"),
         ({"t": [0.5, 1.5]}, {"problem_type": "multiclass_classification"}, "no set of classes"),
-        ({"t": [1, 2]}, {"problem_type": "ranking"}, "problem_type"),
+        ({"t": [1, 2]}, {"problem_type": "ranking"}, "does not learn ranking"),
+        ({"t": [1, 2]}, {"problem_type": "forecasting"}, "a column of times"),
+        ({"t": ["a", "b"]}, {"problem_type": "forecasting"}, "numbers"),
         ({"x" * 300: [1, 2]}, {}, "256"),
     ],
 )
@@ -105,8 +113,33 @@ def test_data_that_makes_no_problem(tmp_path: Path, columns: dict[str, list[obje
     assert not (tmp_path / "new" / "config.yaml").exists()
 
 
+def test_json_lines_are_read_too(tmp_path: Path) -> None:
+    rows = [{"when": f"2024-05-{i + 1:02}", "seen": f"2024-05-01T00:00:{i:02}Z", "size": i, "tags": [i], "y": i % 2} for i in range(28)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scaffold(tmp_path, name="x", data=tmp_path / "rows.jsonl")
+    data = checked(tmp_path).config.data
+    assert (data.source.using, data.time_col, data.schema_.exclude, data.split.by) == ("jsonl", "when", ("seen", "tags"), "time")
+
+
+@pytest.mark.parametrize(
+    ("problem", "target", "words"),
+    [
+        ("anomaly_detection", [0, 0, 0, 1] * 10, "positive_class: 1"),
+        ("multilabel_classification", [f"a{i}|b" for i in range(60)], "micro_f1"),
+    ],
+)
+def test_other_problems_take_a_script_that_is_there(tmp_path: Path, problem: str, target: list[object], words: str) -> None:
+    data = table(tmp_path / "x.parquet", a=list(range(len(target))), y=target)
+    with pytest.raises(BadInput, match="does not learn"):
+        scaffold(tmp_path / "new", name="x", data=data, problem_type=problem)
+    (tmp_path / "train.py").write_text("print()\n")
+    scaffold(tmp_path, name="x", data=data, problem_type=problem)
+    assert checked(tmp_path).config.model.problem_type == problem
+    assert words in (tmp_path / "config.yaml").read_text()
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\0", b"PAR1"])
-@pytest.mark.parametrize("name", ["x.csv", "x.parquet"])
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet", "x.jsonl"])
 def test_unreadable_data(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput):
@@ -237,7 +270,7 @@ def test_the_script_trains_a_model_that_predicts(tmp_path: Path, problem: str) -
     command = [str(python), "-c", code, str(model / "model.joblib"), str(channel / "features.parquet")]
     answers = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     truth = rows.tail(100)["target"].to_list()
-    if problem == "regression":
+    if infer.is_number(problem):
         mean = sum(truth) / len(truth)
         assert sum((a - t) ** 2 for a, t in zip(answers, truth, strict=True)) < 0.6 * sum((mean - t) ** 2 for t in truth)
     else:

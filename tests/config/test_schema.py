@@ -89,6 +89,11 @@ evaluate: {validation_criteria: [{metric: r2}]}
 evaluate: {validation_criteria: [{metric: r2, versus: champion}]}
 evaluate: {validation_criteria: [{metric: r2, versus: champion, threshold: 1, min_absolute_change: 1}]}
 evaluate: {decision_threshold: 0.4}
+evaluate: {at: [5]}
+evaluate: {validation_criteria: [{metric: r2, versus: champion, min_absolute_change: 1, min_relative_change: 1}]}
+evaluate: {validation_criteria: [{metric: r2, versus: baseline, min_relative_change: 1, slice: worst}]}
+steps: [{name: x, entry_point: x.py, inputs: {a: nowhere}}]
+steps: [{name: train, entry_point: x.py}]
 bring: {artifact: a, framework: onnx}
 monitor: {performance: {criteria: [{metric: r2}]}}
 monitor: {window: 5x}

@@ -37,7 +37,15 @@ data:
     columns:
       late: {completeness: 0.9, categories: [0, 1], on_fail: warn}
       hour: {min: 0, max: 23, unique: false}
+  leakage: {target: block, duplicates: warn, max_duplicates: 0.02, time_order: block}
   channel_format: parquet
+steps:
+  - name: audit
+    entry_point: steps/audit.py
+    inputs: {rows: data.train, zips: ./lookups/zips.csv}
+    outputs: [facts]
+    network_isolation: true
+  - {name: notify, entry_point: steps/notify.sh, when: {value: "steps.audit.facts/facts.json#/rows", above: 10}}
 preprocess: {entry_point: steps/preprocess.py, arguments: [--rows, "5"], max_runtime: 10m, network_isolation: true}
 train:
   framework: sklearn
@@ -48,13 +56,30 @@ train:
   hyperparameters: {max_depth: 6, C: 0.5, names: [a, b], deep: {x: 1}, flag: true, nothing: null}
   instances: {count: 1, cpus: 2, max_runtime: 1h30m}
   network_isolation: true
+postprocess: {entry_point: steps/pack.py, network_isolation: true}
 evaluate:
   decision_threshold: 0.4
   slices: [carrier]
+  confidence: {level: 0.9, resamples: 100}
+  worst_slice: {min_rows: 40, depth: 2}
+  baseline: {on_fail: block, metric: accuracy}
+  custom_metrics: [{name: profit, entry_point: profit.py, function: profit, greater_is_better: true}]
   validation_criteria:
     - {metric: roc_auc, threshold: 0.70}
     - {metric: log_loss, threshold: 0.6, on_fail: warn}
     - {metric: roc_auc, versus: champion, min_absolute_change: -0.005, on_fail: block}
+    - {metric: roc_auc, slice: worst, threshold: 0.5}
+    - {metric: roc_auc, slice: {column: carrier, value: UA}, threshold: 0.55}
+    - {metric: roc_auc, bound: lower, threshold: 1}
+    - {metric: accuracy, versus: baseline, min_relative_change: 0.1}
+bias:
+  facets: [{column: carrier, privileged: [UA]}, {column: crew_age, above: 40}]
+  intersections: [[carrier, hour]]
+  group_col: hour
+  pre_training: [CI, DPL]
+  post_training: [DPPL, DI]
+  criteria: [{metric: DPPL, within: 0.2, facet: carrier}, {metric: DI, within: 0.3}]
+explain: {method: auto, background: 50, rows: 100}
 inference: {entry_point: serve.py}
 deploy:
   strategy: {type: canary, steps: [10, 50], bake: 5m}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from modelyard.signature import ProblemType, Scalar
 if TYPE_CHECKING:
     import polars as pl
 
+_FORMATS = {".csv": "csv", ".txt": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 SAMPLE_ROWS = 100_000
 MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL"]
 _TARGETS = ("target", "label", "y", "class", "outcome")
@@ -27,8 +29,8 @@ _MOST_WHOLE_CLASSES = 20
 class Facts:
     """What a table says of the config.
 
-    `exclude` are columns that nothing can be learned from as they are: further times, and columns without a value. `commonest` is
-    the share of the most frequent class (0 for regression): a model below it has learned nothing.
+    `exclude` are columns that nothing can be learned from as they are: further times, lists and objects, and columns without a value.
+    `commonest` is the share of the most frequent class (0 for numbers): a model below it has learned nothing.
     """
 
     using: str
@@ -43,8 +45,8 @@ class Facts:
 
 
 def facts(data: Path, *, target: str | None, problem_type: str | None) -> Facts:
-    """Facts of a csv or parquet file, from its first 100,000 rows. Raises BadInput where they do not make a problem."""
-    using = "csv" if data.suffix.lower() in (".csv", ".txt") else "parquet"
+    """Facts of a csv, parquet or JSON lines file, from its first 100,000 rows. Raises BadInput where they do not make a problem."""
+    using = _FORMATS.get(data.suffix.lower(), "parquet")
     frame = _read(data, using)
     if frame.is_empty():
         raise BadInput("the file has no rows", where=str(data))
@@ -53,15 +55,18 @@ def facts(data: Path, *, target: str | None, problem_type: str | None) -> Facts:
     kind = _problem(known, problem_type)
     times = [n for n, t in frame.schema.items() if t.is_temporal() and n != column]
     empty = [n for n in frame.columns if frame[n].null_count() == frame.height]
-    counts = known.value_counts(sort=True) if kind != "regression" else None
+    nested = [n for n, t in frame.schema.items() if t.is_nested()]
+    counts = known.value_counts(sort=True) if not is_number(kind) else None
+    if kind == "forecasting" and all(frame[n].null_count() for n in times):
+        raise BadInput("forecasting needs a column of times, in every row", where=str(data))
     return Facts(
         using=using,
         target=column,
         problem_type=kind,
-        positive_class=_positive(known) if kind == "binary_classification" else None,
+        positive_class=_positive(known) if kind in ("binary_classification", "anomaly_detection") else None,
         time_col=next((n for n in times if not frame[n].null_count()), None),
         id_col=_id(frame, column),
-        exclude=tuple(n for n in frame.columns if n in empty or n in [t for t in times if t not in empty][1:]),
+        exclude=tuple(n for n in frame.columns if n in empty or n in nested or n in [t for t in times if t not in empty][1:]),
         rows=frame.height,
         commonest=float(counts["count"][0]) / len(known) if counts is not None else 0.0,
     )
@@ -73,9 +78,28 @@ def _read(data: Path, using: str) -> pl.DataFrame:
     try:
         if using == "csv":
             return pl.read_csv(data, n_rows=SAMPLE_ROWS, try_parse_dates=True, infer_schema_length=None, null_values=MISSING)
+        if using == "jsonl":
+            return _dated(pl.scan_ndjson(data, infer_schema_length=None).head(SAMPLE_ROWS).collect())
         return pl.read_parquet(data, n_rows=SAMPLE_ROWS)
     except (pl.exceptions.PolarsError, OSError, ValueError) as exc:
         raise BadInput(f"the file cannot be read as {using}: {str(exc).splitlines()[0][:200]}", where=str(data)) from exc
+
+
+def _dated(frame: pl.DataFrame) -> pl.DataFrame:
+    """ISO dates and times, which JSON has as text, as times."""
+    import polars as pl
+
+    for name in [n for n, t in frame.schema.items() if t == pl.String and frame[n].null_count() < frame.height]:
+        for read in (pl.col(name).str.to_date("%F"), pl.col(name).str.to_datetime(time_zone="UTC")):
+            with contextlib.suppress(pl.exceptions.PolarsError):
+                frame = frame.with_columns(read)
+                break
+    return frame
+
+
+def is_number(problem_type: str) -> bool:
+    """Whether the target is a number to be met, and no class."""
+    return problem_type in ("regression", "forecasting")
 
 
 def _target(frame: pl.DataFrame, target: str | None, data: Path) -> str:
@@ -97,15 +121,15 @@ def _problem(known: pl.Series, wanted: str | None) -> ProblemType:
         kind = "binary_classification"
     elif known.dtype.is_numeric():
         kind = "multiclass_classification" if known.dtype.is_integer() and count <= _MOST_WHOLE_CLASSES else "regression"
-    elif not known.dtype.is_temporal() and count <= _MOST_CLASSES:
+    elif not known.dtype.is_temporal() and (count <= _MOST_CLASSES or wanted == "multilabel_classification"):
         kind = "multiclass_classification"
     else:
         said = "holds times" if known.dtype.is_temporal() else f"is text of {count} values, too many for classes"
         raise BadInput(f"the target {said}", where=where, next="name another with --target")
-    if wanted == "binary_classification" and count != 2:
-        raise BadInput(f"binary classification needs two classes; the target has {count}", where=where)
-    if wanted == "regression" and not known.dtype.is_numeric():
-        raise BadInput("regression needs a target of numbers", where=where)
+    if wanted in ("binary_classification", "anomaly_detection") and count != 2:
+        raise BadInput(f"{wanted.replace('_', ' ')} needs two classes; the target has {count}", where=where)
+    if wanted is not None and is_number(wanted) and not known.dtype.is_numeric():
+        raise BadInput(f"{wanted} needs a target of numbers", where=where)
     if wanted == "multiclass_classification" and (known.dtype.is_float() or count > 1000):
         raise BadInput(f"the target is no set of classes: {count} values of type {known.dtype}", where=where)
     return wanted or kind  # type: ignore[return-value]  # judged by the config that comes of it

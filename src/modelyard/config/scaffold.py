@@ -10,6 +10,7 @@ import math
 import random
 import re
 import tempfile
+from datetime import date, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,14 @@ from modelyard.config.schema import json_schema
 from modelyard.errors import BadConfig, BadInput
 
 _REQUIREMENTS = "joblib\npandas\npyarrow\nscikit-learn\n"
-_ESTIMATORS = {"regression": "HistGradientBoostingRegressor"}
-_CLASSIFIER = "HistGradientBoostingClassifier"
+_REGRESSOR, _CLASSIFIER = "HistGradientBoostingRegressor", "HistGradientBoostingClassifier"
+_ESTIMATORS = {
+    "binary_classification": _CLASSIFIER,
+    "multiclass_classification": _CLASSIFIER,
+    "regression": _REGRESSOR,
+    "forecasting": _REGRESSOR,
+}
+"""What the train.py that is written here can learn."""
 
 
 def scaffold(
@@ -43,7 +50,7 @@ def scaffold(
         folder: made where it is missing.
         name: the model's name; made lower-case with dashes.
         problem_type: inferred from the target by default.
-        data: a csv or parquet file; one outside `folder` is named by its file:// URL.
+        data: a csv, parquet or JSON lines file; one outside `folder` is named by its file:// URL.
         target: the column to predict; by default one named target, label, y, class or outcome, else the last.
         script: a training script inside `folder`.
 
@@ -56,6 +63,11 @@ def scaffold(
     if script is None and (folder / "train.py").exists():
         script = folder / "train.py"
     entry_point = "train.py" if script is None else _inside(folder, script)
+    if script is None and problem_type is not None and problem_type not in _ESTIMATORS:
+        spoken = problem_type.replace("_", " ")
+        raise BadInput(
+            f"the train.py that is written here does not learn {spoken}", where="--problem-type", next="name yours with --script"
+        )
     if script is not None and data is None:
         raise BadInput("to adopt a script, its data has to be named", where=str(script), next="modelyard init --data FILE")
     files: dict[str, str] = {}
@@ -118,17 +130,19 @@ def _example(problem_type: str, target: str) -> str:
     """A small table with a signal in it, always the same."""
     source = random.Random(7)  # noqa: S311  (an example, no secret)
     doubled = target.replace('"', '""')
-    lines = [f'id,height,age,colour,"{doubled}"']
+    dated = problem_type == "forecasting"
+    lines = [f'id,{"day," if dated else ""}height,age,colour,"{doubled}"']
     for row in range(600):
         height, age, colour = source.gauss(170, 10), source.randint(18, 80), source.choice(["red", "green", "blue"])
         score = (height - 170) / 10 + (age - 49) / 18 + (colour == "red") + source.gauss(0, 0.5)
-        if problem_type == "regression":
+        if problem_type in ("regression", "forecasting"):
             answer = f"{score:.4f}"
         elif problem_type == "multiclass_classification":
             answer = "low" if score < -0.7 else "high" if score > 1.2 else "middle"
         else:
             answer = str(int(score > 0.3))
-        lines.append(f"{row},{height:.1f},{age},{colour},{answer}")
+        day = f"{date(2024, 1, 1) + timedelta(days=row)}," if dated else ""
+        lines.append(f"{row},{day}{height:.1f},{age},{colour},{answer}")
     return "\n".join(lines) + "\n"
 
 
@@ -136,7 +150,7 @@ def _train(facts: infer.Facts) -> str:
     template = resources.files("modelyard.config").joinpath("templates/train.py.txt").read_text(encoding="utf-8")
     beside = [n for n in (facts.id_col, facts.time_col) if n is not None]
     filled = {
-        "@ESTIMATOR@": _ESTIMATORS.get(facts.problem_type, _CLASSIFIER),
+        "@ESTIMATOR@": _ESTIMATORS[facts.problem_type],
         "@TARGET@": repr(facts.target),
         "@NOT_FEATURES@": repr(beside),
     }
@@ -153,14 +167,28 @@ def _scalar(value: Any) -> str:
 
 
 def _gates(facts: infer.Facts) -> list[str]:
-    if facts.problem_type == "regression":
-        first, metric = "- {metric: r2, threshold: 0.0}      # better than always guessing the mean", "r2"
-    elif facts.problem_type == "binary_classification":
-        first, metric = "- {metric: roc_auc, threshold: 0.55}      # 0.5 is a coin", "roc_auc"
-    else:
-        floor = math.floor(facts.commonest * 100) / 100
-        first, metric = f"- {{metric: accuracy, threshold: {floor}}}      # the share of the most frequent class", "accuracy"
-    return [first, f"- {{metric: {metric}, versus: champion, min_absolute_change: -0.01}}"]
+    floor = math.floor(facts.commonest * 100) / 100
+    first, metric, allowed = {
+        "regression": ("{metric: r2, threshold: 0.0}      # better than always guessing the mean", "r2", -0.01),
+        "forecasting": ("{metric: mase, threshold: 1.0}      # better than yesterday's value", "mase", -0.05),
+        "binary_classification": ("{metric: roc_auc, threshold: 0.55}      # 0.5 is a coin", "roc_auc", -0.01),
+        "anomaly_detection": ("{metric: roc_auc, threshold: 0.55}      # 0.5 is a coin", "roc_auc", -0.01),
+        "multilabel_classification": ("{metric: micro_f1, threshold: 0.1}", "micro_f1", -0.01),
+        "multiclass_classification": (
+            f"{{metric: accuracy, threshold: {floor}}}      # the share of the most frequent class", "accuracy", -0.01,
+        ),
+    }.get(facts.problem_type, ("", "", 0.0))  # fmt: skip
+    return [f"- {first}", f"- {{metric: {metric}, versus: champion, min_absolute_change: {allowed}}}"] if first else []
+
+
+def _about(facts: infer.Facts) -> list[str]:
+    """What explains the model, and how to ask whether it is fair."""
+    good = ", label_above: NUMBER" if infer.is_number(facts.problem_type) else ""
+    good = ", label_values: [CLASS]" if facts.problem_type == "multiclass_classification" else good
+    lines = ["", "explain: {method: auto}      # which feature moves the predictions, and how far"]
+    if facts.problem_type != "multilabel_classification":
+        lines += [f"# bias: {{facets: [{{column: NAME}}]{good}}}      # are groups of people treated alike? SageMaker Clarify's metrics"]
+    return lines
 
 
 def _config(folder: Path, name: str, facts: infer.Facts, location: str, entry_point: str, script: Path | None) -> str:
@@ -185,6 +213,8 @@ def _config(folder: Path, name: str, facts: infer.Facts, location: str, entry_po
     options = {"max-iter": 100, "learning-rate": 0.1} if script is None else infer.hyperparameters(script)
     if options:
         lines += ["  hyperparameters:", *(f"    {_scalar(k)}: {_scalar(v)}" for k, v in options.items())]
-    lines += ["", "evaluate:", "  validation_criteria:", *(f"    {gate}" for gate in _gates(facts))]
+    gates = _gates(facts)
+    lines += ["", "evaluate:", "  validation_criteria:", *(f"    {gate}" for gate in gates)] if gates else []
+    lines += _about(facts)
     lines += ["", "environments:", "  production:", "    approval: {required: true}      # a person's word before production"]
     return "\n".join(lines) + "\n"

@@ -7,16 +7,18 @@ several keys. What stays with `load` alone: sums, orders, files, time zones, sch
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Collection
+from typing import Any, get_args
 
-from modelyard.config.spec import STAGES, Config
+from modelyard.config.spec import GOES_WITH, RESERVED, STAGES, Config
 from modelyard.config.words import BY_STAGE
+from modelyard.signature import ProblemType
 
 _REF = "#/$defs/"
 _STAGED = "_by_stage"
 _VARIABLE = {"$ref": f"{_REF}Variable"}
 _PATH = r"^(?![/~-])(?!(.*/)?\.\.(/|$))[^\\\x00-\x1f\x7f]*[^\\\x00-\x1f\x7f\s][^\\\x00-\x1f\x7f]*$"
-_PATHS = ("entry_point", "requirements", "source_dir")
+_PATHS = ("entry_point", "requirements", "source_dir", "pre", "post", "analysis_config")
 _WINDOW = r"^[1-9][0-9]{0,3}(s|m|h|d|w|mo)$"
 
 
@@ -160,6 +162,15 @@ def _has(key: str) -> dict[str, Any]:
     return {"required": [key], "properties": {key: {"not": {"type": "null"}}}}
 
 
+def _of_kind(names: Collection[str]) -> dict[str, Any]:
+    """Whether the model's problem is one of these; ${NAME} is none."""
+    return {"required": ["model"], "properties": {"model": _says("problem_type", *sorted(names))}}
+
+
+def _within(part: str, key: str) -> dict[str, Any]:
+    return {"required": [part], "properties": {part: {"required": [key]}}}
+
+
 def _only_with(condition: dict[str, Any], otherwise: dict[str, Any], key: str) -> list[dict[str, Any]]:
     """`key` holds something under the condition, and nothing under the other; ${NAME} satisfies neither."""
     return [{"if": condition, "then": _has(key)}, {"if": otherwise, "then": {"not": _has(key)}}]
@@ -167,25 +178,37 @@ def _only_with(condition: dict[str, Any], otherwise: dict[str, Any], key: str) -
 
 def _add_rules(schema: dict[str, Any], defs: dict[str, Any]) -> None:
     """The rules over several keys that spec.py checks in Python."""
-    binary = {"properties": {"model": _says("problem_type", "binary_classification")}}
-    others = {"properties": {"model": _says("problem_type", "multiclass_classification", "regression")}}
+    kinds = set(get_args(ProblemType))
+    with_class = {"binary_classification", "anomaly_detection"}
+    one_class, others = (_of_kind(names) for names in (with_class, kinds - with_class))
+    ranking, forecasting = _of_kind({"ranking"}), _of_kind({"forecasting"})
     window = {"required": ["window"], "properties": {"window": _says("type", "sliding")}}
     sliding = {"required": ["retrain"], "properties": {"retrain": window}}
-    cut = {"required": ["evaluate"], "properties": {"evaluate": {"required": ["decision_threshold"]}}}
+    grouped = {"required": ["schema"], "properties": {"schema": _has("group_col")}}
+    in_time = {"required": ["split"], "properties": {"split": _says("by", "time")}}
     schema["allOf"] = [
         {"oneOf": [_has("train"), _has("bring")]},
-        {"if": binary, "then": {"properties": {"data": _has("positive_class")}}},
-        {"if": others, "then": {"properties": {"data": {"not": _has("positive_class")}}, "not": cut}},
-        {"if": _has("bring"), "then": {"not": _has("preprocess")}},
+        {"if": one_class, "then": {"properties": {"data": _has("positive_class")}}},
+        {"if": others, "then": {"properties": {"data": {"not": _has("positive_class")}}}},
+        *({"if": _of_kind(kinds - set(those)), "then": {"not": _within("evaluate", key)}} for key, those in GOES_WITH.items()),
+        {"if": _of_kind(kinds - {"multilabel_classification"}), "then": {"properties": {"data": {"not": _has("label_separator")}}}},
+        {"if": ranking, "then": {"properties": {"data": grouped}}},
+        {"if": forecasting, "then": {"properties": {"data": in_time}}},
+        {"if": _has("bring"), "then": {"not": {"anyOf": [_has("preprocess"), _has("postprocess")]}}},
         {"if": sliding, "then": {"properties": {"data": _has("time_col")}}},
     ]
-    defs["Source"]["allOf"] = _only_with(_says("using", "sql"), _says("using", "csv", "parquet"), "query")
-    split = _says("by", "time", "random"), {"not": {"required": ["by"]}}
+    defs["Source"]["allOf"] = _only_with(_says("using", "sql"), _says("using", "csv", "parquet", "jsonl", "delta", "script"), "query")
+    split = _says("by", "time", "random", "group"), {"not": {"required": ["by"]}}
     defs["Split"]["allOf"] = _only_with(_says("by", "provided"), {"anyOf": list(split)}, "column")
-    by_time = {"required": ["split"], "properties": {"split": _says("by", "time")}}
-    defs["Data"]["allOf"] = [{"if": by_time, "then": _has("time_col")}]
+    by_group = {"required": ["split"], "properties": {"split": _says("by", "group")}}
+    defs["Data"]["allOf"] = [{"if": in_time, "then": _has("time_col")}, {"if": by_group, "then": grouped}]
     expanding = _says("type", "expanding"), {"not": {"required": ["type"]}}
     defs["TrainingWindow"]["allOf"] = _only_with(_says("type", "sliding"), {"anyOf": list(expanding)}, "length")
-    versus = _only_with(_has("versus"), {"not": _has("versus")}, "min_absolute_change")
-    defs["Criterion"]["allOf"] = [{"oneOf": [_has("threshold"), _has("versus")]}, *versus]
+    changes = [_has("min_absolute_change"), _has("min_relative_change")]
+    compared = [{"if": _has("versus"), "then": {"oneOf": changes}}, {"if": {"not": _has("versus")}, "then": {"not": {"anyOf": changes}}}]
+    alone = {"if": _has("versus"), "then": {"not": {"anyOf": [_has("slice"), _says("bound", "lower", "upper")]}}}
+    defs["Criterion"]["allOf"] = [{"oneOf": [_has("threshold"), _has("versus")]}, *compared, alone]
+    defs["Step"]["properties"]["name"]["not"] = {"enum": list(RESERVED)}
+    defs["Range"]["allOf"] = [{"oneOf": [_has("int"), _has("float"), _has("choice")]}]
+    defs["Bias"]["allOf"] = [{"not": {"allOf": [_has("analysis_config"), _has("facets")]}}]
     defs["PerformanceCriterion"]["allOf"] = [{"oneOf": [_has("threshold"), _has("max_drop")]}]

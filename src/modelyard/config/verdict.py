@@ -14,6 +14,8 @@ from modelyard.config.document import Document, Mapping, Node, Sequence, locate
 from modelyard.config.spec import Config
 
 _ABSENT = object()
+_PARTS = ("Secret", "Slice")
+"""Parts that may stand where a plain value may."""
 
 
 @dataclass
@@ -71,19 +73,20 @@ class Verdict:
                 node = node.entries[str(segment)]
             elif isinstance(node, Sequence) and isinstance(segment, int) and segment < len(node.items):
                 node = node.items[segment]
-            elif segment in ("str", "int", "float", "bool", "Secret") or str(segment).startswith(("function-", "constrained-")):
+            elif segment in ("str", "int", "float", "bool", *_PARTS) or str(segment).startswith(("function-", "constrained-")):
                 return loc[:index], str(segment), loc[index + 1 :]
         return loc, None, ()
 
     def _report_union(self, path: words.Path, errors: list[tuple[str | None, words.Path, dict[str, Any]]]) -> None:
         value = _get(self.data, path)
-        ruled = [e for tag, inner, e in errors if tag != "Secret" and not e["type"].endswith("_type")]
-        secret = [(inner, e) for tag, inner, e in errors if tag == "Secret"]
-        if isinstance(value, dict) and secret:
+        ruled = [e for tag, inner, e in errors if tag not in _PARTS and not e["type"].endswith("_type")]
+        inside = [(inner, e) for tag, inner, e in errors if tag in _PARTS]
+        if isinstance(value, dict) and inside:
+            known = words.known_keys(path)
             slip = words.all_stages(value) or any(
-                words.nearest(str(inner[-1]), ("secret",)) for inner, e in secret if e["type"] == "extra_forbidden"
+                words.nearest(str(inner[-1]), known) for inner, e in inside if e["type"] == "extra_forbidden"
             )
-            for inner, error in secret:
+            for inner, error in inside:
                 if not (slip and error["type"] == "missing"):
                     self._say((*path, *inner), error)
         elif ruled:

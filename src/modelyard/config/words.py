@@ -174,5 +174,6 @@ def explain(path: Path, error: dict[str, Any]) -> tuple[str, str]:
 def explain_union(path: Path, tags: Iterable[str], value: Any) -> str:
     """The message where none of a field's alternatives fits."""
     name = dotted(path[-2:] if path and isinstance(path[-1], int) else path[-1:])
-    what = "text, or {secret: NAME}" if "Secret" in tags else "one value: text, a number, or true or false"
+    pairs = {"Secret": "text, or {secret: NAME}", "Slice": "a column, `worst`, or {column: NAME, value: VALUE}"}
+    what = next((said for tag, said in pairs.items() if tag in tags), "one value: text, a number, or true or false")
     return f"`{name}` must be {what}, not {shown(value)}"

@@ -1,0 +1,129 @@
+"""The columns that a config names: whether the data has them. Only the header of a local file is read."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from modelyard.config import files, words
+from modelyard.config.load import Loaded
+from modelyard.config.spec import Config, Slice
+
+_MAX_HEADER = 1_000_000
+
+
+def findings(loaded: Loaded) -> Iterator[files.Finding]:
+    yield from _left_out(loaded)
+    using, name = loaded.config.data.source.using, files.data_name(loaded.config)
+    file = None if name is None or using == "script" else files.first_file(loaded.folder, name, using)
+    if file is None:
+        return
+    try:
+        known = header(file, using)
+    except (OSError, ValueError, csv.Error) as exc:
+        yield ("data", "source", "location"), f"{name} cannot be read as {using}: {str(exc)[:200]}", ""
+        return
+    if not known and using == "delta":
+        return  # only a checkpoint tells its columns: the build reads it
+    if not known:
+        yield ("data", "source", "location"), f"{name} has no columns", ""
+        return
+    for path, column in _named_columns(loaded):
+        if column not in known:
+            near = words.nearest(column, known)
+            hint = f"; did you mean `{near}`?" if near else ""
+            yield path, f"{name} has no column `{column}`{hint}", "" if near else f"its columns: {', '.join(known[:30])}"
+
+
+def header(path: Path, using: str) -> list[str]:
+    """The column names of a local csv, parquet or JSON lines file, or of a Delta table's folder.
+
+    Raises:
+        OSError, ValueError, csv.Error: it cannot be read as that.
+    """
+    if using == "parquet":
+        import pyarrow.parquet
+
+        return [str(n) for n in pyarrow.parquet.read_schema(path).names]
+    if using == "delta":
+        return _delta(path)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        if using == "jsonl":
+            return _keys(file)
+        first = file.readline(_MAX_HEADER)
+    return next(csv.reader([first]), [])
+
+
+def _keys(file: TextIO) -> list[str]:
+    """The names in the first hundred objects: one alone need not have them all."""
+    names: dict[str, None] = {}
+    for line in itertools.islice(iter(lambda: file.readline(_MAX_HEADER), ""), 100):
+        row = json.loads(line) if line.strip() else {}
+        if not isinstance(row, dict):
+            raise ValueError("a line is no object")
+        names |= dict.fromkeys(map(str, row))
+    return list(names)
+
+
+def _delta(folder: Path) -> list[str]:
+    """The columns by the newest metadata of a Delta table's log; none where a checkpoint alone tells."""
+    logs = folder / "_delta_log"
+    for log in sorted(logs.glob("*.json"), reverse=True):
+        for line in log.read_text(encoding="utf-8").splitlines():
+            if schema := json.loads(line).get("metaData", {}).get("schemaString"):
+                return [str(field["name"]) for field in json.loads(schema)["fields"]]
+    if not any(logs.glob("*.checkpoint*.parquet")):
+        raise ValueError("there is no _delta_log that tells its columns")
+    return []
+
+
+def _named_columns(loaded: Loaded) -> Iterator[tuple[words.Path, str]]:
+    data, config = loaded.config.data, loaded.config
+    single = (("target_col", data.target_col), ("time_col", data.time_col), ("id_col", data.id_col))
+    yield from ((("data", key), column) for key, column in single if column is not None)
+    yield from ((("data", "entity_cols", i), c) for i, c in enumerate(data.entity_cols))
+    yield from ((("data", "schema", "exclude", i), c) for i, c in enumerate(data.schema_.exclude))
+    yield from ((("data", "schema", "types", c), c) for c in data.schema_.types)
+    yield from ((("data", "schema", "sensitive_not_served", i), c) for i, c in enumerate(data.schema_.sensitive_not_served))
+    yield from ((("data", "expect", "columns", c), c) for c in data.expect.columns)
+    if data.split.column is not None:
+        yield ("data", "split", "column"), data.split.column
+    special = (("weight_col", data.schema_.weight_col), ("group_col", data.schema_.group_col))
+    yield from ((("data", "schema", key), column) for key, column in special if column is not None)
+    if data.source.incremental is not None:
+        yield ("data", "source", "incremental"), data.source.incremental
+    yield from _facets(config)  # looked up in the source's rows, whatever `preprocess` makes of them
+    if config.preprocess is None:  # which may make columns that the source does not have
+        yield from ((("evaluate", "slices", i), c) for i, c in enumerate(config.evaluate.slices))
+        yield from _sliced(config)
+        yield from ((("monitor", "drift", "columns", i), c) for i, c in enumerate(config.monitor.drift.columns or ()))
+
+
+def _sliced(config: Config) -> Iterator[tuple[words.Path, str]]:
+    for i, criterion in enumerate(config.evaluate.validation_criteria):
+        path = ("evaluate", "validation_criteria", i, "slice")
+        if isinstance(criterion.slice, Slice):
+            yield (*path, "column"), criterion.slice.column
+        elif criterion.slice not in (None, "worst"):
+            yield path, criterion.slice
+
+
+def _facets(config: Config) -> Iterator[tuple[words.Path, str]]:
+    if config.bias is None:
+        return
+    yield from ((("bias", "facets", i, "column"), facet.column) for i, facet in enumerate(config.bias.facets))
+    yield from ((("bias", "intersections", i, j), c) for i, crossed in enumerate(config.bias.intersections) for j, c in enumerate(crossed))
+    if config.bias.group_col is not None:
+        yield ("bias", "group_col"), config.bias.group_col
+
+
+def _left_out(loaded: Loaded) -> Iterator[files.Finding]:
+    """Columns that are needed and yet excluded."""
+    excluded = set(loaded.config.data.schema_.exclude)
+    for path, column in _named_columns(loaded):
+        if column in excluded and path[:3] != ("data", "schema", "exclude") and path != ("data", "source", "incremental"):
+            yield path, f"`{column}` is needed here and dropped by `data.schema.exclude`", "take it out of one of the two"

@@ -1,0 +1,56 @@
+"""The model's name and kind, and the stages that a version passes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from modelyard.config.spec.types import Duration, Part, Slug
+from modelyard.signature import ProblemType
+
+
+class Model(Part):
+    name: Slug = Field(description="The model's name: lower-case letters, digits and dashes.")
+    problem_type: ProblemType
+    owner: str | None = Field(None, description="Whom to ask about this model.")
+    intended_use: str | None = Field(None, max_length=2000, description="What the model is for, and for whom; on its model card.")
+    limitations: str | None = Field(
+        None, max_length=2000, description="What it must not be used for, and what it cannot do; on its model card."
+    )
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class Approval(Part):
+    required: bool = Field(True, description="A person's word is needed before a version enters this stage.")
+    allow_self: bool = Field(False, description="Whoever asked for a deployment may also approve it (local target only).")
+    expires: Duration = timedelta(days=7)
+    retrained: Literal["required", "not_required"] = Field("required", description="Whether a retrained version needs one too.")
+
+
+class Staging(Part):
+    """Where a version is tried before production."""
+
+    target: Literal["local"] = "local"
+    port: int = Field(0, ge=0, le=65535, description="Loopback port of the endpoint; 0 picks a free one and keeps it.")
+    approval: Approval = Approval(required=False)
+
+
+class Production(Staging):
+    """Where a version answers for real."""
+
+    approval: Approval = Approval()
+
+
+class Environments(Part):
+    """The stages a version passes, in order, and who lets it in."""
+
+    staging: Staging = Staging()
+    production: Production = Production()
+
+    @model_validator(mode="after")
+    def _own_ports(self) -> Environments:
+        if self.staging.port == self.production.port != 0:
+            raise ValueError("`staging.port` and `production.port` are the same; each endpoint needs its own")
+        return self

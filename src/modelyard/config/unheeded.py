@@ -1,0 +1,53 @@
+"""Keys that hold by themselves, and that nothing would ever heed beside the others: refused, for whoever writes one expects it to count.
+
+What is switched off (`enabled: false`, `off`) may keep its settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modelyard.config import files, scripts
+from modelyard.config.load import Loaded
+from modelyard.config.spec import Config
+
+_BODIES = ("input_fn", "output_fn", "transform_fn")
+
+
+def findings(loaded: Loaded) -> Iterator[files.Finding]:
+    config = loaded.config
+    data = config.data
+    if data.split.by == "provided" and "ratios" in data.split.model_fields_set:
+        yield ("data", "split", "ratios"), f"`ratios` have no say where `{data.split.column}` says who is in which split", "remove them"
+    if "time_order" in data.leakage.model_fields_set and data.leakage.time_order != "off" and data.time_col is None:
+        said = "the order of time cannot be judged: no column holds the time"
+        yield ("data", "leakage", "time_order"), said, "name it: `data.time_col`"
+    if config.bring is not None and not config.steps:
+        for key in sorted({"channel_format", "channel_target"} & data.model_fields_set):
+            yield ("data", key), f"`{key}` is how training and steps find the splits, and there are neither", "remove it"
+    yield from _serving(loaded, config)
+
+
+def _serving(loaded: Loaded, config: Config) -> Iterator[files.Finding]:
+    inference, part = config.inference, config.train or config.bring
+    if inference.source_dir is not None and not (inference.entry_point or inference.pre or inference.post):
+        yield ("inference", "source_dir"), "`inference.source_dir` needs a script in it", "set `inference.entry_point`"
+    written = sorted({"content_type", "accept"} & inference.model_fields_set)
+    if not written or part is None or part.framework == "custom":
+        return
+    if part.framework == "r":
+        said = "R is given a data frame"
+    elif (name := inference.entry_point) is None or not _without(loaded, config, name):
+        return
+    else:
+        said = f"{name} has no {', '.join(_BODIES[:-1])} or {_BODIES[-1]}, and so is given a table"
+    for key in written:
+        yield ("inference", key), f"`{key}` has no say: {said}", "remove it"
+
+
+def _without(loaded: Loaded, config: Config, name: str) -> bool:
+    """Whether a script surely has none of the functions that take or give a body."""
+    beside = config.inference.source_dir or (config.train.source_dir if config.train else None)
+    script = files.found(loaded.folder, name, beside)
+    known = scripts.names(script) if script is not None and script.suffix == ".py" else None
+    return known is not None and "*" not in known and not set(_BODIES) & set(known)
