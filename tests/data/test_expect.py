@@ -7,8 +7,9 @@ import pytest
 
 from modelyard.config.spec import Expect
 from modelyard.data.expect import judge
+from modelyard.data.parts import Parts, of
 
-FRAME = pl.DataFrame(
+ROWS = pl.DataFrame(
     {
         "age": [20, 35, None, 50],
         "score": [0.5, float("nan"), 1.5, 2.5],
@@ -18,6 +19,7 @@ FRAME = pl.DataFrame(
         "empty": pl.Series([None] * 4, dtype=pl.Float64),
     }
 )
+PIECES = Parts((ROWS[:1], ROWS[1:]), ROWS.schema)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ FRAME = pl.DataFrame(
     ],
 )
 def test_each_check(asked: dict[str, Any], ok: bool, sentence: str) -> None:
-    (found,) = judge(FRAME, Expect.model_validate(asked))
+    (found,) = judge(PIECES, Expect.model_validate(asked))
     assert (found.ok, found.sentence) == (ok, sentence)
 
 
@@ -54,7 +56,7 @@ def test_all_are_judged_in_order_with_their_severity() -> None:
         "min_rows": 10,
         "columns": {"age": {"completeness": 0.9, "min": 0, "max": 30, "on_fail": "warn"}, "code": {"unique": True}},
     }
-    found = judge(FRAME, Expect.model_validate(asked))
+    found = judge(PIECES, Expect.model_validate(asked))
     assert [(e.column, e.check, e.ok, e.on_fail) for e in found] == [
         (None, "min_rows", False, "block"),
         ("age", "completeness", False, "warn"),
@@ -66,10 +68,10 @@ def test_all_are_judged_in_order_with_their_severity() -> None:
 
 def test_almost_complete_never_reads_as_complete() -> None:
     frame = pl.DataFrame({"x": [*range(99_999), None]})
-    (found,) = judge(frame, Expect.model_validate({"columns": {"x": {"completeness": 1}}}))
+    (found,) = judge(of(frame), Expect.model_validate({"columns": {"x": {"completeness": 1}}}))
     assert not found.ok
     assert found.sentence.startswith("x: under 100% of rows")
 
 
 def test_nothing_asked_nothing_judged() -> None:
-    assert judge(FRAME, Expect()) == []
+    assert judge(PIECES, Expect()) == []

@@ -1,19 +1,28 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import deltalake
 import duckdb
 import polars as pl
 import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from modelyard.config.spec import Secret, Source
 from modelyard.data.canonical import canonical, digest
-from modelyard.data.sources import read
+from modelyard.data.incremental import Highest
+from modelyard.data.parts import of
+from modelyard.data.sources import Request, reading
 from modelyard.errors import BadInput, NotFound, Unavailable, YardError
 from tests.needs import needs_postgres
 
@@ -33,8 +42,13 @@ def no_secret(name: str) -> str:
     raise AssertionError(f"nobody asked for a secret, yet {name} was read")
 
 
-def get(folder: Path, using: str, location: str | Secret, query: str | None = None, secret: Any = no_secret) -> pl.DataFrame:
-    return read(Source(using=using, location=location, query=query), folder=folder, secret=secret)  # type: ignore[arg-type]
+def get(
+    folder: Path, using: str, location: str | Secret, query: str | None = None, secret: Any = no_secret, **request: Any
+) -> pl.DataFrame:
+    incremental = request.pop("incremental", None)
+    source = Source(using=using, location=location, query=query, incremental=incremental)  # type: ignore[arg-type]
+    with TemporaryDirectory() as spool, reading(source, Request(folder, Path(spool), secret, **request)) as table:
+        return table.frame()
 
 
 def test_csv_infers_types_and_reads_missing_cells(tmp_path: Path) -> None:
@@ -79,17 +93,22 @@ def test_csv_types_come_from_all_rows(tmp_path: Path) -> None:
 def test_one_content_from_every_source(tmp_path: Path) -> None:
     FRAME.write_csv(tmp_path / "a.csv")
     FRAME.write_parquet(tmp_path / "a.parquet")
+    FRAME.write_ndjson(tmp_path / "a.jsonl")
+    deltalake.write_deltalake(tmp_path / "a.delta", FRAME[:1].to_arrow())
+    deltalake.write_deltalake(tmp_path / "a.delta", FRAME.to_arrow(), mode="overwrite")
     with duckdb.connect(str(tmp_path / "a.duckdb")) as connection:
         connection.register("frame", FRAME.to_arrow())
         connection.execute("CREATE TABLE t AS SELECT * FROM frame")
     found = [
         get(tmp_path, "csv", "a.csv"),
         get(tmp_path, "parquet", "a.parquet"),
+        get(tmp_path, "jsonl", "a.jsonl"),
+        get(tmp_path, "delta", "a.delta"),
         get(tmp_path, "csv", (tmp_path / "a.csv").as_uri()),
         get(tmp_path, "sql", "duckdb:///a.duckdb", "SELECT * FROM t ORDER BY id"),
         get(tmp_path, "sql", "duckdb:///:memory:", "SELECT * FROM 'a.parquet' ORDER BY id"),
     ]
-    assert {digest(canonical(f, "UTC")) for f in found} == {digest(canonical(FRAME, "UTC"))}
+    assert {digest(of(canonical(f, "UTC"))) for f in found} == {digest(of(canonical(FRAME, "UTC")))}
 
 
 def test_patterns_and_folders_are_read_in_name_order(tmp_path: Path) -> None:
@@ -198,6 +217,12 @@ def test_a_secret_that_is_no_database_url(tmp_path: Path) -> None:
         ({"a.csv": "x,y\n"}, "csv", "a.csv", None, BadInput, "the source has no rows"),
         ({"a.csv": "x,x\n1,2\n"}, "csv", "a.csv", None, BadInput, "two columns named `x`"),
         ({"a.csv": "x,y\n1,2\n1,2,3\n"}, "csv", "a.csv", None, BadInput, "cannot be read as csv"),
+        ({"a.csv": "x,y\n1,\xe9\n"}, "csv", "a.csv", None, BadInput, "a.csv is no UTF-8 text: the byte 0xe9 in line 2"),
+        ({"a.jsonl": '{"x": 1}\nno json\n'}, "jsonl", "a.jsonl", None, BadInput, "a.jsonl cannot be read as jsonl"),
+        ({"a.jsonl": '{"x": {"y": 1}}\n{"x": 2}\n'}, "jsonl", "a.jsonl", None, BadInput, "column `x` holds nested values"),
+        ({"a.jsonl": ""}, "jsonl", "a.jsonl", None, BadInput, "a.jsonl is empty"),
+        ({}, "delta", "a.delta", None, NotFound, "no Delta table at a.delta"),
+        ({"d/x.parquet": ""}, "delta", "d", None, NotFound, "no Delta table at d"),
         ({"a.parquet": "no parquet"}, "parquet", "a.parquet", None, BadInput, "cannot be read as parquet"),
         ({}, "csv", "gopher://x/a.csv", None, BadInput, "no kind of address"),
         ({}, "parquet", "file:///nothing/here.parquet", None, NotFound, "no file at"),
@@ -221,8 +246,136 @@ def test_bad_sources(
     tmp_path: Path, files: dict[str, str], using: str, location: str, query: str | None, kind: type[YardError], said: str
 ) -> None:
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="latin1")
     with pytest.raises(kind) as caught:
         get(tmp_path, using, location, query)
     assert said in str(caught.value)
     assert caught.value.where
+
+
+def test_nested_values_are_nothing_to_what_leaves_them_out(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"x": 1, "n": {"y": 1}}\n{"x": 2, "n": [3]}\n')
+    assert get(tmp_path, "jsonl", "a.jsonl", unused=("n",)).select("x").to_dict(as_series=False) == {"x": [1, 2]}
+
+
+TEXTS = st.lists(st.sampled_from(["", "a", "1", "2.5", "2024-01-02", "x,y", 'q"q', "line\nline", "NA"]), min_size=1, max_size=30)
+
+
+@given(TEXTS, TEXTS, st.sampled_from(["csv", "jsonl"]), st.integers(1, 60))
+def test_blocks_of_any_size_give_the_same_table(tmp_path_factory: Any, a: list[str], b: list[str], using: str, size: int) -> None:
+    folder = tmp_path_factory.mktemp("blocks")
+    frame = pl.DataFrame({"n": range(min(len(a), len(b))), "a": a[: len(b)], "b": b[: len(a)]})
+    frame.write_csv(folder / "t.csv")
+    frame.write_ndjson(folder / "t.jsonl")
+    whole = get(folder, using, f"t.{using}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("modelyard.data.texts.BLOCK", size)
+        patch.setattr("modelyard.data.texts.MOST_DEEP", 1000)
+        patch.setattr("modelyard.data.parts.IN_MEMORY", 50)
+        assert_frame_equal(get(folder, using, f"t.{using}"), whole)
+
+
+def test_files_whose_columns_differ(tmp_path: Path) -> None:
+    pl.DataFrame({"a": [1], "b": ["x"]}).write_parquet(tmp_path / "1.parquet")
+    pl.DataFrame({"b": ["y"], "a": [2.5]}).write_parquet(tmp_path / "2.parquet")
+    assert get(tmp_path, "parquet", "*.parquet").to_dict(as_series=False) == {"a": [1.0, 2.5], "b": ["x", "y"]}
+    pl.DataFrame({"a": ["3"], "b": ["z"]}).write_parquet(tmp_path / "3.parquet")
+    with pytest.raises(BadInput, match=r"column `a` is int in 1.parquet and str in 3.parquet") as caught:
+        get(tmp_path, "parquet", "*.parquet")
+    assert "data.schema.types: {a:" in caught.value.next
+    assert get(tmp_path, "parquet", "*.parquet", typed=("a",))["a"].to_list() == ["1", "2.5", "3"]
+    pl.DataFrame({"a": [4]}).write_parquet(tmp_path / "4.parquet")
+    with pytest.raises(BadInput, match=r"4.parquet has no `b`, as 1.parquet has"):
+        get(tmp_path, "parquet", "*.parquet", typed=("a",))
+
+
+def test_a_name_that_comes_twice_in_parquet(tmp_path: Path) -> None:
+    pq.write_table(pa.table([[1], [2]], names=["x", "x"]), tmp_path / "a.parquet")
+    with pytest.raises(BadInput, match="two columns named `x`"):
+        get(tmp_path, "parquet", "a.parquet")
+
+
+def test_a_file_that_changes_under_the_reader_is_refused(tmp_path: Path) -> None:
+    FRAME.write_parquet(tmp_path / "a.parquet")
+    source = Source(using="parquet", location="a.parquet")
+    with (
+        pytest.raises(BadInput, match=r"a.parquet was changed while it was read"),
+        reading(source, Request(tmp_path, tmp_path / "spool", no_secret)),
+    ):
+        FRAME[:2].write_parquet(tmp_path / "a.parquet")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """A bucket of an S3 on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "id")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ALLOW_HTTP", "true")
+        import s3fs
+
+        s3fs.S3FileSystem().mkdir("bucket")
+        yield "s3://bucket"
+        server.stop()
+
+
+def test_s3(s3: str, tmp_path: Path) -> None:
+    import s3fs
+
+    for i, using in enumerate(("parquet", "csv", "jsonl")):
+        write = {"parquet": FRAME.write_parquet, "csv": FRAME.write_csv, "jsonl": FRAME.write_ndjson}[using]
+        write(tmp_path / "t")  # type: ignore[operator]  # each takes a path
+        s3fs.S3FileSystem().put(str(tmp_path / "t"), f"bucket/{using}/{i}.{using}")
+    want = digest(of(canonical(FRAME, "UTC")))
+    for location, using in (("parquet/0.parquet", "parquet"), ("csv", "csv"), ("js*/*.jsonl", "jsonl")):
+        assert digest(of(canonical(get(tmp_path, using, f"{s3}/{location}"), "UTC"))) == want
+    with pytest.raises(NotFound, match=r"no file at s3://bucket/none.csv"):
+        get(tmp_path, "csv", f"{s3}/none.csv")
+    with pytest.raises(BadInput, match="the secret location cannot be read") as caught:
+        get(tmp_path, "csv", Secret(secret="s3"), secret=lambda name: "s3://no-bucket-of-ours!/hunter2.csv")
+    assert "hunter2" not in f"{caught.value} {caught.value.to_dict()}"
+
+
+def test_delta_on_s3(s3: str, tmp_path: Path) -> None:
+    deltalake.write_deltalake(f"{s3}/table", FRAME.to_arrow(), storage_options={"AWS_S3_ALLOW_UNSAFE_RENAME": "true"})
+    assert digest(of(canonical(get(tmp_path, "delta", f"{s3}/table"), "UTC"))) == digest(of(canonical(FRAME, "UTC")))
+
+
+@pytest.mark.parametrize(("using", "kind", "end"), [("sqlite", int, ";\n"), ("duckdb", datetime, "-- all % of them"), ("duckdb", int, "")])
+def test_a_query_is_asked_for_newer_rows_only(tmp_path: Path, using: str, kind: type, end: str) -> None:
+    column = "n" if kind is int else "t"
+    if using == "sqlite":
+        with sqlite3.connect(tmp_path / "a.db") as connection:
+            connection.execute("CREATE TABLE t (n INTEGER, s TEXT)")
+            connection.executemany("INSERT INTO t VALUES (?, ?)", [(i, f"s{i}") for i in range(10)])
+        connection.close()
+    else:
+        with duckdb.connect(str(tmp_path / "a.db")) as connection:
+            connection.execute("CREATE TABLE t AS SELECT i AS n, TIMESTAMP '2024-01-01' + INTERVAL (i) HOUR AS t FROM range(10) r(i)")
+    query = f"SELECT * FROM t WHERE n >= 0 ORDER BY n {end}"
+    above = Highest(6 if kind is int else datetime(2024, 1, 1, 6))
+    found = get(tmp_path, "sql", f"{using}:///a.db", query, incremental=column, above=above)
+    assert found["n"].to_list() == [7, 8, 9]
+    last = Highest(9 if kind is int else datetime(2024, 1, 1, 9))
+    assert get(tmp_path, "sql", f"{using}:///a.db", query, incremental=column, above=last).is_empty()
+
+
+@needs_postgres
+def test_postgres_is_asked_for_newer_rows_only(postgres_url: str, tmp_path: Path) -> None:
+    query = "SELECT i AS n, timestamptz '2024-01-01 00:00+00' + i * '1h'::interval \"t%\" FROM generate_series(0, 9) i WHERE 'a' LIKE 'a%'"
+    above = Highest(datetime(2024, 1, 1, 6, tzinfo=UTC))
+    found = get(tmp_path, "sql", postgres_url, query, incremental="t%", above=above)
+    assert found["n"].to_list() == [7, 8, 9]
+
+
+def test_row_groups_that_hold_nothing_new_are_not_read(tmp_path: Path) -> None:
+    pl.DataFrame({"n": range(100)}).write_parquet(tmp_path / "a.parquet", row_group_size=10)
+    assert get(tmp_path, "parquet", "a.parquet", incremental="n", above=Highest(74))["n"].to_list() == list(range(70, 100))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -10,12 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.config.spec import Data
-from modelyard.data.splits import split
+from modelyard.data import splits
+from modelyard.data.parts import Parts
 from modelyard.errors import BadInput
 
 
 def config(**parts: Any) -> Data:
     return Data.model_validate({"source": {"using": "csv", "location": "x"}, "target_col": "y", "time_col": "t", "split": parts})
+
+
+def split(frame: pl.DataFrame, data: Data, rows: int = 7) -> dict[str, pl.DataFrame]:
+    """The parts, of a table that comes a few rows at a time."""
+    pieces = tuple(frame[i : i + rows] for i in range(0, frame.height, rows))
+    with TemporaryDirectory() as folder:
+        counts = splits.split(Parts(pieces, frame.schema), data, lambda name: Path(folder) / name / f"{name}.parquet")
+        parts = {name: pl.read_parquet(Path(folder) / name / f"{name}.parquet", memory_map=False) for name in counts}
+    assert counts == {name: part.height for name, part in parts.items()}
+    assert all(part.schema == frame.schema for part in parts.values())
+    return parts
 
 
 def table(moments: list[int]) -> pl.DataFrame:
@@ -78,3 +92,45 @@ def test_provided() -> None:
             split(frame.with_columns(part=pl.Series(values)), config(by="provided", column="part"))
     with pytest.raises(BadInput, match="there is no column `prat`"):
         split(frame, config(by="provided", column="prat"))
+
+
+@given(st.lists(st.integers(0, 12), min_size=3, max_size=80), RATIOS, st.integers(0, 2**31))
+def test_groups_stay_whole(groups: list[int], ratios: tuple[float, float, float], seed: int) -> None:
+    frame = pl.DataFrame({"row": range(len(groups)), "g": [f"g{i}" for i in groups]})
+    data = Data.model_validate(
+        {
+            "source": {"using": "csv", "location": "x"},
+            "target_col": "y",
+            "schema": {"group_col": "g"},
+            "split": {"by": "group", "ratios": ratios, "seed": seed},
+        }
+    )
+    if len(set(groups)) == 1:
+        with pytest.raises(BadInput, match="too few groups"):
+            split(frame, data)
+        return
+    parts = split(frame, data)
+    assert sorted(pl.concat(parts.values())["row"].to_list()) == list(range(len(groups)))
+    seen = [set(part["g"]) for part in parts.values()]
+    assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+    assert seen[0] and seen[2]
+    # which groups go where hangs on neither the rows' order nor the batches they come in
+    assert [set(part["g"]) for part in split(frame.reverse(), data, 3).values()] == seen
+    largest = max(groups.count(g) for g in groups)
+    assert abs(parts["train"].height - ratios[0] * len(groups)) <= largest + 1
+
+
+def test_a_row_without_a_group_is_refused() -> None:
+    frame = pl.DataFrame({"g": ["a", None, "b"]})
+    data = Data.model_validate(
+        {"source": {"using": "csv", "location": "x"}, "target_col": "y", "schema": {"group_col": "g"}, "split": {"by": "group"}}
+    )
+    with pytest.raises(BadInput, match="1 rows or more have no `g`"):
+        split(frame, data)
+
+
+def test_rows_out_of_time_are_sorted_on_disk() -> None:
+    moments = [(i * 7919) % 1000 for i in range(1000)]
+    frame = table(moments)
+    parts = split(frame, config(by="time"), 13)  # buckets of 52 rows
+    assert pl.concat(parts.values()).equals(frame.sort("t", maintain_order=True))

@@ -20,7 +20,11 @@ from modelyard.errors import BadInput
 from modelyard.signature import ColumnType
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
+    from numpy.typing import NDArray
+
+    from modelyard.data.parts import Parts
 
 FORMAT = b"modelyard table 1"
 
@@ -66,44 +70,95 @@ def to_utc(series: pl.Series, timezone: str) -> pl.Series:
     return local.dt.convert_time_zone("UTC")
 
 
-def digest(frame: pl.DataFrame) -> str:
-    """The digest (64 hex digits) of a table in canonical form."""
+def digest(table: Parts) -> str:
+    """The digest (64 hex digits) of a table in canonical form. Its columns are read one to three times over, and never held."""
     # hashing gives the interpreter lock back, so columns are hashed side by side
     with ThreadPoolExecutor(max_workers=4) as pool:
-        columns = list(pool.map(_hash, frame.get_columns()))
-    whole = hashlib.sha256(FORMAT + frame.height.to_bytes(8, "little"))
+        columns = list(pool.map(lambda name: _hash(name, table), table.schema))
+    whole = hashlib.sha256(FORMAT + table.rows.to_bytes(8, "little"))
     for column in columns:
         whole.update(column)
     return whole.hexdigest()
 
 
-def _hash(series: pl.Series) -> bytes:
+def _hash(name: str, table: Parts) -> bytes:
+    """Which rows are missing comes before the values, and the lengths of texts before their bytes: hence the several readings."""
+    kind, missing = type_of(table.schema[name]), _Bits()
+    seen = _head(name, kind)
+    seen.update(b"\0")
+    for series in table.column(name):
+        missing.add(series.is_null().to_numpy())
+        if not missing.count:
+            _values(seen, series, kind)
+    empty = missing.count == missing.rows
+    if missing.count or empty:
+        seen = _head(name, "null" if empty else kind)
+        seen.update(b"\1" + missing.packed() if missing.count else b"\0")
+        for series in () if empty else table.column(name):
+            _values(seen, series, kind)
+    if kind == "str" and not empty:
+        for series in table.column(name):
+            seen.update(_bytes(series.fill_null("").cast(_text())))
+    return seen.digest()
+
+
+def _head(name: str, kind: str | None) -> hashlib._Hash:
+    text = name.encode()
+    return hashlib.sha256(len(text).to_bytes(4, "little") + text + f"\0{kind}\0".encode())
+
+
+def _values(seen: hashlib._Hash, series: pl.Series, kind: ColumnType | None) -> None:
+    """Numbers, times and truth values; of texts, the lengths."""
     import numpy as np
-    import polars as pl
 
     series = series.rechunk()
-    kind: ColumnType | str | None = type_of(series.dtype) if series.null_count() < len(series) else "null"
-    name = series.name.encode()
-    seen = hashlib.sha256(len(name).to_bytes(4, "little") + name + f"\0{kind}\0".encode())
-    missing = series.is_null().to_numpy()
-    seen.update(b"\1" + np.packbits(missing).tobytes() if missing.any() else b"\0")
     if kind == "str":
-        text = series.fill_null("").cast(pl.String)
-        seen.update(np.ascontiguousarray(text.str.len_bytes().to_numpy(), dtype="<u8").data)
-        seen.update(_bytes(text))
+        lengths = series.fill_null("").cast(_text()).str.len_bytes()
+        seen.update(np.ascontiguousarray(lengths.to_numpy(), dtype="<u8").data)
     elif kind == "float":
         seen.update(np.ascontiguousarray(series.fill_null(0.0).to_numpy() + 0.0, dtype="<f8").data)
     elif kind == "bool":
         seen.update(np.ascontiguousarray(series.fill_null(False).to_numpy(), dtype="u1").data)
-    elif kind in ("int", "datetime"):
+    else:
         seen.update(np.ascontiguousarray(series.to_physical().fill_null(0).to_numpy(), dtype="<i8").data)
-    return seen.digest()
+
+
+def _text() -> pl.DataType:
+    import polars as pl
+
+    return pl.String()
+
+
+class _Bits:
+    """Truth values packed eight to a byte, however they come."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self.rows = self.count = 0
+        self._bytes: list[bytes] = []
+        self._rest = np.zeros(0, dtype=bool)
+
+    def add(self, values: NDArray[np.bool_]) -> None:
+        import numpy as np
+
+        self.rows += len(values)
+        self.count += int(values.sum())
+        joined = np.concatenate([self._rest, values])
+        whole = len(joined) // 8 * 8
+        self._bytes.append(np.packbits(joined[:whole]).tobytes())
+        self._rest = joined[whole:]
+
+    def packed(self) -> bytes:
+        import numpy as np
+
+        return b"".join([*self._bytes, np.packbits(self._rest).tobytes()])
 
 
 def _bytes(text: pl.Series) -> memoryview | bytes:
     import pyarrow as pa
 
-    array = text.to_arrow()
+    array = text.rechunk().to_arrow()
     array = array if pa.types.is_large_string(array.type) else array.cast(pa.large_string())
     _, offsets, values = array.buffers()
     if values is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from modelyard.errors import BadInput
@@ -44,3 +44,27 @@ def type_of(dtype: pl.DataType) -> ColumnType | None:
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null, pl.Time):
         return "str"
     return None
+
+
+def types_of(schema: Mapping[str, pl.DataType]) -> dict[str, ColumnType]:
+    """The signature's words for the columns of a table; those it may not hold are left out."""
+    return {name: kind for name, dtype in schema.items() if (kind := type_of(dtype)) is not None}
+
+
+def repeats(chunks: Callable[[], Iterator[pl.Series]]) -> pl.Series | None:
+    """The present values that come more than once, each as often as it comes; None where none does.
+
+    `chunks` gives the column, a part at a time and as often as asked. Held are 8 bytes a row: hashes first, and only values whose hash
+    comes twice are then looked at as what they are, so that no answer hangs on a collision.
+    """
+    import numpy as np
+    import polars as pl
+
+    ordered = np.concatenate([series.drop_nulls().hash().to_numpy() for series in chunks()])
+    ordered.sort()
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(twice):
+        return None
+    suspects = pl.concat([series.filter(series.hash().is_in(pl.Series(twice).implode())).drop_nulls() for series in chunks()])
+    found = suspects.filter(suspects.is_duplicated())
+    return found if len(found) else None

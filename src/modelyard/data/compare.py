@@ -1,94 +1,157 @@
-"""What differs between two tables: columns, rows, and how each column's values moved. Behind `modelyard data diff A B`."""
+"""What differs between two tables: columns, rows, and how each column's values moved. Behind `modelyard data diff A B`.
+
+Measures of a column, from both tables' present values:
+
+- `psi`, the population stability index sum((p - q) ln(p / q)) over the deciles of A (numbers, times) or its 20 commonest values and the
+  rest, missing values being a bin of their own; half a row is added to each bin so that an empty one stays finite.
+- `ks` (numbers, times), the Kolmogorov-Smirnov distance: the most that the two distribution functions are apart, 0 to 1.
+- `cramers_v` (text, truth values), Cramer's V of the table of the two by their values: sqrt(chi-square / rows), 0 to 1.
+
+They are sizes of an effect, not tests: with enough rows every difference is significant, and few matter.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard.data import profile
 from modelyard.data.columns import type_of
-from modelyard.errors import BadInput, NotFound
+from modelyard.data.parts import Parts
 
 if TYPE_CHECKING:
-    import polars as pl
+    from numpy.typing import NDArray
 
-BINS, CATEGORIES = 10, 20
+    Numbers = NDArray[Any]
+
+DECILES, CATEGORIES, NAMED = 10, 20, 10
+MOST = 1000
+"""Different values from which on a column's new and gone ones are counted and not named: it holds ids, not categories."""
 
 
-def diff(a: Path, b: Path) -> dict[str, Any]:
-    """Two tables (Parquet or csv files, or folders of a snapshot) side by side.
+def diff(a: Parts, b: Parts) -> dict[str, Any]:
+    """Two tables side by side, a column at a time.
 
     Gives `rows: [a, b]`, `added`, `removed` (column names), `retyped` (`{column, before, after}`), and `columns`, a summary of
-    each shared column: `{column, type, missing: [share, share], mean|distinct: [a, b], psi}`. PSI is the population stability
-    index sum((p - q) ln(p / q)) over the deciles of `a` (numbers, times) or its 20 commonest values and the rest, missing values
-    being a bin of their own; half a row is added to each bin so that an empty one stays finite. It is None where types differ or
-    a table is empty.
-
-    Raises NotFound or BadInput for a table that is not there or cannot be read.
+    each shared column: `{column, type, missing: [share, share], distinct: [a, b], mean: [a, b] (numbers), psi, ks | cramers_v,
+    histogram: {edges, counts: [[...], [...]]} (numbers, times; times in microseconds) | top: [[value, rows in a, rows in b], ...],
+    new, gone: {count, rows, values} (text, truth values)}`. Of a column whose type changed, or of a type that no model takes, only
+    `missing` is given, and `psi` None.
     """
-    left, right = _read(a), _read(b)
-    shared = [name for name in left.columns if name in right.columns]
-    kinds = {name: (_kind(left[name]), _kind(right[name])) for name in shared}
+    shared = [name for name in a.schema if name in b.schema]
+    kinds = {name: (_kind(a, name), _kind(b, name)) for name in shared}
     return {
-        "rows": [left.height, right.height],
-        "added": [name for name in right.columns if name not in left.columns],
-        "removed": [name for name in left.columns if name not in right.columns],
+        "rows": [a.rows, b.rows],
+        "added": [name for name in b.schema if name not in a.schema],
+        "removed": [name for name in a.schema if name not in b.schema],
         "retyped": [{"column": n, "before": x, "after": y} for n, (x, y) in kinds.items() if x != y],
-        "columns": [_summary(left[name], right[name], *kinds[name]) for name in shared],
+        "columns": [_summary(a, b, name, *kinds[name]) for name in shared],
     }
 
 
-def _read(path: Path) -> pl.DataFrame:
-    import polars as pl
-
-    file = path / "data.parquet" if path.is_dir() else path
-    if not file.is_file():
-        raise NotFound(f"there is no table at {path}")
-    try:
-        if file.suffix == ".csv":
-            return pl.read_csv(file, infer_schema_length=None)
-        return pl.read_parquet(file)
-    except (pl.exceptions.PolarsError, OSError) as exc:
-        raise BadInput(f"{path} cannot be read as a table", where=str(path)) from exc
+def _kind(table: Parts, name: str) -> str:
+    return type_of(table.schema[name]) or str(table.schema[name])
 
 
-def _kind(series: pl.Series) -> str:
-    return type_of(series.dtype) or str(series.dtype)
+def _summary(a: Parts, b: Parts, name: str, before: str, after: str) -> dict[str, Any]:
+    said: dict[str, Any] = {"column": name, "type": after, "psi": None}
+    if before == after and before in profile.NUMBERS:
+        return said | _of_numbers(a, b, name, before)
+    if before == after and before in ("str", "bool"):
+        return said | _of_values(a, b, name)
+    gone = [sum(series.null_count() for series in table.column(name)) for table in (a, b)]
+    return said | {"missing": _shares(gone, a, b)}
 
 
-def _summary(a: pl.Series, b: pl.Series, before: str, after: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"column": a.name, "type": after, "missing": [_share_missing(a), _share_missing(b)]}
-    if before in ("int", "float", "bool") and after in ("int", "float", "bool"):
-        found["mean"] = [a.mean(), b.mean()]
-    else:
-        found["distinct"] = [a.n_unique(), b.n_unique()] if before == after else None
-    known = before in ("int", "float", "bool", "str", "datetime")
-    found["psi"] = _psi(a, b, before) if before == after and known and len(a) and len(b) else None
-    return found
+def _shares(counts: list[int], a: Parts, b: Parts) -> list[float]:
+    return [count / table.rows if table.rows else 0.0 for count, table in zip(counts, (a, b), strict=True)]
 
 
-def _share_missing(series: pl.Series) -> float:
-    return series.null_count() / len(series) if len(series) else 0.0
-
-
-def _psi(a: pl.Series, b: pl.Series, kind: str) -> float:
+def _of_numbers(a: Parts, b: Parts, name: str, kind: str) -> dict[str, Any]:
     import numpy as np
-    import polars as pl
 
-    if kind in ("int", "float", "datetime"):
-        x, y = (s.to_physical().cast(pl.Float64).drop_nulls().drop_nans().to_numpy() for s in (a, b))
-        edges = np.unique(np.quantile(x, np.linspace(0, 1, BINS + 1)[1:-1])) if len(x) else np.array([])
-        counts = [np.bincount(np.searchsorted(edges, v, side="left"), minlength=len(edges) + 1) for v in (x, y)]
-    else:
-        top = a.drop_nulls().cast(pl.String).value_counts(sort=True, name="rows").head(CATEGORIES)[a.name].to_list()
-        texts = [s.drop_nulls().cast(pl.String) for s in (a, b)]
-        counts = []
-        for text in texts:
-            known = [int((text == value).sum()) for value in top]
-            counts.append(np.array([*known, len(text) - sum(known)]))
-    sizes = (len(a), len(b))
-    shares = []
-    for count, size in zip(counts, sizes, strict=True):
-        full = np.append(count, size - count.sum()) + 0.5
-        shares.append(full / full.sum())
-    p, q = shares
+    x, y = (profile.numbers(table, name) for table in (a, b))
+    missing = [a.rows - len(x), b.rows - len(y)]
+    said: dict[str, Any] = {"missing": _shares(missing, a, b), "distinct": [profile.different(x), profile.different(y)]}  # sorted now
+    if kind != "datetime":
+        said["mean"] = [float(v.mean(dtype=np.float64)) if len(v) else None for v in (x, y)]
+    if len(x) and len(y):
+        edges = profile.bins(np.array([min(x[0], y[0]), max(x[-1], y[-1])], dtype=x.dtype))
+        counts = [np.diff(np.searchsorted(v, edges[1:-1], side="left"), prepend=0, append=len(v)).tolist() for v in (x, y)]
+        said["histogram"] = {"edges": edges.tolist(), "counts": counts}
+        said["ks"] = _ks(x, y)
+    said["psi"] = _psi(*_deciles(x, y), a.rows, b.rows) if a.rows and b.rows else None
+    return said
+
+
+def _deciles(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
+    """Counts of both in the deciles of `x`; both are sorted."""
+    import numpy as np
+
+    edges = np.unique(np.quantile(x, np.linspace(0, 1, DECILES + 1)[1:-1])) if len(x) else np.array([])
+    first, second = (np.diff(np.searchsorted(v, edges, side="right"), prepend=0, append=len(v)) for v in (x, y))
+    return first, second
+
+
+def _ks(x: Numbers, y: Numbers) -> float:
+    """The most that the two distribution functions are apart, looked at where either steps; both are sorted."""
+    import numpy as np
+
+    apart = 0.0
+    for points, other in ((x, y), (y, x)):
+        for start in range(0, len(points), 1 << 20):
+            some = points[start : start + (1 << 20)]
+            for side in ("left", "right"):
+                here = np.searchsorted(points, some, side=side) / len(points)
+                there = np.searchsorted(other, some, side=side) / len(other)
+                apart = max(apart, float(np.abs(here - there).max()))
+    return apart
+
+
+def _of_values(a: Parts, b: Parts, name: str) -> dict[str, Any]:
+    import numpy as np
+
+    (keys, x), (others, y) = (np.unique(profile.hashes(table, name), return_counts=True) for table in (a, b))
+    every = np.union1d(keys, others)
+    first, second = np.zeros(len(every), dtype=np.int64), np.zeros(len(every), dtype=np.int64)
+    first[np.searchsorted(every, keys)], second[np.searchsorted(every, others)] = x, y
+    missing = [a.rows - int(first.sum()), b.rows - int(second.sum())]
+    said: dict[str, Any] = {"missing": _shares(missing, a, b), "distinct": [len(keys), len(others)]}
+    order = np.argsort(-first, kind="stable")
+    top = order[: min(CATEGORIES, len(keys))]
+    if a.rows and b.rows:
+        counted = [np.append(v[top], v.sum() - v[top].sum()) for v in (first, second)]
+        said["psi"] = _psi(counted[0], counted[1], a.rows, b.rows)
+        said["cramers_v"] = _cramers_v(first, second)
+    come, gone = np.flatnonzero(first == 0), np.flatnonzero(second == 0)
+    named = len(every) <= MOST
+    new = come[np.argsort(-second[come], kind="stable")][:NAMED] if named else come[:0]
+    old = gone[np.argsort(-first[gone], kind="stable")][:NAMED] if named else gone[:0]
+    values = profile.looked_up(a, name, every[np.concatenate([top, old])].tolist()) if len(keys) else {}
+    values |= profile.looked_up(b, name, every[new].tolist())
+    shown = sorted([*top, *new], key=lambda i: (-first[i], -second[i], str(values[int(every[i])])))[:CATEGORIES]
+    said["top"] = [[values[int(every[i])], int(first[i]), int(second[i])] for i in shown]
+    for word, places, chosen, counts in (("new", come, new, second), ("gone", gone, old, first)):
+        said[word] = {"count": len(places), "rows": int(counts[places].sum()), "values": [values[int(every[i])] for i in chosen]}
+    return said
+
+
+def _psi(x: Numbers, y: Numbers, rows_x: int, rows_y: int) -> float:
+    """Over the bins of `x` and `y`, and one more for the rows that are in none."""
+    import numpy as np
+
+    p, q = (np.append(v, size - v.sum()) + 0.5 for v, size in ((x, rows_x), (y, rows_y)))
+    p, q = p / p.sum(), q / q.sum()
     return float(np.sum((p - q) * np.log(p / q)))
+
+
+def _cramers_v(x: Numbers, y: Numbers) -> float | None:
+    """None where one of them is empty."""
+    import numpy as np
+
+    m, n = int(x.sum()), int(y.sum())
+    if not m or not n:
+        return None
+    both = (x + y).astype(np.float64)
+    off = x - both * m / (m + n)
+    chi_square = float(np.sum(np.square(off) / (both * m / (m + n))) + np.sum(np.square(off) / (both * n / (m + n))))
+    return float(np.sqrt(chi_square / (m + n)))

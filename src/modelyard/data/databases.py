@@ -1,4 +1,4 @@
-"""Rows of a SELECT, from sqlite, duckdb or postgresql. Every connection is read-only, and rows come in chunks, not one by one."""
+"""Rows of a SELECT, from sqlite, duckdb or postgresql. Every connection is read-only, and rows come in chunks, not all at once."""
 
 from __future__ import annotations
 
@@ -27,23 +27,35 @@ _POSTGRES_TYPES = {
 }
 
 
-def read(url: str, query: str, folder: Path) -> pl.DataFrame:
-    """The rows of `query`. URLs: `sqlite:///file`, `duckdb:///file` or `duckdb:///:memory:` (to query files), `postgresql://...`.
+Above = tuple[str, Any]
+"""A column and a value: only rows with more are wanted."""
+
+
+def frames(url: str, query: str, folder: Path, above: Above | None = None) -> Iterator[pl.DataFrame]:
+    """The rows of `query`, at most 50,000 at a time; at least one frame, which may be empty. URLs: `sqlite:///file`, `duckdb:///file` or
+    `duckdb:///:memory:` (to query files), `postgresql://...`.
 
     A file's path is relative to `folder`; four slashes make it absolute. Column types: duckdb's and postgresql's own (numeric as
-    float, what is neither number, truth value, text nor time as text); sqlite has none, so they are those of the values.
+    float, what is neither number, truth value, text nor time as text); sqlite has none, so they are those of the values, and may differ
+    from frame to frame. `above` becomes a condition around the query, which the database judges, so it can use an index.
 
     Raises NotFound (no such file), BadInput (query, URL, driver), Unavailable (a server that does not answer). No error shows the
     URL.
     """
     scheme = url.partition(":")[0].partition("+")[0].lower()
-    readers: dict[str, Callable[[str, str, Path], pl.DataFrame]] = {
+    readers: dict[str, Callable[[str, str, Path, Above | None], Iterator[pl.DataFrame]]] = {
         "sqlite": _sqlite, "duckdb": _duckdb, "postgresql": _postgres, "postgres": _postgres,
     }  # fmt: skip
     if "://" not in url or scheme not in readers:
         hint = "write sqlite:///file, duckdb:///file or postgresql://user@host/database"
         raise BadInput("the location is no database URL that can be read", where=WHERE, next=hint)
-    return readers[scheme](url, query, folder)
+    return readers[scheme](url, query, folder, above)
+
+
+def _wrapped(query: str, column: str, mark: str) -> str:
+    quoted = column.replace('"', '""')
+    # a line of its own for the end: the query may end with a comment
+    return f'SELECT * FROM (\n{query.strip().rstrip(";")}\n) AS modelyard_rows WHERE "{quoted}" > {mark}'  # noqa: S608  (the user's own)
 
 
 def _file(url: str, folder: Path) -> Path:
@@ -81,22 +93,22 @@ def _chunks(cursor: Any) -> Iterator[list[tuple[Any, ...]]]:
         yield rows
 
 
-def _sqlite(url: str, query: str, folder: Path) -> pl.DataFrame:
+def _sqlite(url: str, query: str, folder: Path, above: Above | None) -> Iterator[pl.DataFrame]:
     import polars as pl
 
     path = _file(url, folder)
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         try:
-            cursor = connection.execute(query)
+            cursor = connection.execute(_wrapped(query, above[0], "?"), [above[1]]) if above else connection.execute(query)
             names = _names(cursor.description)
-            # a column of numbers and text becomes text, as it would from a csv
-            pieces = [pl.DataFrame(rows, names, orient="row", infer_schema_length=None) for rows in _chunks(cursor)]
-            return pl.concat(pieces, how="vertical_relaxed") if pieces else pl.DataFrame(schema=names)
+            yield pl.DataFrame(schema=names)
+            for rows in _chunks(cursor):
+                yield pl.DataFrame(rows, names, orient="row", infer_schema_length=None)
         except (sqlite3.Error, sqlite3.Warning, pl.exceptions.PolarsError) as exc:
             raise _bad_query(exc) from exc
 
 
-def _duckdb(url: str, query: str, folder: Path) -> pl.DataFrame:
+def _duckdb(url: str, query: str, folder: Path, above: Above | None) -> Iterator[pl.DataFrame]:
     import polars as pl
 
     duckdb = _driver("duckdb", "sql")
@@ -106,23 +118,45 @@ def _duckdb(url: str, query: str, folder: Path) -> pl.DataFrame:
         with duckdb.connect(path, read_only=not memory) as connection:
             # so that FROM 'data/x.parquet' means the file beside config.yaml
             connection.execute("SET file_search_path = ?", [str(folder.absolute())]).fetchall()
-            relation = connection.sql(query)
-            names = _names([(name,) for name in (relation.columns if relation is not None else ())])
+            relation = connection.sql(_wrapped(query, above[0], "?"), params=[above[1]]) if above else connection.sql(query)
+            _names([(name,) for name in (relation.columns if relation is not None else ())])
             # renamed in duckdb 1.4
-            reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
-            pieces = [pl.DataFrame(pl.from_arrow(batch)) for batch in reader(CHUNK)]
-            return pl.concat(pieces) if pieces else pl.DataFrame(schema=names)
+            reader = (getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader)(CHUNK)
+            yield pl.DataFrame(pl.from_arrow(reader.schema.empty_table()))
+            for batch in reader:
+                yield pl.DataFrame(pl.from_arrow(batch))
     except duckdb.Error as exc:
         raise _bad_query(exc) from exc
 
 
-def _postgres(url: str, query: str, folder: Path) -> pl.DataFrame:
+def _postgres(url: str, query: str, folder: Path, above: Above | None) -> Iterator[pl.DataFrame]:
     import polars as pl
 
     psycopg = _driver("psycopg", "postgres")
-    dsn = "postgresql" + url[url.index("://") :]
+    connection = _connected(psycopg, url)
     try:
-        connection = psycopg.connect(dsn, connect_timeout=10)
+        with connection:
+            connection.read_only = True
+            connection.adapters.register_loader("numeric", psycopg.types.numeric.FloatLoader)
+            # a server-side cursor: the client never holds the whole answer as Python objects
+            with connection.cursor(name="modelyard") as cursor:
+                if above:
+                    cursor.execute(_wrapped(query.replace("%", "%%"), above[0].replace("%", "%%"), "%s"), [above[1]])
+                else:
+                    cursor.execute(query)
+                _names(cursor.description)
+                schema = {column.name: _postgres_type(connection, column.type_code) for column in cursor.description}
+                texts = [i for i, kind in enumerate(schema.values()) if kind == pl.String]
+                yield pl.DataFrame(schema=schema)
+                for rows in _chunks(cursor):
+                    yield pl.DataFrame(_as_text(rows, texts), schema, orient="row")
+    except psycopg.Error as exc:
+        raise _bad_query(exc) from exc
+
+
+def _connected(psycopg: Any, url: str) -> Any:
+    try:
+        return psycopg.connect("postgresql" + url[url.index("://") :], connect_timeout=10)
     except psycopg.ProgrammingError as exc:
         raise BadInput("the location is no postgresql URL", where=WHERE, next="write postgresql://user@host/database") from exc
     except psycopg.OperationalError as exc:
@@ -130,20 +164,6 @@ def _postgres(url: str, query: str, folder: Path) -> pl.DataFrame:
         reason = str(exc).strip().splitlines()[-1].rpartition(": ")[2][:200]
         hint = "is it running, and may you log in?"
         raise Unavailable(f"the database does not answer: {reason}", where=WHERE, next=hint) from exc
-    try:
-        with connection:
-            connection.read_only = True
-            connection.adapters.register_loader("numeric", psycopg.types.numeric.FloatLoader)
-            # a server-side cursor: the client never holds the whole answer as Python objects
-            with connection.cursor(name="modelyard") as cursor:
-                cursor.execute(query)
-                _names(cursor.description)
-                schema = {column.name: _postgres_type(connection, column.type_code) for column in cursor.description}
-                texts = [i for i, kind in enumerate(schema.values()) if kind == pl.String]
-                pieces = [pl.DataFrame(_as_text(rows, texts), schema, orient="row") for rows in _chunks(cursor)]
-                return pl.concat(pieces) if pieces else pl.DataFrame(schema=schema)
-    except psycopg.Error as exc:
-        raise _bad_query(exc) from exc
 
 
 def _postgres_type(connection: Any, oid: int) -> pl.DataType:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelyard.config.spec import ColumnExpectation, Expect, OnFail
-from modelyard.data.columns import nearest
+from modelyard.data.columns import nearest, repeats
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from modelyard.data.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,19 @@ class Expectation:
     sentence: str
 
 
-def judge(frame: pl.DataFrame, expect: Expect) -> list[Expectation]:
-    """Every expectation of `expect` against `frame`, in the config's order; all of them, whether they hold or not.
+def judge(table: Parts, expect: Expect) -> list[Expectation]:
+    """Every expectation of `expect` against `table`, in the config's order; all of them, whether they hold or not.
 
     A named column that is absent fails its one check `exists`, and so does a bound on a column that is neither a number nor a
-    truth value. Bounds look at present values only (missing ones are `completeness`), and an empty column breaks no bound.
+    truth value. Bounds look at present values only (missing ones are `completeness`), and an empty column breaks no bound. Only the
+    named columns are read, one after the other.
     """
-    found = list(_table(frame.height, expect))
+    found = list(_table(table.rows, expect))
     for name, asked in expect.columns.items():
-        if name in frame.columns:
-            found += _column(frame[name], asked)
+        if name in table.schema:
+            found += _column(name, table, asked)
         else:
-            sentence = f"{name}: there is no such column ({nearest(name, frame.columns)}): failed"
+            sentence = f"{name}: there is no such column ({nearest(name, table.schema)}): failed"
             found.append(Expectation(name, "exists", False, asked.on_fail, False, True, sentence))
     return found
 
@@ -51,39 +54,63 @@ def _table(rows: int, expect: Expect) -> Iterator[Expectation]:
         yield Expectation(None, "max_rows", ok, "block", rows, bound, _say(f"{rows} rows, at most {bound} allowed", ok))
 
 
-def _column(series: pl.Series, asked: ColumnExpectation) -> Iterator[Expectation]:
-    name, on_fail = series.name, asked.on_fail
-    present = series.drop_nulls()
-    if present.dtype.is_float():
-        present = present.drop_nans()
+class _Seen:
+    """What one reading of a column tells."""
+
+    def __init__(self, name: str, table: Parts, values: bool) -> None:
+        import polars as pl
+
+        self.dtype, self.present = table.schema[name], 0
+        self.min: Any = None
+        self.max: Any = None
+        self.values = pl.Series(name, [], dtype=self.dtype)
+        for series in table.column(name):
+            there = _present(series)
+            self.present += len(there)
+            if values:
+                self.values = pl.concat([self.values, there.unique()]).unique()
+            if len(there) and (self.dtype.is_numeric() or self.dtype == pl.Boolean):
+                least, most = there.min(), there.max()
+                self.min = least if self.min is None else min(self.min, least)
+                self.max = most if self.max is None else max(self.max, most)
+
+
+def _present(series: pl.Series) -> pl.Series:
+    there = series.drop_nulls()
+    return there.drop_nans() if there.dtype.is_float() else there
+
+
+def _column(name: str, table: Parts, asked: ColumnExpectation) -> Iterator[Expectation]:
+    seen = _Seen(name, table, values=asked.categories is not None)
 
     def result(check: str, ok: bool, observed: Any, allowed: Any, said: str) -> Expectation:
-        return Expectation(name, check, ok, on_fail, observed, allowed, _say(f"{name}: {said}", ok))
+        return Expectation(name, check, ok, asked.on_fail, observed, allowed, _say(f"{name}: {said}", ok))
 
     if asked.completeness is not None:
-        share = len(present) / len(series) if len(series) else 0.0
+        share = seen.present / table.rows if table.rows else 0.0
         said = f"{_percent(share)} of rows have a value, at least {_percent(asked.completeness)} wanted"
         yield result("completeness", share >= asked.completeness, share, asked.completeness, said)
     for check in ("min", "max"):
         bound = getattr(asked, check)
         if bound is not None:
-            yield result(check, *_bound(present, check, bound))
+            yield result(check, *_bound(seen, check, bound))
     if asked.categories is not None:
-        strange = _strange(present, asked.categories)
+        strange = _strange(seen.values, asked.categories)
         said = f"values {', '.join(map(repr, strange[:5]))} are not among those allowed" if strange else "only allowed values"
         yield result("categories", not strange, strange[:5], list(asked.categories), said)
     if asked.unique:
-        repeated = len(present) - present.n_unique()
+        again = repeats(lambda: (_present(series) for series in table.column(name)))
+        repeated = 0 if again is None else len(again) - again.n_unique()
         yield result("unique", not repeated, repeated, 0, f"{repeated} values repeat" if repeated else "no value repeats")
 
 
-def _bound(present: pl.Series, check: str, bound: float) -> tuple[bool, Any, float, str]:
-    if not (present.dtype.is_numeric() or present.dtype.base_type().__name__ == "Boolean"):
-        return False, str(present.dtype), bound, f"`{check}` needs numbers, and the column holds {present.dtype}"
-    value = present.min() if check == "min" else present.max()
+def _bound(seen: _Seen, check: str, bound: float) -> tuple[bool, Any, float, str]:
+    if not (seen.dtype.is_numeric() or seen.dtype.base_type().__name__ == "Boolean"):
+        return False, str(seen.dtype), bound, f"`{check}` needs numbers, and the column holds {seen.dtype}"
+    value = seen.min if check == "min" else seen.max
     if value is None:
         return True, None, bound, "no value to bound"
-    number = float(value)  # type: ignore[arg-type]  # numeric or bool by the test above
+    number = float(value)
     ok = number >= bound if check == "min" else number <= bound
     word = ("least", "at least", "wanted") if check == "min" else ("greatest", "at most", "allowed")
     return ok, number, bound, f"the {word[0]} value is {number:g}, {word[1]} {bound:g} {word[2]}"

@@ -1,13 +1,20 @@
-"""From the rows of a source to those of a snapshot: columns dropped, types set, times in UTC, rows without a target left out."""
+"""From the rows of a source to those of a snapshot: columns dropped, types set, times in UTC, rows without a target left out.
+
+A batch is prepared by itself. What only the whole table can tell (how a column writes its times, whether a target is whole) is looked up
+first, in a survey that reads no column but those.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from modelyard.config.spec import Data
+from modelyard.data import incremental, sample
 from modelyard.data.canonical import canonical, to_utc
-from modelyard.data.columns import need
+from modelyard.data.columns import need, repeats
+from modelyard.data.parts import Parts
 from modelyard.errors import BadInput
 from modelyard.signature import ColumnType, Scalar
 
@@ -17,58 +24,199 @@ if TYPE_CHECKING:
 TYPES = "data.schema.types"
 
 
-def prepare(frame: pl.DataFrame, data: Data, timezone: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """The snapshot's table in canonical form, and a sentence for each kind of row left out.
+class Prepared:
+    """The snapshot's rows in canonical form, a batch at a time, and, once these are read, a sentence for each kind of row left out.
 
-    In order: the columns that the config names must exist; `exclude` drops; `types` overrides (text is parsed; a value that does
-    not fit is an error that shows it); times become datetime[us, UTC] (`time_col` may be text or an epoch number too); rows
-    without a target, then rows without a time, are dropped. A float target that holds whole numbers, with a whole
-    `positive_class`, becomes an int: a reader makes floats of integers with gaps.
+    In order: the columns that the config names must exist; `exclude` drops; a sample is drawn; `types` overrides (text is parsed; a
+    value that does not fit is an error that shows it); times become datetime[us, UTC] (`time_col` may be text or an epoch number too);
+    rows without a target, then rows without a time, are dropped. Where a row has several labels (`label_separator` is set) none is a target
+    too: an empty text. A float target that holds whole numbers, with a whole `positive_class`, becomes an int: a reader makes floats
+    of integers with gaps. With `above`, only rows with more are new.
 
-    Raises BadInput for an empty table, a target of one class, an absent positive class, ids that repeat or are missing.
+    Raises BadInput, at once or from `batches`.
     """
-    _check_names(frame, data)
-    table = frame.drop(data.schema_.exclude)
-    table = table.with_columns([_typed(table[name], kind, timezone) for name, kind in data.schema_.types.items()])
-    if data.time_col is not None:
-        table = table.with_columns(as_times(table[data.time_col], timezone))
-    table = canonical(table, timezone)
-    dropped: list[str] = []
-    for name in (data.target_col, data.time_col):
-        if name is not None and (missing := table[name].null_count()):
-            table = table.filter(table[name].is_not_null())
-            dropped.append(f"{missing} row{'s' if missing != 1 else ''} without {name} dropped")
-    if table.is_empty():
-        said = f"no row is left: {'; '.join(dropped)}" if dropped else "the data has no rows"
-        raise BadInput(said, where="data.source", next="look at the source: is the target filled in?")
-    table = table.with_columns(_whole(table[data.target_col], data.positive_class))
-    _check_target(table[data.target_col], data)
-    if data.id_col is not None:
-        _check_ids(table[data.id_col])
-    return table.rechunk(), tuple(dropped)
+
+    def __init__(self, table: Parts, data: Data, timezone: str, above: incremental.Highest | None = None) -> None:
+        _check_names(table, data)
+        self.table, self.data, self.timezone, self.above = table, data, timezone, above
+        self._missing = dict.fromkeys(name for name in (data.target_col, data.time_col) if name)
+        self._left: dict[str, int] = dict.fromkeys(self._missing, 0)
+        self._survey = _Survey(table, data)
+        self.dropped: tuple[str, ...] = ()
+
+    def batches(self) -> Iterator[pl.DataFrame]:
+        import polars as pl
+
+        data, lost, row = self.data, Lost(), 0
+        kept = [name for name in self.table.schema if name not in data.schema_.exclude]
+        for batch in self.table.batches(kept + self._marker(kept)):
+            first, row = row, row + batch.height
+            batch = self._chosen(batch, first).select(kept)
+            batch = batch.with_columns([self._typed(batch[n], kind, lost, first) for n, kind in data.schema_.types.items()])
+            if data.time_col is not None and data.time_col not in data.schema_.types:
+                batch = batch.with_columns(self._typed(batch[data.time_col], "datetime", lost, first))
+            batch = canonical(batch, self.timezone)
+            if data.label_separator is not None:
+                batch = batch.with_columns(pl.col(data.target_col).cast(pl.String).fill_null(""))  # no label holds: a fact like any other
+            for name in self._missing:
+                present = batch[name].is_not_null()
+                self._left[name] += batch.height - int(present.sum())
+                batch = batch.filter(present)
+            if self._survey.whole_target:
+                batch = batch.with_columns(_whole(batch[data.target_col]))
+            yield batch
+        lost.refuse()
+        self.dropped = tuple(self._sentences())
+
+    def _marker(self, kept: list[str]) -> list[str]:
+        """The incremental column, where it is needed and not kept."""
+        column = self.data.source.incremental
+        return [column] if self.above is not None and column is not None and column not in kept else []
+
+    def _chosen(self, batch: pl.DataFrame, first: int) -> pl.DataFrame:
+        if self.above is not None and self.data.source.incremental is not None:
+            batch = batch.filter(incremental.above(batch, self.data.source.incremental, self.above))
+        return sample.chosen(batch, first, self._survey.sample)
+
+    def _typed(self, series: pl.Series, kind: ColumnType, lost: Lost, first: int) -> pl.Series:
+        if kind == "datetime":
+            return _as_times(series, self.timezone, self._survey.forms.get(series.name), lost, first)
+        return _typed(series, kind, lost, first)
+
+    def _sentences(self) -> Iterator[str]:
+        for name, count in self._left.items():
+            count = self._survey.missing[name] if self._survey.sample is not None else count
+            if count:
+                yield f"{count} row{'s' if count != 1 else ''} without {name} dropped"
+        if self._survey.sample is not None:
+            asked = self.data.sample
+            assert asked is not None
+            yield f"a sample of {asked.rows:,} of {self.table.rows:,} rows, seed {asked.seed}"
 
 
-def _check_names(frame: pl.DataFrame, data: Data) -> None:
+def _check_names(table: Parts, data: Data) -> None:
     schema = data.schema_
     named: list[tuple[str, str | None]] = [(f"data.{key}", getattr(data, key)) for key in ("target_col", "time_col", "id_col")]
     named += [("data.entity_cols", name) for name in data.entity_cols]
     named += [("data.schema.sensitive_not_served", name) for name in schema.sensitive_not_served]
+    named += [("data.schema.weight_col", schema.weight_col), ("data.schema.group_col", schema.group_col)]
     named += [(TYPES, name) for name in schema.types]
     named += [("data.split.column", data.split.column)]
     for where, name in named:
         if name is not None:
-            need(name, frame.columns, where)
+            need(name, table.schema, where)
             if name in schema.exclude:
                 raise BadInput(f"column `{name}` is needed here and dropped by `data.schema.exclude`", where=where)
     for name in schema.exclude:
-        need(name, frame.columns, "data.schema.exclude")
+        need(name, table.schema, "data.schema.exclude")
+    if data.source.incremental is not None:
+        need(data.source.incremental, table.schema, "data.source.incremental")
 
 
-def _typed(series: pl.Series, kind: ColumnType, timezone: str) -> pl.Series:
+@dataclass(frozen=True)
+class Form:
+    """How a column writes its times: text with a zone or without, its first value as a pattern for the rest; or epoch numbers."""
+
+    first: str | None = None
+    zoned: bool = False
+    greatest: float = 0.0
+
+
+class _Survey:
+    """What must be known of whole columns before the first row is kept."""
+
+    def __init__(self, table: Parts, data: Data) -> None:
+        self.forms: dict[str, Form] = {}
+        self._multilabel = data.label_separator is not None
+        self.missing = dict.fromkeys((data.target_col, *([data.time_col] if data.time_col else [])), 0)
+        self.sample: Any = None
+        times = [name for name, kind in data.schema_.types.items() if kind == "datetime"] + ([data.time_col] if data.time_col else [])
+        unclear = [n for n in dict.fromkeys(times) if table.schema[n].is_numeric() or str(table.schema[n]) == "String"]
+        whole_class = isinstance(data.positive_class, int) and not isinstance(data.positive_class, bool)
+        typed = data.schema_.types.get(data.target_col)
+        maybe_whole = whole_class and (typed == "float" or (typed is None and _fraction(table.schema[data.target_col])))
+        self.whole_target = maybe_whole
+        draw = sample.Draw(data.sample) if data.sample is not None and data.sample.rows < table.rows else None
+        wanted = [*unclear, *([data.target_col] if maybe_whole else []), *(self.missing if draw else ())]
+        for batch in table.batches(list(dict.fromkeys(wanted))) if wanted else ():
+            for name in unclear:
+                self.forms[name] = _form(batch[name], self.forms.get(name, Form()))
+            if maybe_whole and self.whole_target:
+                self.whole_target = _is_whole(batch[data.target_col])
+            if draw is not None:
+                draw.see(self._present(batch))
+        self.sample = draw.rows() if draw is not None else None
+
+    def _present(self, batch: pl.DataFrame) -> pl.Series:
+        """Rows that have a target and a time; counts the others."""
+        import polars as pl
+
+        if self._multilabel:
+            batch = batch.with_columns(pl.col(next(iter(self.missing))).cast(pl.String).fill_null(""))
+        present = batch[next(iter(self.missing))].is_not_null()
+        for i, name in enumerate(self.missing):
+            here = batch[name].is_not_null() & (batch[name].is_not_nan() if batch.schema[name].is_float() else True)
+            self.missing[name] += int((~here if i == 0 else present & ~here).sum())
+            present = here if i == 0 else present & here
+        return present
+
+
+def _fraction(dtype: pl.DataType) -> bool:
+    return dtype.is_float() or dtype.is_decimal()
+
+
+def _is_whole(target: pl.Series) -> bool:
     import polars as pl
 
-    if kind == "datetime":
-        return as_times(series, timezone)
+    numbers = target.cast(pl.Float64, strict=False).drop_nulls().drop_nans()
+    return bool((numbers == numbers.round()).all())
+
+
+def _whole(target: pl.Series) -> pl.Series:
+    import polars as pl
+
+    return target.cast(pl.Int64) if target.dtype.is_float() else target
+
+
+def _form(series: pl.Series, known: Form) -> Form:
+    import polars as pl
+
+    present = series.drop_nulls()
+    if series.dtype != pl.String:
+        greatest = float(series.cast(pl.Float64).abs().drop_nans().max() or 0)  # type: ignore[arg-type]  # a float or None
+        return Form(greatest=max(known.greatest, greatest))
+    first = known.first if known.first is not None or not len(present) else str(present[0])
+    zoned = bool(present.str.contains(r"(?:[Zz]|[+-]\d\d:?\d\d)\s*$").any())
+    return Form(first=first, zoned=known.zoned or zoned)
+
+
+@dataclass
+class Lost:
+    """Values that could not be read as what they should be: how many of a column, and the first."""
+
+    found: dict[str, tuple[str, int, Any, int]] = field(default_factory=dict)
+
+    def add(self, before: pl.Series, after: pl.Series, kind: str, first: int) -> pl.Series:
+        """Note what `after` lost of `before`, whose first row is the table's row `first`; gives `after`."""
+        lost = before.is_not_null() & after.is_null()
+        if before.dtype.is_float():
+            lost &= before.is_not_nan()
+        rows = lost.arg_true()
+        if len(rows):
+            _, count, value, row = self.found.get(before.name, (kind, 0, before[int(rows[0])], first + int(rows[0]) + 1))
+            self.found[before.name] = (kind, count + len(rows), value, row)
+        return after
+
+    def refuse(self) -> None:
+        """Raises BadInput where anything was lost."""
+        for name, (kind, count, value, row) in self.found.items():
+            said = f"{count} value{'s' if count != 1 else ''} of column `{name}` cannot be read as {kind}, first {value!r} in row {row}"
+            raise BadInput(said, where=f"{TYPES}.{name}")
+
+
+def _typed(series: pl.Series, kind: ColumnType, lost: Lost, first: int) -> pl.Series:
+    import polars as pl
+
     if kind == "bool" and series.dtype == pl.String:
         words = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "t": True, "f": False}
         cast = series.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
@@ -82,23 +230,19 @@ def _typed(series: pl.Series, kind: ColumnType, timezone: str) -> pl.Series:
             cast = pl.select(pl.when(series == cast).then(cast)).to_series().rename(series.name)  # 1.5 is no integer
         if kind == "bool" and series.dtype.is_numeric():
             cast = pl.select(pl.when(series.is_in([0, 1])).then(cast)).to_series().rename(series.name)
-    return _all_cast(series, cast, kind)
-
-
-def _all_cast(before: pl.Series, after: pl.Series, kind: str) -> pl.Series:
-    """`after`, unless a value was lost on the way."""
-    lost = before.is_not_null() & after.is_null()
-    if before.dtype.is_float():
-        lost &= before.is_not_nan()
-    rows = lost.arg_true()
-    if len(rows):
-        said = f"{len(rows)} value{'s' if len(rows) != 1 else ''} of column `{before.name}` cannot be read as {kind}"
-        raise BadInput(f"{said}, first {before[int(rows[0])]!r} in row {int(rows[0]) + 1}", where=f"{TYPES}.{before.name}")
-    return after
+    return lost.add(series, cast, kind, first)
 
 
 def as_times(series: pl.Series, timezone: str) -> pl.Series:
     """Times, dates, text or epoch numbers as datetime[us, UTC]. Raises BadInput."""
+    lost = Lost()
+    times = _as_times(series, timezone, None, lost, 0)
+    lost.refuse()
+    return times
+
+
+def _as_times(series: pl.Series, timezone: str, form: Form | None, lost: Lost, first: int) -> pl.Series:
+    """`form`: how the whole column writes its times, of which `series` is a part."""
     import polars as pl
 
     if series.dtype in (pl.Date, pl.Datetime):
@@ -107,27 +251,20 @@ def as_times(series: pl.Series, timezone: str) -> pl.Series:
         return series.cast(pl.Datetime("us", "UTC"))
     if series.dtype.is_numeric():
         # an epoch in seconds, milliseconds, microseconds or nanoseconds: told apart by size, for any time from 1973 to 5138
-        greatest = float(series.cast(pl.Float64).abs().max() or 0)  # type: ignore[arg-type]  # a float or None
+        greatest = (form or _form(series, Form())).greatest
         scale = next((s for limit, s in ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1)) if greatest < limit), 0.001)
-        return (series * scale).cast(pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC").rename(series.name)
+        scaled = (series * scale).fill_nan(None) if series.dtype.is_float() else series * scale
+        return scaled.cast(pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC").rename(series.name)
     if series.dtype != pl.String:
         raise BadInput(f"column `{series.name}` holds {series.dtype}, which is no time", where="data")
-    zoned = series.drop_nulls().str.contains(r"(?:[Zz]|[+-]\d\d:?\d\d)\s*$").any()
+    form = form or _form(series, Form())
+    # polars guesses the pattern from the first value: that of the whole column, so that every batch is read alike
+    text = pl.concat([pl.Series(series.name, [form.first], dtype=pl.String), series])
     try:
-        parsed = series.str.to_datetime(time_unit="us", time_zone="UTC" if zoned else None, strict=False)
+        parsed = text.str.to_datetime(time_unit="us", time_zone="UTC" if form.zoned else None, strict=False)[1:]
     except pl.exceptions.ComputeError as exc:
-        first = series.drop_nulls()[0]
-        raise BadInput(f"column `{series.name}` cannot be read as times, first {first!r}", where="data") from exc
-    return to_utc(_all_cast(series, parsed, "datetime"), timezone)
-
-
-def _whole(target: pl.Series, positive_class: Scalar) -> pl.Series:
-    import polars as pl
-
-    whole_class = isinstance(positive_class, int) and not isinstance(positive_class, bool)
-    if whole_class and target.dtype.is_float() and bool((target == target.round()).all()):
-        return target.cast(pl.Int64)
-    return target
+        raise BadInput(f"column `{series.name}` cannot be read as times, first {form.first!r}", where="data") from exc
+    return to_utc(lost.add(series, parsed, "datetime", first), timezone)
 
 
 def positive(wanted: Scalar, classes: Iterable[Any]) -> Scalar:
@@ -139,20 +276,30 @@ def positive(wanted: Scalar, classes: Iterable[Any]) -> Scalar:
     raise BadInput(f"the positive class {wanted!r} is not in the target", where="data.positive_class", next=hint)
 
 
-def _check_target(target: pl.Series, data: Data) -> None:
-    values = target.unique()
+def check(table: Parts, data: Data) -> None:
+    """What must hold of a prepared table as a whole. Raises BadInput for a target of one class, an absent positive class, ids that
+    repeat or are missing."""
+    import polars as pl
+
+    values = pl.Series(data.target_col, [], dtype=table.schema[data.target_col])
+    for series in table.column(data.target_col):
+        if data.positive_class is not None or len(values) < 2:
+            values = pl.concat([values, series.unique()]).unique()
     if len(values) == 1:
         hint = "a model needs at least two to tell apart: is the query or the file cut short?"
-        raise BadInput(f"the target `{target.name}` has one class only: {values[0]!r}", where="data.target_col", next=hint)
-    if data.positive_class is not None:
+        raise BadInput(f"the target `{data.target_col}` has one class only: {values[0]!r}", where="data.target_col", next=hint)
+    if data.positive_class is not None and data.label_separator is None:
         positive(data.positive_class, values.sort().to_list())
+    if data.id_col is not None:
+        _check_ids(table, data.id_col)
 
 
-def _check_ids(ids: pl.Series) -> None:
-    if missing := ids.null_count():
+def _check_ids(table: Parts, name: str) -> None:
+    if missing := sum(series.null_count() for series in table.column(name)):
         hint = "an id is needed in every row: labels join by it"
-        raise BadInput(f"{missing} rows have no `{ids.name}`", where="data.id_col", next=hint)
-    if repeated := len(ids) - ids.n_unique():
-        first = ids.filter(ids.is_duplicated())[0]
+        raise BadInput(f"{missing} rows have no `{name}`", where="data.id_col", next=hint)
+    again = repeats(lambda: table.column(name))
+    if again is not None:
         hint = "name a column that is unique, or leave `id_col` out"
-        raise BadInput(f"{repeated} values of `{ids.name}` repeat, such as {first!r}", where="data.id_col", next=hint)
+        said = f"{len(again) - again.n_unique()} values of `{name}` repeat, such as {again[0]!r}"
+        raise BadInput(said, where="data.id_col", next=hint)

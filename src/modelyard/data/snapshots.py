@@ -1,104 +1,180 @@
 """Snapshots: the rows of one build, checked, brought to one form, and kept under the digest of their content, never to change.
 
-home/snapshots/<digest>/ holds data.parquet and snapshot.json, read-only. See data/canonical.py for what the digest covers.
+home/snapshots/<digest>/ holds Parquet files (data.parquet; of an incremental source, one more for each time that rows were added) and
+snapshot.json, read-only. Files that an earlier snapshot has already are hard links to its own. See data/canonical.py for what the digest
+covers: how the rows lie in files is no part of it.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard import files
 from modelyard.config.spec import Data
 from modelyard.data import prepare
 from modelyard.data.canonical import digest as content_digest
-from modelyard.data.columns import type_of
-from modelyard.data.compare import diff as diff  # part of what this file offers
+from modelyard.data.columns import type_of, types_of
+from modelyard.data.features import signature as signature  # part of what this file offers
+from modelyard.data.incremental import Highest
+from modelyard.data.parts import Parts, Writer, joined
 from modelyard.errors import BadInput, NoRoom, NotFound
-from modelyard.signature import Column, ColumnType, ProblemType, Scalar, Signature
+from modelyard.signature import ColumnType
 
 if TYPE_CHECKING:
     import polars as pl
 
 DATA, FACTS = "data.parquet", "snapshot.json"
-MOST_CLASSES = 1000
+MOST_FILES = 64
+"""Files of a snapshot, from which on they are written anew as one."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One kept table. `path` is its Parquet file; `dropped` says in sentences which rows of the source are not in it."""
+    """One kept table. `files` are its Parquet files, in order; `dropped` says in sentences which rows of the source are not in it.
+
+    `lineage` says which rows are new, where they were added to an earlier snapshot's: `{"parent": digest, "above": text, "rows": int}`,
+    the last so many rows of the table. Empty where the source was read whole.
+    """
 
     digest: str
-    path: Path
+    files: tuple[Path, ...]
     rows: int
     columns: dict[str, ColumnType] = field(hash=False)
     dropped: tuple[str, ...] = ()
+    lineage: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk; what other snapshots share is counted in each."""
+        return sum(path.stat().st_size for path in self.files)
 
 
-def take(frame: pl.DataFrame, data: Data, timezone: str, home: Path) -> Snapshot:
-    """Keep what `data` wants of `frame` (data/prepare.py says what that is) as a snapshot in `home`.
+@dataclass(frozen=True)
+class Base:
+    """An earlier snapshot that new rows are added to: those above its highest value of the incremental column."""
+
+    snapshot: Snapshot
+    above: Highest
+
+
+class Moved(Exception):
+    """New rows do not fit the earlier snapshot's columns: the source is to be read whole. Says why."""
+
+
+def take(table: Parts, data: Data, timezone: str, home: Path, base: Base | None = None) -> Snapshot:
+    """Keep what `data` wants of `table` (data/prepare.py says what that is) as a snapshot in `home`, a batch at a time.
 
     Taking the same rows again gives the same digest and finds the folder that is there. Writing is atomic: a torn write or a full
-    disk leaves no snapshot behind.
+    disk leaves no snapshot behind. With a `base`, its rows come first and are not written again.
 
-    Raises BadInput for whatever is wrong with the rows, NoRoom when the disk is full.
+    Raises BadInput for whatever is wrong with the rows, NoRoom when the disk is full, Moved where new rows do not fit the base.
     """
-    table, dropped = prepare.prepare(frame, data, timezone)
-    digest = content_digest(table)
-    columns = _types(table)
-    folder = home / "snapshots" / digest
-    if not (folder / FACTS).is_file():
-        facts = {"digest": digest, "rows": table.height, "columns": columns}
-        try:
-            _keep(table, facts, folder)
-        except OSError as exc:
-            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-                hint = "make room and start again"
-                raise NoRoom("the disk is full: the snapshot was not kept", where=str(folder.parent), next=hint) from exc
-            raise
-    return Snapshot(digest, folder / DATA, table.height, columns, dropped)
+    prepared = prepare.Prepared(table, data, timezone, base.above if base else None)
+    with _workplace(home / "snapshots") as work:
+        new = _written(prepared, base, work / DATA)
+        if base is not None:
+            if new == 0:
+                return Snapshot(**{**vars(base.snapshot), "dropped": prepared.dropped})
+            (work / DATA).rename(work / "new.parquet")
+            paths = _linked(base.snapshot, work)
+        else:
+            paths = [work / DATA]
+        kept = stored(paths)
+        if kept.rows == 0:
+            said = f"no row is left: {'; '.join(prepared.dropped)}" if prepared.dropped else "the data has no rows"
+            raise BadInput(said, where="data.source", next="look at the source: is the target filled in?")
+        prepare.check(kept, data)
+        digest = content_digest(kept)
+        facts: dict[str, Any] = {"digest": digest, "rows": kept.rows, "columns": types_of(kept.schema), "files": [p.name for p in paths]}
+        if base is not None:
+            facts["lineage"] = {"parent": base.snapshot.digest, "above": str(base.above), "rows": new}
+        _keep(work, facts, home / "snapshots" / digest)
+    found = find(digest, home)
+    return Snapshot(found.digest, found.files, found.rows, found.columns, prepared.dropped, facts.get("lineage", {}))
 
 
-def _types(table: pl.DataFrame) -> dict[str, ColumnType]:
-    return {name: kind for name, dtype in table.schema.items() if (kind := type_of(dtype)) is not None}
+def _written(prepared: prepare.Prepared, base: Base | None, path: Path) -> int:
+    """Write the new rows, in the base's types where there is one; how many there are."""
+    with Writer(path) as writer:
+        for batch in prepared.batches():
+            writer.write(batch if base is None else _fitted(batch, base.snapshot))
+    return writer.rows
 
 
-def _keep(table: pl.DataFrame, facts: dict[str, Any], folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".taking-", dir=folder.parent))
+def _fitted(batch: pl.DataFrame, base: Snapshot) -> pl.DataFrame:
+    import polars as pl
+
+    wanted = stored(base.files).schema
+    if list(batch.schema) != list(wanted):
+        raise Moved("the source's columns have changed")
+    columns = []
+    for name, dtype in wanted.items():
+        had = batch.schema[name]
+        if batch[name].null_count() == batch.height or had == dtype or (had.is_integer() and dtype.is_float()):
+            columns.append(batch[name].cast(dtype))
+        else:
+            raise Moved(f"`{name}` was {type_of(dtype)} and is {type_of(had)} now")
+    return pl.DataFrame(columns)
+
+
+def _linked(base: Snapshot, work: Path) -> list[Path]:
+    """The base's files under their names in the new folder, and the new one after them; all in one where they have become many."""
+    new = work / f"more-{len(base.files):05}.parquet"
+    (work / "new.parquet").rename(new)
+    if len(base.files) >= MOST_FILES:
+        with Writer(work / DATA) as writer:
+            for batch in stored((*base.files, new)).batches():
+                writer.write(batch)
+        new.unlink()
+        return [work / DATA]
+    for path in base.files:
+        (work / path.name).hardlink_to(path)
+    return [*(work / path.name for path in base.files), new]
+
+
+@contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".taking-", dir=folder))
     try:
-        table.write_parquet(work / DATA, compression="zstd", statistics=True)
-        (work / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        for path in (work / DATA, work / FACTS):
-            _sync(path)
-            path.chmod(0o444)
-        work.chmod(0o555)
-        _sync(work)
-        try:
-            work.rename(folder)
-        except OSError as exc:
-            # somebody else kept the same rows in the meantime: theirs are as good
-            if exc.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-        _sync(folder.parent)
+        yield work
+    except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "make room and start again"
+            raise NoRoom("the disk is full: the snapshot was not kept", where=str(folder), next=hint) from exc
+        raise
     finally:
         if work.exists():
             work.chmod(0o755)
             shutil.rmtree(work)
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _keep(work: Path, facts: dict[str, Any], folder: Path) -> None:
+    """Give the finished folder its name, unless the same rows are kept already."""
+    if (folder / FACTS).is_file():
+        return
+    (work / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    for path in work.iterdir():
+        files.sync(path)
+        path.chmod(0o444)
+    work.chmod(0o555)
+    files.sync(work)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        work.rename(folder)
+    except OSError as exc:
+        # somebody else kept the same rows in the meantime: theirs are as good
+        if exc.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+    files.sync(folder.parent)
 
 
 def find(digest: str, home: Path) -> Snapshot:
@@ -107,65 +183,50 @@ def find(digest: str, home: Path) -> Snapshot:
     if not re.fullmatch(r"[0-9a-f]{64}", digest) or not (folder / FACTS).is_file():
         raise NotFound(f"there is no snapshot {digest[:12]}", next="the build that takes it makes it again from the source")
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    return Snapshot(digest, folder / DATA, facts["rows"], facts["columns"])
+    paths = tuple(folder / Path(name).name for name in facts.get("files", [DATA]))
+    return Snapshot(digest, paths, facts["rows"], facts["columns"], lineage=facts.get("lineage", {}))
 
 
-def read(snapshot: Snapshot) -> pl.DataFrame:
-    """The snapshot's rows. Raises BadInput when they are not those that the digest stands for (a flipped bit, an edited file)."""
+def kept(home: Path) -> list[Snapshot]:
+    """All snapshots of a home, the newest first."""
+    folders = [path.parent for path in (home / "snapshots").glob(f"*/{FACTS}") if re.fullmatch(r"[0-9a-f]{64}", path.parent.name)]
+    return [find(folder.name, home) for folder in sorted(folders, key=lambda f: (-f.stat().st_mtime, f.name))]
+
+
+def stored(paths: Iterable[Path]) -> Parts:
+    """Parquet files of the same columns and types, such as a snapshot's own, as a table."""
+    return joined([(path.name, path) for path in paths])
+
+
+def table(snapshot: Snapshot) -> Parts:
+    """The snapshot's rows, to be read a batch or a column at a time."""
+    return stored(snapshot.files)
+
+
+def scan(snapshot: Snapshot) -> pl.LazyFrame:
+    """The snapshot's rows as a Polars query, none of them read yet."""
     import polars as pl
 
+    return pl.scan_parquet(list(snapshot.files), hive_partitioning=False, glob=False)
+
+
+def check(snapshot: Snapshot) -> None:
+    """See that the rows are those that the digest stands for. Raises BadInput where they are not (a flipped bit, an edited file)."""
+    import polars as pl
+
+    where = str(snapshot.files[0].parent)
     try:
-        frame = pl.read_parquet(snapshot.path, memory_map=False, hive_partitioning=False)
-        intact = content_digest(frame) == snapshot.digest
-    except (pl.exceptions.PolarsError, OSError) as exc:
-        raise BadInput(f"snapshot {snapshot.digest[:12]} cannot be read: {type(exc).__name__}", where=str(snapshot.path)) from exc
+        intact = content_digest(table(snapshot)) == snapshot.digest
+    except (BadInput, pl.exceptions.PolarsError, OSError, ValueError, OverflowError) as exc:
+        said = f"snapshot {snapshot.digest[:12]} cannot be read: {type(exc).__name__}"
+        raise BadInput(said, where=where) from exc
     if not intact:
         said = f"digest mismatch: the rows are not those of snapshot {snapshot.digest[:12]}"
         hint = "the file was changed or damaged; move its folder away and build again"
-        raise BadInput(said, where=str(snapshot.path), next=hint)
-    return frame
+        raise BadInput(said, where=where, next=hint)
 
 
-def signature(frame: pl.DataFrame, data: Data, problem_type: ProblemType, decision_threshold: float) -> Signature:
-    """What a model trained on the snapshot `frame` takes and gives.
-
-    Features are all columns, in order, but the target, time, id, sensitive and split columns; entity columns are features unless
-    `schema.exclude` names them. A feature is nullable when the snapshot has it missing somewhere. Classes are sorted; the
-    positive class is the value as it stands in the data (`true` for a config that says 1).
-
-    Raises BadInput when no feature is left, or when the target does not fit the problem type.
-    """
-    reserved = {data.target_col, data.time_col, data.id_col, data.split.column, *data.schema_.sensitive_not_served}
-    kinds = _types(frame)
-    columns = tuple(Column(n, kinds[n], frame[n].null_count() > 0) for n in frame.columns if n not in reserved)
-    if not columns:
-        said = "no feature is left: every column is the target, an id, a time, sensitive or excluded"
-        raise BadInput(said, where="data.schema")
-    classes = () if problem_type == "regression" else _classes(frame[data.target_col], problem_type)
-    if problem_type == "regression" and kinds[data.target_col] not in ("int", "float"):
-        raise BadInput(f"regression needs numbers, and `{data.target_col}` is {kinds[data.target_col]}", where="data.target_col")
-    binary = problem_type == "binary_classification"
-    return Signature(
-        problem_type=problem_type,
-        columns=columns,
-        classes=classes,
-        positive_class=prepare.positive(data.positive_class, classes) if binary else None,
-        decision_threshold=decision_threshold if binary else None,
-        target_col=data.target_col,
-        id_col=data.id_col,
-        time_col=data.time_col,
-        entity_cols=data.entity_cols,
-    )
-
-
-def _classes(target: pl.Series, problem_type: ProblemType) -> tuple[Scalar, ...]:
-    classes = tuple(target.unique().sort().to_list())
-    where = "data.target_col"
-    if problem_type == "binary_classification" and len(classes) != 2:
-        shown = ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")
-        said = f"binary classification needs two classes, and `{target.name}` has {len(classes)}: {shown}"
-        raise BadInput(said, where=where, next="say multiclass_classification or regression, or make two classes of it")
-    if len(classes) > MOST_CLASSES or target.dtype.is_temporal():
-        hint = "is `problem_type: regression` meant?"
-        raise BadInput(f"`{target.name}` has {len(classes)} classes; {MOST_CLASSES} are the most", where=where, next=hint)
-    return classes
+def read(snapshot: Snapshot) -> pl.DataFrame:
+    """All the snapshot's rows at once, checked: for a table known to be small. Raises as `check` does."""
+    check(snapshot)
+    return table(snapshot).frame()

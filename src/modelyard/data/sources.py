@@ -1,70 +1,137 @@
-"""Where rows come from: csv and Parquet by path or fsspec URL, and SQL by a database URL (data/databases.py)."""
+"""Where rows come from: files by path or fsspec URL, Delta tables, a SELECT by a database URL, and what a script has written."""
 
 from __future__ import annotations
 
 import glob
-import io
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from modelyard.config.spec import Source
-from modelyard.data import databases
+from modelyard.data import databases, delta, parts, texts
+from modelyard.data.incremental import Highest
+from modelyard.data.parts import WHERE, Parts
 from modelyard.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
     import polars as pl
 
-WHERE = "data.source"
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
-"""Cells of a csv that stand for a missing value, in text columns too (pandas reads them so)."""
+SUFFIXES = {"csv": "csv", "parquet": "parquet", "jsonl": "jsonl"}
 
 
-def read(source: Source, *, folder: Path, secret: Callable[[str], str]) -> pl.DataFrame:
-    """The source's rows, types as found.
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a source, beside itself.
 
-    A location is a path relative to `folder` (a `*` pattern or a folder of files is read in name order), an fsspec URL, or, for
-    sql, a database URL; `secret` is asked for the value where it is a reference, and no error ever shows that value. csv: a
-    header is needed, types come from every row, ISO dates and times are recognised, and the cells in `MISSING` are missing.
-
-    Raises NotFound for a missing file, BadInput for one that cannot be read, repeats a column or has no rows, and Unavailable for
-    a database that does not answer.
+    folder: what paths are relative to. spool: an empty folder for what must lie on this disk while rows are read; it outlives them.
+    secret: gives the value of a reference. above: read only rows whose incremental column is higher. made: what the script of a `script`
+    source has written. unused: columns that the config leaves out; typed: those whose type it says.
     """
-    import polars as pl
 
+    folder: Path
+    spool: Path
+    secret: Callable[[str], str]
+    above: Highest | None = None
+    made: Path | None = None
+    unused: tuple[str, ...] = ()
+    typed: tuple[str, ...] = ()
+
+
+@contextmanager
+def reading(source: Source, request: Request) -> Iterator[Parts]:
+    """The source's rows, types as found; none of them in memory but what is small. On leaving, files must be as they were.
+
+    A location is a path relative to the folder (a `*` pattern or a folder of files is read in name order), an fsspec URL (likewise; it
+    is copied first), or, for sql, a database URL; no error ever shows the value of a secret.
+
+    Raises NotFound for a missing file, BadInput for one that cannot be read, repeats a column, or changes while it is read, or where there
+    are no rows, and Unavailable for a database that does not answer.
+    """
     hidden = not isinstance(source.location, str)
-    location = source.location if isinstance(source.location, str) else secret(source.location.secret)
+    location = source.location if isinstance(source.location, str) else request.secret(source.location.secret)
+    shown = "the secret location" if hidden else location
+    files: list[tuple[str, Path]] = []
     if source.using == "sql":
-        frame = databases.read(location, source.query or "", folder)
+        table = _sql(source, location, request)
+    elif source.using == "delta":
+        table = delta.read(location, shown, request.folder, request.spool)
+    elif source.using == "script":
+        table = _made(source, request)
     else:
-        reader = _csv if source.using == "csv" else _parquet
-        shown = "the secret location" if hidden else location
-        pieces = [_piece(reader, name, stream, source.using) for name, stream in _streams(location, shown, folder, source.using)]
-        try:
-            frame = pl.concat(pieces, how="vertical_relaxed")
-        except pl.exceptions.PolarsError as exc:
-            raise BadInput(f"the files at {shown} do not hold the same columns: {_first_line(exc)}", where=WHERE) from exc
-    if frame.width == 0 or frame.height == 0:
+        files = _files(location, shown, request, source.using)
+        table = _read(files, source.using, request)
+        if source.incremental is not None and request.above is not None:
+            table = replace(table, above=(source.incremental, request.above.value))
+    before = [_state(path) for _, path in files]
+    if not table.schema or (table.rows == 0 and request.above is None):
         raise BadInput("the source has no rows", where=WHERE, next="look at the file or the query: the table is empty")
-    return frame
+    yield table
+    if [_state(path) for _, path in files] != before:
+        raise BadInput(f"{shown} was changed while it was read", where=WHERE, next="build again once it is whole")
 
 
-Stream = AbstractContextManager[IO[bytes] | Path]
+def _state(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _streams(location: str, shown: str, folder: Path, ending: str) -> list[tuple[str, Stream]]:
+def _sql(source: Source, url: str, request: Request) -> Parts:
+    column = source.incremental
+    above = (column, request.above.value) if column is not None and request.above is not None else None
+    pieces = parts.keep(databases.frames(url, source.query or "", request.folder, above), request.spool)
+    # a column of numbers and text becomes text, as it would from a csv
+    named = [("the answer", piece) for piece in pieces]
+    return parts.joined(named, typed=[] if not pieces else _names(pieces[0]))
+
+
+def _names(piece: Path | pl.DataFrame) -> list[str]:
+    return list(parts.schema_of(piece) if isinstance(piece, Path) else piece.schema)
+
+
+def _read(files: list[tuple[str, Path]], using: str, request: Request) -> Parts:
+    if using == "parquet":
+        return parts.joined(files, request.typed)
+    return texts.read(files, using, request.spool, request.unused)
+
+
+def table(path: Path, spool: Path) -> Parts:
+    """A file of a person's, by its ending: .parquet, .csv, .jsonl. Raises NotFound, BadInput."""
+    if not path.is_file():
+        raise NotFound(f"there is no table at {path}")
+    using = next((using for using, suffix in SUFFIXES.items() if path.suffix == f".{suffix}"), "parquet")
+    return _read([(path.name, path)], using, Request(path.parent, spool, str))
+
+
+def _made(source: Source, request: Request) -> Parts:
+    """What a script wrote into its output folder: files of one kind."""
+    folder = request.made
+    assert folder is not None  # the step that runs the script gives it
+    found = {using: sorted(folder.rglob(f"*.{suffix}")) for using, suffix in SUFFIXES.items()}
+    kinds = [using for using, paths in found.items() if paths]
+    if len(kinds) != 1:
+        said = f"{source.location} ended well and left {'files of several kinds' if kinds else 'no table'}"
+        raise BadInput(said, where=WHERE, next="write .parquet, .csv or .jsonl files to /opt/ml/processing/output/data")
+    if odd := next((path.name for path in found[kinds[0]] if path.is_symlink() or not path.is_file()), None):
+        raise BadInput(f"{source.location} left {odd}, which is no plain file", where=WHERE, next="a link could lead out of the step")
+    return _read([(path.name, path) for path in found[kinds[0]]], kinds[0], request)
+
+
+def _files(location: str, shown: str, request: Request, using: str) -> list[tuple[str, Path]]:
+    """Names for a person, and paths."""
     if "://" in location:
-        return [(shown, _remote(location, shown))]
-    path = folder / Path(location).expanduser()
+        return _copied(location, shown, request.spool, using)
+    path = request.folder / Path(location).expanduser()
     paths = [path]
     if any(mark in location for mark in "*?["):
         paths = sorted(Path(p) for p in glob.glob(str(path), recursive=True))  # noqa: PTH207  (Path.glob takes no absolute pattern)
     elif path.is_dir():
-        paths = sorted(path.rglob(f"*.{ending}"))
+        paths = sorted(path.rglob(f"*.{SUFFIXES[using]}"))
     if not paths or not all(p.is_file() for p in paths):
         raise NotFound(f"there is no file at {shown}", where=WHERE, next=_similar(path))
-    return [(p.name if len(paths) > 1 else shown, nullcontext(p)) for p in paths]
+    return [(p.name if len(paths) > 1 else shown, p) for p in paths]
 
 
 def _similar(path: Path) -> str:
@@ -76,82 +143,34 @@ def _similar(path: Path) -> str:
     return f"did you mean `{close[0]}`?" if close else "paths are relative to config.yaml"
 
 
-def _remote(url: str, shown: str) -> Stream:
-    import fsspec
-
+def _copied(url: str, shown: str, spool: Path, using: str) -> list[tuple[str, Path]]:
+    """Remote files, copied here a stretch at a time: rows are read more than once, and must be the same each time."""
     scheme = url.partition("://")[0]
     try:
-        return nullcontext(io.BytesIO(fsspec.open(url, "rb").open().read()))
+        import fsspec
+
+        system, path = fsspec.core.url_to_fs(url)
+        names = [path]
+        if any(mark in path for mark in "*?["):
+            names = sorted(system.glob(path))
+        elif system.isdir(path):
+            names = sorted(name for name in system.find(path) if name.endswith(f".{SUFFIXES[using]}"))
+        if not names:
+            raise FileNotFoundError(path)
+        spool.mkdir(parents=True, exist_ok=True)
+        copies = []
+        for i, name in enumerate(names):
+            copy = spool / f"copy-{i:05}.{SUFFIXES[using]}"
+            with system.open(name, "rb") as remote, copy.open("wb") as file:
+                shutil.copyfileobj(remote, file, 1 << 20)
+            copies.append((name.rpartition("/")[2] if len(names) > 1 else shown, copy))
+        return copies
     except ImportError as exc:
-        raise BadInput(f"reading {scheme}:// needs a package that is not installed", where=WHERE, next=str(exc)) from exc
+        hint = {"s3": "pip install 'modelyard[s3]'", "gs": "pip install 'modelyard[gcs]'"}.get(scheme, str(exc))
+        raise BadInput(f"reading {scheme}:// needs a package that is not installed", where=WHERE, next=hint) from exc
     except ValueError as exc:
         raise BadInput(f"{scheme}:// is no kind of address that can be read", where=WHERE) from exc
     except FileNotFoundError as exc:
         raise NotFound(f"there is no file at {shown}", where=WHERE) from exc
     except Exception as exc:  # each backend raises its own kinds, and their texts may hold the address
         raise BadInput(f"{shown} cannot be read: {type(exc).__name__}", where=WHERE) from exc
-
-
-def _piece(reader: Callable[[IO[bytes] | Path], pl.DataFrame], name: str, stream: Stream, using: str) -> pl.DataFrame:
-    import polars as pl
-
-    try:
-        with stream as opened:
-            frame = reader(opened)
-    except pl.exceptions.NoDataError as exc:
-        raise BadInput(f"{name} is empty", where=WHERE) from exc
-    except (pl.exceptions.PolarsError, OSError, ValueError) as exc:
-        raise BadInput(f"{name} cannot be read as {using}: {_first_line(exc)}", where=WHERE) from exc
-    for column in frame.columns:
-        original, mark, count = column.rpartition("_duplicated_")
-        if mark and count.isdigit() and original in frame.columns:
-            raise BadInput(f"{name} has two columns named `{original}`", where=WHERE, next="give each column a name of its own")
-    return frame
-
-
-def _csv(opened: IO[bytes] | Path) -> pl.DataFrame:
-    import polars as pl
-
-    # polars' own try_parse_dates with types from all rows costs 20 s on 300,000 rows; ours 50 ms
-    frame = pl.read_csv(opened, infer_schema_length=None, null_values=list(MISSING))
-    return frame.with_columns([_times(frame[name]) for name, dtype in frame.schema.items() if dtype == pl.String])
-
-
-_DATE = r"^\d{4}-\d{2}-\d{2}$"
-_STAMP = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?$"
-_ZONE = r"(Z|[+-]\d{2}:\d{2})$"
-
-
-def _times(text: pl.Series) -> pl.Series:
-    """Text whose every value is an ISO 8601 date, or a time with or without a zone throughout, as such; else as it is."""
-    import polars as pl
-
-    present = text.drop_nulls()
-    for pattern in (_DATE, _STAMP):
-        # most columns are told by their first value
-        if not len(present) or not present[:1].str.contains(pattern).all() or not present.str.contains(pattern).all():
-            continue
-        zoned = present.str.contains(_ZONE) if pattern == _STAMP else present.is_null()
-        if zoned.any() != zoned.all():
-            return text
-        try:
-            zone = "UTC" if zoned.any() else None
-            parsed = (
-                text.str.to_date(strict=False) if pattern == _DATE else text.str.to_datetime(time_unit="us", time_zone=zone, strict=False)
-            )
-        except pl.exceptions.ComputeError:
-            return text
-        return parsed if parsed.null_count() == text.null_count() else text
-    return text
-
-
-def _parquet(opened: IO[bytes] | Path) -> pl.DataFrame:
-    import polars as pl
-
-    # not memory-mapped: the rows must not change under us when the file is rewritten
-    return pl.read_parquet(opened, memory_map=False, hive_partitioning=False)
-
-
-def _first_line(exc: BaseException) -> str:
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(exc).__name__
