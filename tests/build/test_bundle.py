@@ -113,6 +113,8 @@ def test_what_user_code_may_have_left_is_refused(staging: Path, home: Path) -> N
         make(odd)
         with pytest.raises(BadInput, match=r"model/odd is (a link|no plain file)"):
             bundle.seal(staging, MANIFEST, home)
+        with pytest.raises(BadInput, match=r"odd is (a link|no plain file)"):
+            bundle.verify(staging / "model")
         odd.unlink()
     assert not (home / "bundles").exists() or not list((home / "bundles").iterdir())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.build import sandbox
-from tests.needs import needs_bwrap
+from tests.needs import needs_bwrap, needs_namespaces
 
 PYTHON = Path(sys.executable)
 
@@ -101,6 +101,72 @@ def test_a_place_below_another_lies_over_it(home: Path) -> None:
     (home / "a" / "sub").mkdir()
     code = "print(open('/opt/ml/x').read(), open('/opt/ml/sub/x').read())"
     assert inside(code, home, b="/opt/ml/sub", a="/opt/ml").stdout == "a b\n"
+
+
+@needs_namespaces
+@pytest.mark.parametrize("processes", [True, False])
+def test_namespaces_of_our_own_show_the_same_files(home: Path, processes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if processes and not sandbox.own_processes():
+        pytest.skip("the kernel gives no fresh /proc here")
+    monkeypatch.setattr(sandbox, "own_processes", lambda: processes)
+    for name in ("secrets", "a", "b"):
+        (home / name).mkdir()
+        (home / name / "x").write_text(name)
+    (home / "a" / "sub").mkdir()
+    code = f"""
+import json, os, socket
+def tried(what):
+    try:
+        return what()
+    except OSError as exc:
+        return type(exc).__name__
+print(json.dumps([
+    tried(lambda: os.listdir({str(home / "secrets")!r})), tried(lambda: open("/etc/shadow").read()),
+    tried(lambda: open("/usr/x", "w").write("x")), tried(lambda: open({str(PYTHON.parent)!r} + "/x", "w").write("x")),
+    open("/opt/ml/x").read(), open("/opt/ml/sub/x").read(), open("/opt/ml/out", "w").write("kept"), os.listdir("/tmp"),
+    socket.gethostname(), [name for _, name in socket.if_nameindex()], tried(lambda: socket.create_connection(("127.0.0.1", 9))),
+    tried(lambda: open(f"/proc/{{os.getppid()}}/environ").read()), tried(lambda: os.mkfifo("/opt/ml/fifo")),
+    [l.split()[1] for l in open("/proc/self/status") if l.startswith(("CapEff", "CapBnd"))],
+    os.getpid() == int(os.readlink("/proc/self")), sorted(p for p in os.listdir("/proc") if p.isdigit()),
+]))
+"""
+    argv = sandbox.enclose(
+        [str(PYTHON), "-c", code],
+        binds={home / "b": "/opt/ml/sub", home / "a": "/opt/ml"},
+        read_only=sandbox.python_mounts(PYTHON),
+        network=False,
+        cwd="/opt/ml",
+        die_with_parent=True,
+        hostname="algo-1",
+    )
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env={"PATH": "/usr/bin:/bin"})
+    found = json.loads(done.stdout or "null")
+    assert found is not None, done.stderr
+    assert found[:2] == ["FileNotFoundError", "FileNotFoundError"]
+    assert found[2] == found[3] == "OSError", "read-only"
+    assert found[4:11] == ["a", "b", 4, [], "algo-1", ["lo"], "ConnectionRefusedError"]
+    assert found[11:14] == ["PermissionError", None, ["0" * 16, "0" * 16]]
+    assert found[14], "/proc tells of its own processes"
+    assert (found[15] == ["1", "2"]) == processes
+    assert (home / "a" / "out").read_text() == "kept"
+
+
+@needs_namespaces
+@pytest.mark.parametrize("processes", [True, False])
+def test_a_command_ends_as_it_would_outside(processes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "own_processes", lambda: processes)
+    for command, code in (("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137), ("(sleep 600; exit 3) & exit 0", 0)):
+        argv = sandbox.enclose(["/bin/sh", "-c", command], binds={}, read_only={}, network=True, cwd="/", die_with_parent=True)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60, env={"PATH": "/usr/bin:/bin"})
+        assert done.returncode in (code, 128 - code), command  # a signal's own number where nothing is in between
+
+
+@needs_namespaces
+def test_a_command_that_is_not_there_is_named() -> None:
+    argv = sandbox.enclose(["no-such-program"], binds={}, read_only={}, network=True, cwd="/", die_with_parent=True)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env={"PATH": "/usr/bin:/bin"})
+    assert (done.returncode, done.stdout) == (127, "")
+    assert done.stderr.startswith("no-such-program cannot be started in namespaces of its own: No such file")
 
 
 def test_python_mounts_bind_installations_and_never_a_home(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.build.source import commit, locate, package
+from modelyard.build.source import commit, left_out, locate, package
 from modelyard.errors import BadInput, NotFound
 
 
@@ -24,7 +24,7 @@ def repo(tmp_path: Path) -> Path:
 
 
 def test_what_is_copied_and_what_is_not(repo: Path, tmp_path: Path) -> None:
-    for name in (".git/config", ".venv/bin/python", ".env", "data/rows.csv", "__pycache__/train.pyc", "mlruns/0/meta", "x.pyc",
+    for name in (".git/config", ".venv/bin/python", ".env", "__pycache__/train.pyc", "mlruns/0/meta", "x.pyc",
                  "myenv/pyvenv.cfg", "myenv/lib/os.py", "node_modules/a.js", "pkg.egg-info/PKG-INFO"):  # fmt: skip
         path = repo / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,6 +35,43 @@ def test_what_is_copied_and_what_is_not(repo: Path, tmp_path: Path) -> None:
     (repo / "source.csv").write_text("x\n1\n")
     package(repo, "train.py", None, tmp_path / "code", exclude=[repo / "source.csv"])
     assert names(tmp_path / "code") == ["helpers/data/__init__.py", "helpers/features.py", "lookup.csv", "train.py"]
+
+
+def test_a_folder_of_data_is_copied_unless_it_holds_the_source_or_is_large(repo: Path, tmp_path: Path) -> None:
+    copy, lookup = tmp_path / "code", repo / "data" / "deep" / "lookup.npy"
+    lookup.parent.mkdir(parents=True)
+    lookup.write_text("0")
+    (repo / "data" / "rows.csv").write_text("x\n1\n")
+    package(repo, "train.py", None, copy)
+    assert names(copy / "data") == ["deep/lookup.npy", "rows.csv"]
+    assert left_out(repo, copy, "data/rows.csv") is None
+    assert left_out(repo, copy, "data/nothing.csv") is None
+
+    (copy.rename(tmp_path / "first"), package(repo, "train.py", None, copy, exclude=[repo / "data" / "rows.csv"]))
+    assert not (copy / "data").exists()
+    told = left_out(repo, copy, "data/deep/lookup.npy", exclude=[repo / "data" / "rows.csv"])
+    assert told == ("data/", "it holds what the build reads for itself")
+
+    (repo / "data" / "weights.bin").write_bytes(b"0" * (10 * 2**20))
+    (copy.rename(tmp_path / "second"), package(repo, "train.py", None, copy))
+    assert left_out(repo, copy, "data/deep") == ("data/", "it has over 10 MB")
+
+
+def test_what_was_left_out_and_why(repo: Path, tmp_path: Path) -> None:
+    (repo / "helpers" / "big.csv").write_bytes(b"0" * 1_048_577)
+    (repo / "source.csv").write_text("x\n")
+    (repo / "mlruns").mkdir()
+    (repo / "mlruns" / "m").touch()
+    package(repo, "train.py", None, tmp_path / "code", exclude=[repo / "source.csv"])
+    told = {name: left_out(repo, tmp_path / "code", name, exclude=[repo / "source.csv"]) for name in
+            ("helpers/big.csv", "source.csv", "mlruns/m", "helpers/features.py", "nothing")}  # fmt: skip
+    assert told == {
+        "helpers/big.csv": ("helpers/big.csv", "a table of over 1 MB is data"),
+        "source.csv": ("source.csv", "the build reads it for itself, as it is named in the config"),
+        "mlruns/m": ("mlruns/", "folders of such a name are"),
+        "helpers/features.py": None,
+        "nothing": None,
+    }
 
 
 def test_the_hash_is_of_content_alone(repo: Path, tmp_path: Path) -> None:

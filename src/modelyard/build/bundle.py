@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.errors import BadInput, NoRoom, NotFound
+from modelyard.files import sync
 from modelyard.signature import Signature
 
 MANIFEST, SIGNATURE = "manifest.json", "signature.json"
@@ -63,7 +64,7 @@ def seal(staging_dir: Path, manifest: Mapping[str, Any], home: Path) -> Bundle:
         except OSError as exc:
             if exc.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-        _sync(parent)
+        sync(parent)
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoRoom("the disk is full: the bundle was not sealed", where=str(parent), next="make room and start again") from exc
@@ -71,6 +72,11 @@ def seal(staging_dir: Path, manifest: Mapping[str, Any], home: Path) -> Bundle:
     finally:
         _remove(work)
     return open(digest, home)
+
+
+def verify(folder: Path) -> None:
+    """See that what is to be sealed later can be. Raises BadInput as `seal` does of files."""
+    _names(folder)
 
 
 def open(digest_or_path: str | Path, home: Path) -> Bundle:
@@ -118,7 +124,9 @@ def _names(folder: Path) -> list[str]:
             names.append(str(path.relative_to(folder)))
         elif not stat.S_ISDIR(mode):
             kind = "a link" if stat.S_ISLNK(mode) else "no plain file"
-            raise BadInput(f"{path.relative_to(folder)} is {kind}; a bundle holds plain files only", where=str(path))
+            raise BadInput(
+                f"{path.relative_to(folder)} is {kind}; a bundle holds plain files only", where=str(path), next="leave a copy instead"
+            )
     return sorted(names)
 
 
@@ -133,6 +141,7 @@ def _copy(source: Path, target: Path) -> dict[str, Any]:
             size += len(chunk)
         writer.flush()
         os.fsync(writer.fileno())
+        os.fchmod(writer.fileno(), 0o755 if os.fstat(reader.fileno()).st_mode & 0o100 else 0o644)
     return {"sha256": seen.hexdigest(), "size": size}
 
 
@@ -159,19 +168,12 @@ def _freeze(folder: Path) -> None:
     """Read-only and on the disk, folders after what is in them."""
     for root, _, names in os.walk(folder, topdown=False):
         for name in names:
-            (Path(root) / name).chmod(0o444)
+            path = Path(root) / name
+            path.chmod(0o555 if path.stat().st_mode & 0o100 else 0o444)  # a `serve` must stay executable
         if Path(root) == folder:
-            _sync(folder / MANIFEST)
-        _sync(Path(root))
+            sync(folder / MANIFEST)
+        sync(Path(root))
         Path(root).chmod(0o555)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove(folder: Path) -> None:

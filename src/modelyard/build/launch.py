@@ -56,12 +56,10 @@ def _kill_all() -> None:
 
 
 def main(owner: int, command: list[str]) -> int:
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        _kill_all()
-        os._exit(128 + signal.SIGTERM)
-
-    signal.signal(signal.SIGTERM, stop)
+    # waited for, not handled: a handler of Python's runs between two of its instructions, and would never run if the signal came just
+    # before a wait for the child began
+    waited = {signal.SIGTERM, signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle: it tells us with SIGTERM
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -71,8 +69,8 @@ def main(owner: int, command: list[str]) -> int:
     keeper, child = os.getpid(), os.fork()
     if child == 0:
         try:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() == keeper:
                 os.execvp(command[0], command)  # noqa: S606  (an argument list, no shell)
@@ -81,13 +79,20 @@ def main(owner: int, command: list[str]) -> int:
         os._exit(127)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
-    while True:
-        pid, status = os.waitpid(-1, 0)
-        if pid == child:
-            break
+    while (code := _ended(child)) is None:
+        if signal.sigwait(waited) == signal.SIGTERM:
+            _kill_all()
+            return 128 + signal.SIGTERM
     _kill_all()
-    code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def _ended(child: int) -> int | None:
+    """The exit code of the child, negative for a signal; None while it runs. Whatever else has ended is reaped on the way."""
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid in (0, child):
+            return os.waitstatus_to_exitcode(status) if pid else None
 
 
 if __name__ == "__main__":

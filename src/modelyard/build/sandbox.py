@@ -1,25 +1,82 @@
-"""The sandbox of a step or a runner: bubblewrap, with the system read-only, a home of its own and nothing else of the machine.
+"""The sandbox of a step or a runner: the system read-only, a home of its own and nothing else of the machine.
 
 Inside there is: the system's programs and libraries, the few files of /etc that programs need, what the caller binds, an empty
 /tmp, its own /proc and /dev. There is no yard's home, no user's home, no other process, no terminal, and no network unless asked
 for.
+
+Bubblewrap makes it. Where that is absent but the kernel lets users have namespaces, we make one ourselves (build/enter.py), for steps:
+the same files at the same places, so that /opt/ml is there. It keeps the same things apart, but for one where the kernel refuses a
+fresh /proc (in a container that hides parts of its own): there other processes can be seen in it, though not looked into.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
+
+from modelyard.build import enter
+from modelyard.errors import BadInput
+
+Within = Literal["auto", "bubblewrap", "namespace", "plain"]
+"""What a step runs in: the best there is, one by name, or nothing at all."""
+
+Mounts = Mapping[Path, str | tuple[str, ...]]
+"""What is on the machine, and its place inside, or its places."""
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 # not all of /etc: for root, the step's user is root inside too, and could read what only root may
 _ETC = (
     "alternatives", "ca-certificates", "fonts", "group", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime",
-    "mime.types", "nsswitch.conf", "passwd", "pki/tls", "pki/ca-trust", "protocols", "resolv.conf", "services", "ssl/certs",
+    "mime.types", "nsswitch.conf", "passwd", "pki/tls", "pki/ca-trust", "protocols", "R", "resolv.conf", "services", "ssl/certs",
     "ssl/openssl.cnf", "timezone",
 )  # fmt: skip
+_SETTINGS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
+"""The kernel's own, which answer to root of the machine, capabilities or not: a step of root's could have a program run there."""
+
+
+class Wrap(Protocol):
+    """`wrap` below, of one kind of sandbox."""
+
+    def __call__(
+        self,
+        argv: list[str],
+        *,
+        binds: Mounts,
+        read_only: Mounts,
+        network: bool,
+        cwd: str,
+        die_with_parent: bool,
+        hostname: str = "",
+    ) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A kind of sandbox that works here: its name for people, and what puts a command into it."""
+
+    said: str
+    wrap: Wrap
+
+
+def find(within: Within = "auto") -> Sandbox | None:
+    """The sandbox that a step runs in; None for none. Raises BadInput where the one that is asked for by name does not work here."""
+    if within == "plain":
+        return None
+    bubblewrap = available() if within != "namespace" else None
+    if bubblewrap is not None:
+        return Sandbox(bubblewrap, wrap)
+    if within != "bubblewrap" and namespaces():
+        return Sandbox("namespaces of its own", enclose)
+    if within != "auto":
+        raise BadInput(f"a step cannot run in {within} here", next="install bubblewrap, or let users have namespaces")
+    return None
 
 
 @functools.cache
@@ -40,20 +97,22 @@ def available() -> str | None:
 def wrap(
     argv: list[str],
     *,
-    binds: Mapping[Path, str],
-    read_only: Mapping[Path, str],
+    binds: Mounts,
+    read_only: Mounts,
     network: bool,
     cwd: str,
     die_with_parent: bool,
+    hostname: str = "",
 ) -> list[str]:
     """The bubblewrap command line that runs `argv` in the sandbox, in folder `cwd` of it.
 
     `binds` and `read_only` map what is on the machine (a file or folder that exists) to its place inside; a place below another
     lies over it. The environment is the caller's to choose: it passes through unchanged. `die_with_parent` ends everything inside
-    when the thread that starts the command dies.
+    when the thread that starts the command dies. `hostname` is the name of the machine inside, empty for the real one.
     """
     options = ["bwrap", "--unshare-all", *(["--share-net"] if network else []), "--new-session", "--cap-drop", "ALL"]
     options += ["--die-with-parent"] if die_with_parent else []
+    options += ["--hostname", hostname] if hostname else []
     for place in _SYSTEM:
         path = Path(place)
         if path.is_symlink():
@@ -62,13 +121,86 @@ def wrap(
             options += ["--ro-bind", place, place]
     for name in _ETC:
         options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    options += ["--proc", "/proc", "--dev", "/dev"]
-    mounts = [(inside, "--bind", str(outside)) for outside, inside in binds.items()]
-    mounts += [(inside, "--ro-bind", str(outside)) for outside, inside in read_only.items()]
+    options += ["--proc", "/proc", *(word for path in _SETTINGS for word in ("--ro-bind-try", path, path)), "--dev", "/dev"]
     options += ["--tmpfs", "/tmp"]  # noqa: S108  (the sandbox's own, and a bind may lie over it)
-    for inside, how, outside in sorted(mounts, key=lambda mount: Path(mount[0]).parts):
-        options += [how, outside, inside]
+    for how, outside, inside in _placed(binds, read_only):
+        options += ["--ro-bind" if how == "read-only" else "--bind", outside, inside]
     return [*options, "--chdir", cwd, "--", *argv]
+
+
+def _placed(binds: Mounts, read_only: Mounts) -> list[tuple[Literal["bind", "read-only"], str, str]]:
+    """How, source and place of each mount, those that lie over others after them."""
+    found: list[tuple[Literal["bind", "read-only"], str, str]] = []
+    for outside, inside in binds.items():
+        found += [("bind", str(outside), place) for place in ((inside,) if isinstance(inside, str) else inside)]
+    for outside, inside in read_only.items():
+        found += [("read-only", str(outside), place) for place in ((inside,) if isinstance(inside, str) else inside)]
+    return sorted(found, key=lambda mount: Path(mount[2]).parts)
+
+
+@functools.cache
+def namespaces() -> bool:
+    """Whether a user may make namespaces and mount in them; really tried, once a process."""
+    return own_processes() or _works(_enclosed(["true"], {}, {}, processes=False))
+
+
+@functools.cache
+def own_processes() -> bool:
+    """Whether process ids and a /proc of its own can be among them; really tried, once a process."""
+    return _works(_enclosed(["true"], {}, {}, processes=True))
+
+
+def _works(argv: list[str]) -> bool:
+    try:
+        return subprocess.run(argv, capture_output=True, timeout=20, stdin=subprocess.DEVNULL).returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def enclose(
+    argv: list[str],
+    *,
+    binds: Mounts,
+    read_only: Mounts,
+    network: bool,
+    cwd: str,
+    die_with_parent: bool,
+    hostname: str = "",
+) -> list[str]:
+    """As `wrap`, in namespaces that we make ourselves; they always end with the thread that starts them."""
+    assert die_with_parent  # runners, which must outlive it, have bubblewrap or nothing
+    return _enclosed(argv, binds, read_only, processes=own_processes(), network=network, cwd=cwd, hostname=hostname)
+
+
+def _enclosed(
+    argv: list[str], binds: Mounts, read_only: Mounts, *, processes: bool, network: bool = False, cwd: str = "/", hostname: str = ""
+) -> list[str]:
+    mounts: list[tuple[str, str, str]] = []
+    for place in _SYSTEM:
+        path = Path(place)
+        if path.is_symlink():
+            mounts.append(("link", str(path.readlink()), place))
+        elif path.exists():
+            mounts.append(("read-only", place, place))
+    mounts += [("read-only", f"/etc/{name}", f"/etc/{name}") for name in _ETC if Path(f"/etc/{name}").exists()]
+    mounts += [("proc", "", "/proc") if processes else ("bind", "/proc", "/proc")]
+    mounts += [("read-only", path, path) for path in _SETTINGS if Path(path).exists()]
+    mounts += [("fresh", "", "/dev/shm"), ("fresh", "", "/tmp")]  # noqa: S108  (the sandbox's own)
+    mounts += [("bind", f"/dev/{name}", f"/dev/{name}") for name in _DEVICES if Path(f"/dev/{name}").exists()]
+    mounts += [("link", f"/proc/self/fd{end}", f"/dev/{name}") for name, end in _STREAMS]
+    mounts += _placed(binds, read_only)
+    plan = {"network": network, "mounts": mounts, "cwd": cwd, "hostname": hostname, "processes": processes}
+    return [*_ENTER, json.dumps(plan), *argv]
+
+
+def cut_off(argv: list[str]) -> list[str]:
+    """`argv` with no network but loopback, which all that it starts has in common; nothing else is different for it."""
+    return [*_ENTER, json.dumps({"network": False, "mounts": None}), *argv]
+
+
+_ENTER = (sys.executable, "-I", "-S", enter.__file__)
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_STREAMS = (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2"))
 
 
 def python_mounts(python: Path) -> dict[Path, str]:

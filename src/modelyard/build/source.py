@@ -5,9 +5,12 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
+import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import TypedDict
 
@@ -17,6 +20,8 @@ LARGEST = 50 * 1024 * 1024
 """Bytes that the code may have in all."""
 LARGEST_TABLE = 1024 * 1024
 """Bytes from which a file of tables is data, not code."""
+LARGEST_DATA = 10 * 1024 * 1024
+"""Bytes from which a folder `data` at the top is data, not code."""
 _FOLDERS = ("__pycache__", "node_modules", "mlruns")
 _FILES = ("*.pyc", "*.pyo", "*.swp", "*~")
 _TABLES = (
@@ -58,8 +63,8 @@ def package(loaded_folder: Path, entry_point: str, source_dir: str | None, into:
     """Copy the code into the new folder `into`, and give the SHA-256 of its content (names, contents, executable bits).
 
     Left out: hidden files and folders (.git, .venv, .env, caches), virtual environments, `__pycache__`, `node_modules`, `mlruns`,
-    a `data` folder at the top, files of tables over 1 MB, and `exclude` (files such as the data source). Links to files inside
-    the repository are copied as files.
+    files of tables over 1 MB, `exclude` (files such as the data source), and a folder `data` at the top that holds one of these or has
+    over 10 MB. Links to files inside the repository are copied as files.
 
     Raises NotFound for a missing entry point and BadInput for more than 50 MB, a link that leads out, or a special file.
     """
@@ -78,7 +83,7 @@ def package(loaded_folder: Path, entry_point: str, source_dir: str | None, into:
     if sum(sizes.values()) > LARGEST:
         largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
         said = f"the code has {sum(sizes.values()) / 2**20:.0f} MB; {LARGEST // 2**20} are the most"
-        hint = f"the largest files are {', '.join(largest)}; put data in a folder `data`, or name a `source_dir`"
+        hint = f"the largest files are {', '.join(largest)}; leave data out of the repository, or name a `source_dir`"
         raise BadInput(said, where=str(code), next=hint)
     into.mkdir(parents=True)
     whole = hashlib.sha256()
@@ -96,24 +101,48 @@ def package(loaded_folder: Path, entry_point: str, source_dir: str | None, into:
 def _files(code: Path, skipped: set[Path]) -> Iterator[str]:
     for root, folders, names in os.walk(code):
         here = Path(root)
-        folders[:] = [f for f in folders if _wanted_folder(here / f, code, skipped)]
-        for name in names:
-            path = here / name
-            if name.startswith(".") or any(fnmatch.fnmatch(name, pattern) for pattern in _FILES) or path.resolve() in skipped:
-                continue
-            table = any(fnmatch.fnmatch(name.lower(), pattern) for pattern in _TABLES)
-            if table and path.is_file() and path.stat().st_size > LARGEST_TABLE:
-                continue
-            yield str(path.relative_to(code))
+        folders[:] = [f for f in folders if not _no_folder(here / f, code, skipped)]
+        yield from (str((here / name).relative_to(code)) for name in names if not _no_file(here / name, skipped))
 
 
-def _wanted_folder(path: Path, code: Path, skipped: set[Path]) -> bool:
+def _no_file(path: Path, skipped: set[Path]) -> str:
+    """Why a file is not copied; empty where it is."""
+    if path.name.startswith(".") or any(fnmatch.fnmatch(path.name, pattern) for pattern in _FILES):
+        return "files of such a name are"
+    if path.resolve() in skipped:
+        return "the build reads it for itself, as it is named in the config"
+    if any(fnmatch.fnmatch(path.name.lower(), pattern) for pattern in _TABLES) and path.is_file() and path.stat().st_size > LARGEST_TABLE:
+        return f"a table of over {LARGEST_TABLE // 2**20} MB is data"
+    return ""
+
+
+def _no_folder(path: Path, code: Path, skipped: set[Path]) -> str:
+    """Why a folder is not copied; empty where it is."""
     name = path.name
     if name.startswith(".") or name in _FOLDERS or name.endswith(".egg-info"):
-        return False
-    if path.is_symlink() or path.resolve() in skipped:
-        return False
-    return not (path.parent == code and name == "data") and not (path / "pyvenv.cfg").exists()
+        return "folders of such a name are"
+    if path.is_symlink():
+        return "it is a link to a folder"
+    if path.resolve() in skipped:
+        return "the build reads it for itself, as it is named in the config"
+    if (path / "pyvenv.cfg").exists():
+        return "it is a virtual environment"
+    if path.parent == code and name == "data":
+        if any(one.is_relative_to(path.resolve()) for one in skipped):
+            return "it holds what the build reads for itself"
+        if any(size > LARGEST_DATA for size in accumulate(file.lstat().st_size for file in path.rglob("*"))):
+            return f"it has over {LARGEST_DATA // 2**20} MB"
+    return ""
+
+
+def left_out(code: Path, copy: Path, name: str, *, exclude: Iterable[Path] = ()) -> tuple[str, str] | None:
+    """What of the path `name` of `code` is missing in its copy, and why; None where it is there, or was not in `code` either."""
+    for part in [*reversed(Path(name).parents), Path(name)]:
+        if (code / part).exists() and not (copy / part).exists():
+            skipped, folder = {path.resolve() for path in exclude}, (code / part).is_dir()
+            why = _no_folder(code / part, code, skipped) if folder else _no_file(code / part, skipped)
+            return f"{part}/" if folder else str(part), why or "it was not there when the build began"
+    return None
 
 
 def commit(folder: Path) -> Commit:
@@ -124,6 +153,26 @@ def commit(folder: Path) -> Commit:
     head = _git(program, folder, "rev-parse", "--verify", "HEAD")
     status = _git(program, folder, "status", "--porcelain", "--", ".")
     return {"commit": head.strip() if head else None, "dirty": bool(head and status and status.strip())}
+
+
+def checkout(folder: Path, commit: str, into: Path) -> bool:
+    """Put what the repository around `folder` has below it at `commit` into the new folder `into`; False where it has no such commit."""
+    program = shutil.which("git")
+    if program is None or not re.fullmatch(r"[0-9a-f]{40,64}", commit) or not folder.is_dir():
+        return False
+    archive = into.with_name(f"{into.name}.tar")
+    into.mkdir(parents=True)
+    try:
+        if _git(program, folder, "archive", "--format=tar", f"--output={archive}", commit) is None:
+            return False
+        with tarfile.open(archive) as opened:
+            for member in opened:
+                opened.extract(member, into, filter="data")
+    except (OSError, tarfile.TarError):
+        return False
+    finally:
+        archive.unlink(missing_ok=True)
+    return True
 
 
 def _git(program: str, folder: Path, *words: str) -> str | None:

@@ -1,0 +1,118 @@
+"""A warm interpreter for the Python steps of one build: imports are paid once, and each step is a fork (runtime/zygote.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from modelyard.build import ask, enter, sandbox
+from modelyard.runtime import zygote
+
+SAID = "namespaces of its own, forked from a warm interpreter"
+_INSIDE = "/opt/modelyard"
+
+
+class Warm:
+    """Starts at once, in the background. `wrap` has the form of `sandbox.wrap`, so that a step runs in it as in any sandbox.
+
+    `shown` are the folders of the build that its steps may be given parts of, `environment` the variables that every step has: what a
+    library reads while it is imported must not differ. `read_only` are folders of the platform's that steps see and nobody may write
+    to, whatever is imported. `scratch` is a folder with a short path that is shown too; its name begins with `prefix`. What cannot be
+    forked (another interpreter, another language, a source outside `shown`) goes into a sandbox the usual way, and so does
+    everything once the zygote is gone.
+    """
+
+    def __init__(
+        self,
+        python: Path,
+        modules: Iterable[str],
+        shown: Iterable[Path],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        read_only: Iterable[Path] = (),
+        prefix: str = "modelyard-warm-",
+    ) -> None:
+        self.said = SAID
+        self._python, self._environment = python, dict(environment)
+        self._folder = Path(tempfile.mkdtemp(prefix=prefix))
+        self.scratch = self._folder / "scratch"
+        own, others = [path.absolute() for path in (*shown, self.scratch)], [path.absolute() for path in read_only]
+        self._shown = [*own, *others]
+        for path in own:
+            path.mkdir(parents=True, exist_ok=True)
+        mine = {Path(zygote.__file__): f"{_INSIDE}/zygote.py", Path(enter.__file__): f"{_INSIDE}/enter.py"}
+        mine |= {path: str(path) for path in others}
+        mounts = self._mounts({path: str(path) for path in own}, {**sandbox.python_mounts(python), **mine}, "/")
+        # a fork has a /proc of its own only where none of this one is covered
+        mounts = [mount for mount in mounts if not mount[2].startswith("/proc/")]
+        with socket.socket(socket.AF_UNIX) as listener, log.open("ab") as output:
+            listener.bind(str(self._folder / "socket"))
+            listener.listen(64)
+            plan = {
+                "enter": enter.__file__,
+                "inside": _INSIDE,
+                "mounts": mounts,
+                "python": str(python),
+                "environment": self._environment,
+                "modules": list(modules),
+                "socket": listener.fileno(),
+            }
+            self._launcher = subprocess.Popen(
+                [sys.executable, "-I", "-S", zygote.__file__, "launch", json.dumps(plan)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env={"PATH": os.environ.get("PATH", os.defpath)},
+                start_new_session=True,
+                pass_fds=(listener.fileno(),),
+            )
+
+    @staticmethod
+    def _mounts(binds: sandbox.Mounts, read_only: sandbox.Mounts, cwd: str) -> list[list[str]]:
+        command = sandbox.enclose([], binds=binds, read_only=read_only, network=True, cwd=cwd, die_with_parent=True)
+        mounts: list[list[str]] = json.loads(command[-1])["mounts"]
+        return [["proc", "", "/proc"] if mount[2] == "/proc" else mount for mount in mounts]
+
+    def wrap(
+        self,
+        argv: list[str],
+        *,
+        binds: sandbox.Mounts,
+        read_only: sandbox.Mounts,
+        network: bool,
+        cwd: str,
+        die_with_parent: bool,
+        hostname: str = "",
+    ) -> list[str]:
+        """The command that runs `argv` in a fork; of what cannot be forked, as `sandbox.wrap` or `sandbox.enclose` have it."""
+        usual = sandbox.find("auto")
+        assert usual is not None  # else there would be no warm interpreter
+        cold = usual.wrap(
+            argv, binds=binds, read_only=read_only, network=network, cwd=cwd, die_with_parent=die_with_parent, hostname=hostname
+        )
+        if not self._can(argv, [*binds, *read_only]):
+            return cold
+        mounts = self._mounts(binds, read_only, cwd)
+        request = {"argv": argv, "mounts": mounts, "network": network, "cwd": cwd, "hostname": hostname}
+        return [sys.executable, "-I", "-S", ask.__file__, str(self._folder / "socket"), json.dumps(request), *cold]
+
+    def _can(self, argv: list[str], sources: Iterable[Path]) -> bool:
+        python = set(sandbox.python_mounts(self._python))
+        known = all(any(source.is_relative_to(shown) for shown in (*self._shown, *python)) for source in sources)
+        script = len(argv) > 1 and (argv[1] in ("--", "-m") or not argv[1].startswith("-"))
+        return known and script and argv[0] == str(self._python) and self._launcher.poll() is None
+
+    def close(self) -> None:
+        """End it, and everything that was forked from it."""
+        if self._launcher.stdin is not None:
+            self._launcher.stdin.close()
+        self._launcher.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
