@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install the system packages that some tests use, where we are root on Debian or Ubuntu and they are missing:
-# bubblewrap (sandboxed steps), chromium (the console and the report, looked at), postgresql (the SQL source).
+# bubblewrap (sandboxed steps), chromium (the console and the report, looked at), postgresql (the SQL source), R with jsonlite
+# (models of R).
 # Nothing here is needed to use Modelyard; tests skip with a reason without them (in CI they fail).
 set -eu
 
@@ -8,6 +9,7 @@ missing=""
 command -v bwrap >/dev/null 2>&1 || missing="$missing bubblewrap"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+{ command -v Rscript && Rscript -e 'quit(status = !requireNamespace("jsonlite"))'; } >/dev/null 2>&1 || missing="$missing r-base-core r-cran-jsonlite"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -1,4 +1,4 @@
-"""Marks for tests that need something of the system: `@needs_bwrap`, `@needs_postgres`, `@needs_chromium`.
+"""Marks for tests that need something of the system: `@needs_bwrap`, `@needs_postgres`, `@needs_chromium`, `@needs_r`.
 
 Where it is missing, a test skips with the reason; in CI (CI=true) it fails, since `.ci/run` was to install it. `conftest.py`
 acts on them.
@@ -40,12 +40,31 @@ def postgres_missing() -> str:
     return "" if postgres_bin() else "PostgreSQL's initdb is not installed (scripts/system.sh installs it)"
 
 
+@cache
+def namespaces_missing() -> str:
+    """Why users may not make namespaces here; empty where they may."""
+    done = subprocess.run(["unshare", "-Urm", "true"], capture_output=True, text=True, timeout=30)
+    return "" if done.returncode == 0 else f"users may not make namespaces here: {done.stderr.strip()}"
+
+
 def chromium_missing() -> str:
     return "" if shutil.which("chromium") else "chromium is not installed (scripts/system.sh installs it)"
 
 
-MISSING: dict[str, Callable[[], str]] = {"bwrap": bwrap_missing, "postgres": postgres_missing, "chromium": chromium_missing}
+def r_missing() -> str:
+    return "" if shutil.which("Rscript") else "R is not installed (scripts/system.sh installs it)"
+
+
+MISSING: dict[str, Callable[[], str]] = {
+    "bwrap": bwrap_missing,
+    "namespaces": namespaces_missing,
+    "postgres": postgres_missing,
+    "chromium": chromium_missing,
+    "r": r_missing,
+}
 
 needs_bwrap = pytest.mark.needs("bwrap")
+needs_namespaces = pytest.mark.needs("namespaces")
 needs_postgres = pytest.mark.needs("postgres")
 needs_chromium = pytest.mark.needs("chromium")
+needs_r = pytest.mark.needs("r")

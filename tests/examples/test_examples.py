@@ -1,15 +1,17 @@
-"""The three examples: their configs hold, their data is what it is said to be, and each runs from its file to a live endpoint."""
+"""The examples: their configs hold, their data is what it is said to be, and each runs from its file to a version or a live endpoint."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -20,10 +22,14 @@ import pytest
 from modelyard.config.check import check
 from modelyard.config.load import load
 from modelyard.quality.metrics import names_for
+from tests import environments
 from tests.conftest import ROOT
+from tests.needs import needs_bwrap, needs_r
 
 EXAMPLES = ROOT / "examples"
-NAMES = ["breast-cancer", "flights", "iris-onnx"]
+LIVE = ["breast-cancer", "iris-onnx", "tumours-r", "wine-server"]
+"""Run to a live endpoint. flights: by `make demo`, which .ci/run runs to its end."""
+NAMES = [*LIVE, "flights", "wine-tensorflow", *environments.FRAMEWORKS]
 
 
 def program(example: str, name: str) -> ModuleType:
@@ -107,27 +113,109 @@ def test_the_brought_model_is_the_published_one_but_for_one_byte() -> None:
     assert hashlib.sha256(brought.replace(four_columns, four_columns[:-1] + b"\x02")).hexdigest() == published
 
 
+def modelyard(folder: Path, home: Path, *arguments: str) -> str:
+    command = [str(Path(sys.executable).with_name("modelyard")), *arguments]
+    done = subprocess.run(command, cwd=folder, env={**os.environ, "MODELYARD_HOME": str(home)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_example_is_run_by_some_test() -> None:
+    assert sorted(NAMES) == sorted(p.name for p in EXAMPLES.iterdir() if (p / "config.yaml").exists())
+
+
+NEEDS = {"tumours-r": needs_r, "wine-server": needs_bwrap}  # the server's port and paths are written into it
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["breast-cancer", "iris-onnx"])  # flights: `make demo`, which .ci/run runs to its end
+@pytest.mark.parametrize("name", [pytest.param(name, marks=NEEDS.get(name, ())) for name in LIVE])
 def test_example_goes_from_its_file_to_a_live_endpoint(name: str, tmp_path: Path, home: Path) -> None:
     folder = tmp_path / name
     shutil.copytree(EXAMPLES / name, folder)
-    environment = {**os.environ, "MODELYARD_HOME": str(home)}
-
-    def modelyard(*arguments: str) -> str:
-        command = [str(Path(sys.executable).with_name("modelyard")), *arguments]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
     try:
-        modelyard("up", "--yes", "--detach")
+        modelyard(folder, home, "up", "--yes", "--detach")
         config = load(folder / "config.yaml").config
         table = pl.read_csv(folder / str(config.data.source.location))
         table.head(7).drop(config.data.target_col).write_csv(folder / "rows.csv")
-        answers = json.loads(modelyard("predict", name, "rows.csv", "--json"))["predictions"]
+        answers = json.loads(modelyard(folder, home, "predict", name, "rows.csv", "--json"))["predictions"]
         assert [a["inference_id"] for a in answers] == table[config.data.id_col or ""].head(7).to_list()
         assert [a["prediction"] for a in answers] == table[config.data.target_col].head(7).to_list(), "all seven are easy ones"
     finally:
-        modelyard("down")
+        modelyard(folder, home, "down")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", environments.FRAMEWORKS)
+def test_a_frameworks_example_is_built(name: str, tmp_path: Path) -> None:
+    """In one environment for all of them, which costs less than five; that it is no other than theirs, environments.requirements says."""
+    folder = tmp_path / name
+    shutil.copytree(EXAMPLES / name, folder)
+    (folder / "requirements.txt").write_text(environments.requirements())
+    assert f"built {name}:1" in modelyard(folder, environments.home(), "build")
+
+
+@environments.needs_tensorflow
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_tensorflows_example_is_built(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "wine-tensorflow", tmp_path / "model")
+    assert "built wine-tensorflow:1" in modelyard(tmp_path / "model", environments.home(), "build")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_folder_and_an_archive_are_brought_as_what_they_were_built(tmp_path: Path) -> None:
+    """MLflow's model folder as it is, and in SageMaker's layout with its own inference script."""
+    home = environments.home()
+    folder = tmp_path / "iris-mlflow"
+    shutil.copytree(EXAMPLES / "iris-mlflow", folder)
+    (folder / "requirements.txt").write_text(environments.requirements())
+    modelyard(folder, home, "build")
+    (bundle,) = {p.parent for p in (home / "bundles").glob("*/model/model/MLmodel")}
+    text = (folder / "config.yaml").read_text().replace("name: iris-mlflow", "name: iris-brought")
+    text = "".join(line for line in text.splitlines(keepends=True) if "channel_format" not in line)  # there is no training to read it
+    before, _, after = text.partition("train:\n")
+    for number, (artifact, framework) in enumerate([("brought", "mlflow"), ("model.tar.gz", "sklearn")]):
+        if framework == "mlflow":
+            shutil.copytree(bundle, folder / artifact)
+        else:
+            archive(folder / artifact, bundle)
+        part = f"bring: {{artifact: {artifact}, framework: {framework}, requirements: requirements.txt}}\n\nevaluate:"
+        (folder / "config.yaml").write_text(before + part + after.partition("evaluate:")[2])
+        assert f"built iris-brought:{number + 1}" in modelyard(folder, home, "build")
+    found = [
+        pl.read_parquet(p).select("^f\\..*$", "^y\\..*$")
+        for p in (home / "bundles").glob("*/holdout.parquet")
+        if of(p) in ("iris-mlflow", "iris-brought")
+    ]
+    assert len(found) == 3 and all(table.equals(found[0]) for table in found)
+
+
+def of(holdout: Path) -> str:
+    """The model whose bundle a hold-out lies in."""
+    return str(json.loads((holdout.parent / "manifest.json").read_text())["model"])
+
+
+INFERENCE = """
+import io, json, os, sys
+import mlflow.sklearn, pandas as pd
+def model_fn(model_dir):
+    return mlflow.sklearn.load_model(os.path.join(model_dir, "inner"))
+def input_fn(body, content_type):
+    return pd.read_csv(io.StringIO(body), header=None)
+def predict_fn(data, model):
+    return model.predict_proba(data.set_axis(model.feature_names_in_, axis=1))
+def output_fn(prediction, accept):
+    return json.dumps({"predictions": prediction.tolist()}), accept
+"""
+
+
+def archive(path: Path, mlmodel: Path) -> None:
+    with tarfile.open(path, "w:gz") as file:
+        file.add(mlmodel, "inner")
+        text = INFERENCE.encode()
+        member = tarfile.TarInfo("code/inference.py")
+        member.size = len(text)
+        file.addfile(member, io.BytesIO(text))

@@ -16,7 +16,7 @@ import pytest
 from modelyard.errors import BadInput, StepFailed, Unavailable
 from modelyard.serve.processes import descendants, environment, spawn, start_time
 from modelyard.serve.refusals import ModelFailed
-from modelyard.serve.runner import install_runtime, predict, wait_ready
+from modelyard.serve.runner import install_runtime, predict, time_rows, wait_ready
 from modelyard.signature import Column, Signature
 from tests.needs import needs_bwrap
 
@@ -57,6 +57,7 @@ def test_a_table_is_answered_as_the_model_itself_answers(world: World) -> None:
     np.testing.assert_array_equal(answer["y.probability_0"], truth[:, 0])
     np.testing.assert_array_equal(answer["y.prediction"], (truth[:, 1] >= 0.7).astype(int))
     assert dict(answer.schema) == {"y.prediction": pl.Int64, "y.probability_0": pl.Float64, "y.probability_1": pl.Float64}
+    assert len(seconds := time_rows(world.socket("1"), table.head(3), signature(), 2, 7)) == 7 and min(seconds) > 0
     prefixed = table.rename({n: f"f.{n}" for n in NAMES})
     assert predict(world.socket("1"), prefixed, signature()).equals(answer)
 
@@ -79,7 +80,7 @@ def test_a_script_with_model_fn_and_predict_fn(world: World) -> None:
 
 
 @needs_bwrap
-def test_a_sandbox_is_a_prefix(world: World) -> None:
+def test_a_sandbox_wraps_the_command(world: World) -> None:
     script = "import os\ndef model_fn(folder):\n    return os.listdir('/') + [os.path.exists('/root')]\n"
     script += "def predict_fn(x, model):\n    return x[:, 0] * 0 + ('/etc' in model or 'etc' in model) + 10 * model[-1]\n"
     world.save("6", None, script)
@@ -88,7 +89,7 @@ def test_a_sandbox_is_a_prefix(world: World) -> None:
     for path in sorted(p for p in shown if Path(p).exists()):
         prefix += ["--ro-bind" if path != str(world.home) else "--bind", path, path]
     signed = Signature("regression", (Column("x", "float"),))
-    child = world.runner("6", signed, prefix=[*prefix, "--"])
+    child = world.runner("6", signed, wrap=lambda argv: [*prefix, "--", *argv])
     world.ready("6")
     answer = predict(world.socket("6"), pl.DataFrame({"x": [1.0]}), signed)["y.prediction"].to_list()
     assert answer == [10.0 * Path(sys.base_prefix).is_relative_to("/root")]  # no /etc, and no home but for the interpreter
@@ -107,7 +108,7 @@ def test_a_hung_model_in_a_sandbox_leaves_no_process_behind(world: World) -> Non
     world.save("8", None, script + "def predict_fn(x, model):\n    model(60)\n")
     prefix = ["bwrap", "--unshare-pid", "--new-session", "--bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--"]
     signed = Signature("regression", (Column("x", "float"),))
-    child = world.runner("8", signed, prefix=prefix)
+    child = world.runner("8", signed, wrap=lambda argv: [*prefix, *argv])
     world.ready("8")
     with pytest.raises(Unavailable):  # it hangs
         predict(world.socket("8"), pl.DataFrame({"x": [1.0]}), signed, timeout=0.5)

@@ -43,6 +43,11 @@ class Inputs:
         self.pandas: Any = optional("pandas")
         self._text = "str" if self.pandas is not None and int(self.pandas.__version__.split(".")[0]) >= 3 else object
 
+    def arranged(self, names: list[str]) -> Inputs:
+        """The same for some of the columns, in the order of `names`."""
+        kinds = dict(self.columns)
+        return self if names == self.names else Inputs([{"name": name, "type": kinds[name]} for name in names])
+
     def __call__(self, columns: dict[str, list[Any]]) -> Any:
         if self.pandas is None:
             return self._array(columns)

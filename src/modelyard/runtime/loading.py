@@ -1,139 +1,150 @@
-"""Loading a model: by the script's own model_fn where it has one, else as the framework does it."""
+"""Loading a model, and settling how it predicts: by the script's own functions where it has them, else as its framework does."""
 
 from __future__ import annotations
 
-import ast
-import importlib
-import importlib.util
-import sys
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modelyard.runtime import onnx
+from modelyard.runtime import features, frameworks, handlers
+from modelyard.runtime.custom import Server
 from modelyard.runtime.inputs import Inputs
-from modelyard.runtime.outputs import BadOutput, Outputs, class_order
+from modelyard.runtime.outputs import BadOutput, Outputs
+from modelyard.runtime.rows import Rows
+from modelyard.runtime.rscript import RModel
+from modelyard.runtime.script import CannotLoad, Functions, call, functions, inference
 
-HONOURED = ("model_fn", "predict_fn")
-REFUSED = ("input_fn", "output_fn", "transform_fn")
+__all__ = ["CannotLoad", "Served", "load"]
 
-
-class CannotLoad(Exception):
-    """The model cannot be loaded; the message says what to do."""
+Raw = Callable[[Rows], Any]
 
 
 class Served:
-    """A loaded model: `predict(columns, rows)` gives the signature's outputs."""
+    """A loaded model: `predict(columns, rows)` gives the signature's outputs.
 
-    def __init__(self, raw: Callable[[dict[str, list[Any]], int], Any], outputs: Outputs, model_fn: str, predict_fn: str) -> None:
-        self._raw, self._outputs = raw, outputs
-        self.model_fn, self.predict_fn = model_fn, predict_fn
+    `model` is the object that was loaded (None where another process, `process`, holds it), for whoever looks inside; `model_fn` and
+    `predict_fn` say whether the script or the framework has them; `facts` go into the hello. A model that knows its features' names gets
+    them in its own order; columns that it does not know are left out only where the script takes no part in predicting.
+    """
+
+    def __init__(self, raw: Raw, inputs: Inputs, outputs: Outputs, model: Any, found: set[str]) -> None:
+        self._raw, self._inputs, self._outputs = raw, inputs, outputs
+        self.model = model
+        self.facts: dict[str, Any] = {}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.model_fn = "script" if "model_fn" in found else "framework"
+        self.predict_fn = "script" if {"predict_fn", "transform_fn"} & found else "framework"
+        self._wanted, self._fewer = features.known(model), self.predict_fn == "framework" and "input_fn" not in found
+        self._arranged = inputs.arranged(features.ordered(self._wanted, inputs.names, fewer=self._fewer))
+        self._pre: Callable[..., Any] | None = None
+        self._post: Callable[..., Any] | None = None
+        self.single = False
+
+    def hooks(self, code_dir: str, pre: str, post: str) -> None:
+        """Take up `inference.pre` and `inference.post`. Raises CannotLoad."""
+        self._pre, self._post = _hook(code_dir, pre, "preprocess"), _hook(code_dir, post, "postprocess")
+
+    def _rows(self, columns: dict[str, list[Any]], rows: int) -> Rows:
+        if self._pre is None:
+            return Rows(columns, rows, self._arranged)
+        taken = Rows(columns, rows, self._inputs)
+        return taken.after(self._pre(taken.frame)).arranged(self._wanted, fewer=self._fewer)
+
+    @property
+    def inputs(self) -> Inputs | None:
+        """What makes the model's input of columns; None where `preprocess` makes other columns of them first."""
+        return self._arranged if self._pre is None else None
 
     def predict(self, columns: dict[str, list[Any]], rows: int) -> dict[str, list[Any]]:
-        return self._outputs(self._raw(columns, rows), rows)
+        """The signature's outputs, a list of `rows` values each. Raises BadOutput, or whatever the user's code raises."""
+        if self.single and rows > 1:
+            return self._one_by_one(columns, rows)
+        result = self._raw(self._rows(columns, rows))
+        if self._post is not None:
+            result = self._post(result, Rows(columns, rows, self._inputs).frame)
+        return self._outputs(result, rows)
+
+    def _one_by_one(self, columns: dict[str, list[Any]], rows: int) -> dict[str, list[Any]]:
+        answers: list[dict[str, list[Any]]] = []
+        for row in range(rows):
+            try:
+                answers.append(self.predict({name: [values[row]] for name, values in columns.items()}, 1))
+            except BadOutput as exc:
+                raise BadOutput(str(exc), row) from exc
+        return {name: [answer[name][0] for answer in answers] for name in answers[0]}
 
 
-def defined(path: Path) -> set[str]:
-    """The inference functions that a script defines, read without running it: a script without a main guard would train."""
-    tree = ast.parse(path.read_bytes(), filename=str(path))
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node in tree.body:
-            names.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names.update(alias.asname or alias.name for alias in node.names)
-        elif isinstance(node, ast.Assign):
-            names.update(t.id for t in node.targets if isinstance(t, ast.Name))
-    return names & {*HONOURED, *REFUSED}
+def _hook(code_dir: str, name: str, function: str) -> Callable[..., Any] | None:
+    if not name:
+        return None
+    found = functions(code_dir, name, (function,))
+    if function not in found:
+        raise CannotLoad(f"{name} defines no {function}")
+    return found[function]
 
 
-def script(code_dir: str, entry_point: str) -> dict[str, Callable[..., Any]]:
-    """The inference functions of the entry point; empty when it has none (then it is not even imported). Raises CannotLoad."""
-    if not entry_point or not entry_point.endswith(".py"):
-        return {}
-    path = Path(code_dir) / entry_point
-    if not path.is_file():
-        raise CannotLoad(f"the entry point {entry_point} is not in the code")
+def load(
+    model_dir: str,
+    code_dir: str,
+    entry_point: str,
+    signature: dict[str, Any],
+    framework: str,
+    *,
+    content_type: str = "text/csv",
+    accept: str = "application/json",
+) -> Served:
+    """Load the model. Raises CannotLoad, or whatever the user's code raises."""
+    inputs = Inputs(signature["columns"])
+    if framework == "r":
+        return _in_r(model_dir, code_dir, entry_point, signature, inputs)
+    if framework == "custom":
+        server = Server(model_dir, code_dir, entry_point, content_type, accept)
+        served = Served(server.predict, inputs, Outputs(signature), None, set())
+        served.facts, served.process = {"port": server.port}, server.process
+        return served
+    found = inference(model_dir, code_dir, entry_point)
+    model = _model(found, model_dir, framework, signature)
     try:
-        names = defined(path)
-    except (SyntaxError, ValueError) as exc:
-        raise CannotLoad(f"{entry_point} is not valid Python: {exc}") from exc
-    refused = sorted(names & set(REFUSED))
-    if refused:
-        raise CannotLoad(
-            f"{entry_point} defines {', '.join(refused)}, which this release does not honour: "
-            "define model_fn and predict_fn only, and let the endpoint read and write JSON and CSV"
-        )
-    if not names:
-        return {}
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise CannotLoad(f"{entry_point} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return {name: getattr(module, name) for name in names if callable(getattr(module, name, None))}
-
-
-def framework_model(framework: str, model_dir: str) -> Any:
-    """What the framework's usual file holds. Raises CannotLoad when it is not there, or is there twice."""
-    if framework == "onnx":
-        files = sorted(Path(model_dir).glob("*.onnx"))
-        if len(files) != 1:
-            raise CannotLoad(f"the model folder holds {len(files)} .onnx files; leave exactly one, or define model_fn")
-        return onnx.open_session(str(files[0]))
-    for name in ("model.joblib", "model.pkl"):
-        path = Path(model_dir) / name
-        if path.is_file():
-            return _joblib(path)
-    found = ", ".join(sorted(p.name for p in Path(model_dir).iterdir())) or "nothing"
-    raise CannotLoad(f"the model folder holds no model.joblib or model.pkl (it holds {found}); save the model so, or define model_fn")
-
-
-def _joblib(path: Path) -> Any:
-    try:
-        return importlib.import_module("joblib").load(path)
-    except AttributeError as exc:
-        if "__main__" not in str(exc):
-            raise
-        raise CannotLoad(f"{exc}: a class that the script itself defines; move it to a module beside the script") from exc
-
-
-def load(model_dir: str, code_dir: str, entry_point: str, signature: dict[str, Any], framework: str) -> Served:
-    """Load the model and settle how it predicts. Raises CannotLoad, or whatever the user's code raises."""
-    functions = script(code_dir, entry_point)
-    own_loader = functions.get("model_fn")
-    model = own_loader(model_dir) if own_loader else framework_model(framework, model_dir)
-    try:
-        raw, order = _how(model, functions.get("predict_fn"), signature)
+        raw, order = _how(found, model, signature, framework, (model_dir, content_type, accept))
     except BadOutput as exc:
         raise CannotLoad(str(exc)) from exc
-    return Served(
-        raw,
-        Outputs(signature, order),
-        "script" if own_loader else "framework",
-        "script" if "predict_fn" in functions else "framework",
-    )
+    note = frameworks.numbered(model, signature)
+    served = Served(raw, inputs, Outputs(signature, order, numbered=bool(note)), model, set(found))
+    served.facts = {"note": note} if note else {}
+    return served
+
+
+def _model(found: Functions, model_dir: str, framework: str, signature: dict[str, Any]) -> Any:
+    if "pre_model_fn" in found:
+        call(found["pre_model_fn"], model_dir, model_dir=model_dir)
+    if "model_fn" in found:
+        model = call(found["model_fn"], model_dir, model_dir=model_dir)
+    else:
+        model = frameworks.load(framework, model_dir, signature)
+    if "model_warmup_fn" in found:
+        call(found["model_warmup_fn"], model_dir, model, model_dir=model_dir)
+    return model
 
 
 def _how(
-    model: Any, predict_fn: Callable[..., Any] | None, signature: dict[str, Any]
-) -> tuple[Callable[[dict[str, list[Any]], int], Any], list[int] | None]:
-    """The function from columns to raw results, and the model's class order."""
-    classifier = signature["problem_type"] != "regression"
-    is_session = type(model).__module__.startswith("onnxruntime")
-    if is_session and predict_fn is None:
-        wrapped = onnx.OnnxModel(model, signature)
-        return wrapped.predict, None
-    known = getattr(model, "classes_", None) if classifier else None
-    order = None if known is None else class_order(known, list(signature["classes"]))
-    inputs = Inputs(signature["columns"])
-    if predict_fn is not None:
-        return (lambda columns, rows: predict_fn(inputs(columns), model)), order
-    method = "predict_proba" if classifier else "predict"
-    if not hasattr(model, method):
-        raise CannotLoad(
-            f"{type(model).__name__} has no {method}: {'probabilities are' if classifier else 'a prediction is'} needed; "
-            "choose a model that has it, or define predict_fn(input, model) that returns them"
-        )
-    return (lambda columns, rows: getattr(model, method)(inputs(columns))), order
+    found: Functions, model: Any, signature: dict[str, Any], framework: str, bodies: tuple[str, str, str]
+) -> tuple[Raw, list[int] | None]:
+    """The function from rows to raw results, and the model's class order."""
+    model_dir, content_type, accept = bodies
+    if handlers.HANDLERS & set(found):
+        chain = handlers.chain(found, model, framework=framework, model_dir=model_dir, content_type=content_type, accept=accept)
+        return chain, frameworks.order_of(model, signature)
+    if "predict_fn" in found:
+        predict_fn = found["predict_fn"]
+        return (lambda rows: call(predict_fn, rows.frame, model, model_dir=model_dir)), frameworks.order_of(model, signature)
+    return frameworks.predictor(model, signature)
+
+
+def _in_r(model_dir: str, code_dir: str, entry_point: str, signature: dict[str, Any], inputs: Inputs) -> Served:
+    script = str(Path(code_dir) / entry_point) if entry_point.lower().endswith(".r") else ""
+    model = RModel(model_dir, script, signature)
+    found = {name for name, own in (("model_fn", model.own_loader), ("predict_fn", model.own_predictor)) if own}
+    served = Served(model.predict, inputs, Outputs(signature), None, found)
+    served.facts, served.process = {"r": model.version}, model.process
+    return served

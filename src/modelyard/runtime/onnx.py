@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from modelyard.runtime.outputs import BadOutput, plain
+from modelyard.runtime.outputs import BadOutput, gives_probabilities, plain
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -33,7 +33,7 @@ class OnnxModel:
         self.outputs = list(session.get_outputs())
         self.names = [str(c["name"]) for c in signature["columns"]]
         self.classes: list[Any] = list(signature.get("classes") or [])
-        self.classifier = signature["problem_type"] != "regression"
+        self.classifier = gives_probabilities(signature)
         self.single = len(self.inputs) == 1 and not (len(self.names) == 1 and self.inputs[0].name == self.names[0])
         self._check_inputs()
         fixed = [i.shape[0] for i in self.inputs if i.shape and isinstance(i.shape[0], int) and i.shape[0] > 0]

@@ -1,9 +1,10 @@
 r"""The runner: holds one model and answers the runner protocol on a Unix socket, a request at a time, in the main thread.
 
     python -m modelyard.runtime.runner --model-dir DIR --code-dir DIR --entry-point NAME --signature FILE \
-        --framework sklearn|onnx --socket PATH
+        --framework NAME --socket PATH [--content-type TYPE --accept TYPE --pre NAME --post NAME --batch-strategy WORD]
 
-It ends when its standard input does: then its owner is gone. Exit codes: 0 asked to end, 3 the model cannot be loaded.
+It ends when its standard input does: then its owner is gone. Exit codes: 0 asked to end, 3 the model cannot be loaded, 4 the process
+that holds the model (R's, a server's) ended.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import platform
 import selectors
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -24,8 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.runtime import wire
+from modelyard.runtime.explain import explain
+from modelyard.runtime.frameworks import NAMES
 from modelyard.runtime.inputs import check
 from modelyard.runtime.loading import CannotLoad, Served, load
+from modelyard.runtime.missing import sentence
 from modelyard.runtime.outputs import BadOutput
 
 _SEND_TIMEOUT = 30.0
@@ -56,19 +61,28 @@ class Life:
         os._exit(0)
 
 
+Op = Callable[[dict[str, Any], Served, list[str]], dict[str, Any]]
+"""Answers a message: the fields of the reply beside `id`. What it raises becomes an error of that request."""
+
+
+def predict(message: dict[str, Any], served: Served, names: list[str]) -> dict[str, Any]:
+    """`predict`: columns in, outputs out."""
+    columns, rows = check(message, names)
+    return {"outputs": served.predict(columns, rows)}
+
+
+OPS: dict[str, Op] = {"predict": predict, "explain": explain}
+
+
 def answer(message: dict[str, Any], served: Served, names: list[str], hello: dict[str, Any]) -> dict[str, Any]:
     """The reply to one message. Never raises: what the model raises becomes an error of that request."""
     op, number = message.get("op"), message.get("id")
     if op == "hello":
         return hello
-    if op != "predict":
-        return {
-            "id": number,
-            "error": {"code": "bad_request", "what": f"unknown op {op!r}; this runner speaks hello and predict"},
-        }
     try:
-        columns, rows = check(message, names)
-        return {"id": number, "outputs": served.predict(columns, rows)}
+        if op not in OPS:
+            raise wire.BadFrame(f"unknown op {op!r}; this runner speaks hello, {', '.join(OPS)}")
+        return {"id": number, **OPS[op](message, served, names)}
     except wire.BadFrame as exc:
         return {"id": number, "error": {"code": "bad_request", "what": str(exc)}}
     except BadOutput as exc:
@@ -118,28 +132,68 @@ def _serve_peer(peer: socket.socket, buffer: bytearray, reply: Callable[[dict[st
         return False
 
 
-def main(argv: list[str] | None = None) -> int:
+def watch(process: subprocess.Popen[bytes], what: str) -> None:
+    """A runner whose model is held by a process that ended is of no use: it ends too, and its owner starts another."""
+    code = process.wait()
+    print(f"modelyard: {what} ended with exit code {code}", file=sys.stderr, flush=True)
+    os._exit(4)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="modelyard.runtime.runner", description="Hold a model and answer the runner protocol.")
     for name in ("model-dir", "code-dir", "signature", "socket"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--entry-point", default="")
-    parser.add_argument("--framework", required=True, choices=["sklearn", "onnx"])
-    options = parser.parse_args(argv)
+    parser.add_argument("--framework", required=True, choices=NAMES)
+    parser.add_argument("--content-type", default="text/csv")
+    parser.add_argument("--accept", default="application/json")
+    parser.add_argument("--batch-strategy", default="multi_record")
+    parser.add_argument("--pre", default="")
+    parser.add_argument("--post", default="")
+    return parser.parse_args(argv)
+
+
+def begin(options: argparse.Namespace, signature: dict[str, Any]) -> Served:
+    """The loaded model, its hooks taken up. Raises CannotLoad, or whatever the user's code raises."""
+    sys.path.insert(0, str(Path(options.code_dir).resolve()))
+    served = load(
+        options.model_dir,
+        options.code_dir,
+        options.entry_point,
+        signature,
+        options.framework,
+        content_type=options.content_type,
+        accept=options.accept,
+    )
+    served.hooks(options.code_dir, options.pre, options.post)
+    served.single = options.batch_strategy == "single_record"
+    return served
+
+
+def why(exc: Exception) -> str:
+    """Why a model could not be loaded, in a line."""
+    if isinstance(exc, CannotLoad):
+        return str(exc)
+    traceback.print_exc()
+    if isinstance(exc, ModuleNotFoundError) and exc.name:
+        return sentence(exc.name)
+    return f"{type(exc).__name__}: {exc}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
     life = Life()
     threading.Thread(target=life.watch_stdin, daemon=True).start()
     signal.signal(signal.SIGTERM, life.on_term)
     start = time.monotonic()
     try:
         signature = json.loads(Path(options.signature).read_text(encoding="utf-8"))
-        sys.path.insert(0, str(Path(options.code_dir).resolve()))
-        served = load(options.model_dir, options.code_dir, options.entry_point, signature, options.framework)
-    except CannotLoad as exc:
-        print(f"modelyard: cannot load the model: {exc}", file=sys.stderr, flush=True)
-        return 3
+        served = begin(options, signature)
     except Exception as exc:
-        traceback.print_exc()
-        print(f"modelyard: cannot load the model: {type(exc).__name__}: {exc}", file=sys.stderr, flush=True)
+        print(f"modelyard: cannot load the model: {why(exc)}", file=sys.stderr, flush=True)
         return 3
+    if served.process is not None:
+        threading.Thread(target=watch, args=(served.process, f"the {options.framework} process"), daemon=True).start()
     hello = {
         "protocol": wire.PROTOCOL,
         "ready": True,
@@ -149,6 +203,7 @@ def main(argv: list[str] | None = None) -> int:
         "predict_fn": served.predict_fn,
         "framework": options.framework,
         "pid": os.getpid(),
+        **served.facts,
     }
     names = [str(c["name"]) for c in signature["columns"]]
     serve(wire.listen(options.socket), lambda message: answer(message, served, names, hello), life)

@@ -3,7 +3,8 @@
 In: `application/json` (one record; a list of records; `{"instances": [...]}`, `{"dataframe_records": [...]}`,
 `{"dataframe_split": {"columns": [...], "data": [[...]]}}`) and `text/csv` (with a header; or without one, in the signature's
 order). Out: JSON `{"predictions": [{"inference_id", "prediction", "probabilities": {class: p}}], "model", "version"}`, or CSV
-with the header `inference_id,prediction,probability_<class>,...`.
+with the header `inference_id,prediction,probability_<class>,...`. A model that scores without probabilities (anomaly detection)
+answers `score` in place of `probabilities`.
 
 A `Plan` is built once per signature; its decoders and coercers then run over whole columns.
 """
@@ -51,7 +52,7 @@ class Plan:
         self.signature, self.max_rows, self.max_event_age_days = signature, max_rows, max_event_age_days
         special = [c for c in (signature.id_col, signature.time_col) if c is not None]
         features = signature.names
-        self.extras = tuple(dict.fromkeys(c for c in (*signature.entity_cols, *extras) if c not in (*features, *special)))
+        self.extras = tuple(dict.fromkeys(c for c in (*signature.companions, *extras) if c not in (*features, *special)))
         self.names = tuple(dict.fromkeys((*features, *special, *self.extras)))
         self._json = {c.name: json_coercer(c) for c in signature.columns}
         self._text = {c.name: text_coercer(c) for c in signature.columns}
@@ -214,7 +215,8 @@ class Writer:
 
     def __init__(self, signature: Signature) -> None:
         self.outputs = signature.outputs
-        classes = [str(c) for c in signature.classes]
+        self._scored = "score" in self.outputs
+        classes = [] if self._scored else [str(c) for c in signature.classes]
         fields: list[tuple[str, Any]] = [("inference_id", str), ("prediction", Any)]
         self._probabilities: Any = None
         if any(map(_AWKWARD.search, classes)):
@@ -226,6 +228,8 @@ class Writer:
                 "Probabilities", [(n, float) for n in names], rename=dict(zip(names, classes, strict=True)), gc=False
             )
             fields.append(("probabilities", self._probabilities))
+        elif self._scored:
+            fields.append(("score", float))
         self._answer = msgspec.defstruct("Answer", fields, gc=False)
         self._encode = msgspec.json.Encoder().encode
 
@@ -234,6 +238,8 @@ class Writer:
         columns = [outputs[name] for name in self.outputs]
         if len(columns) == 1:
             answers = list(map(self._answer, ids, columns[0]))
+        elif self._scored:
+            answers = list(map(self._answer, ids, *columns))
         else:
             answers = list(map(self._answer, ids, columns[0], map(self._probabilities, *columns[1:])))
         return self._encode({"predictions": answers, "model": model, "version": version})

@@ -3,14 +3,12 @@ atomically."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from modelyard import files
 from modelyard.errors import BadInput, NotFound
 from modelyard.signature import Signature
 
@@ -75,31 +73,9 @@ def _checked(table: RoutingTable, where: str) -> RoutingTable:
     return table
 
 
-def replace_file(path: Path, data: bytes, *, durable: bool) -> None:
-    """Put `data` at `path` in one step: a reader sees the old file or the new one. `durable` also outlives a power loss."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
-    if durable:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def write(path: Path, table: RoutingTable) -> None:
     """Replace the table at `path`. Raises BadInput for a table that does not hold, OSError."""
-    replace_file(path, msgspec.json.encode(_checked(table, str(path))), durable=True)
+    files.replace(path, msgspec.json.encode(_checked(table, str(path))), durable=True)
 
 
 def read(path: Path) -> RoutingTable:

@@ -8,7 +8,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,15 @@ CHUNK_ROWS = 5000
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
+SHIMS = "modelyard/runtime/shims"
+"""Stand-ins for Python packages of SageMaker's, below the installed runtime; a real one that is installed goes before."""
+
+
 def install_runtime(home: Path) -> Path:
     """Copy `modelyard.runtime` to <home>/runtime/<digest>, once per content; the folder is a PYTHONPATH for runners. Raises
     OSError."""
     source = Path(__file__).resolve().parent.parent / "runtime"
-    files = {p.name: p.read_bytes() for p in sorted(source.glob("*.py"))}
+    files = {p.relative_to(source).as_posix(): p.read_bytes() for p in sorted(source.rglob("*")) if p.suffix in (".py", ".R")}
     digest = hashlib.sha256(b"".join(name.encode() + b"\0" + data + b"\0" for name, data in files.items())).hexdigest()[:32]
     target = home / "runtime" / digest
     if target.is_dir():
@@ -50,6 +54,7 @@ def install_runtime(home: Path) -> Path:
         package.mkdir(parents=True)
         (staging / "modelyard" / "__init__.py").write_bytes(b"")
         for name, data in files.items():
+            (package / name).parent.mkdir(parents=True, exist_ok=True)
             (package / name).write_bytes(data)
         staging.chmod(0o755)
         try:
@@ -73,18 +78,19 @@ def spawn_runner(
     framework: str,
     socket_path: Path,
     log: Path,
-    prefix: Sequence[str] = (),
+    options: Mapping[str, str] | None = None,
+    wrap: Callable[[list[str]], list[str]] = list,
     env: Mapping[str, str] | None = None,
 ) -> Child:
     """Start a runner in the version's own environment. Then `wait_ready`. Raises StepFailed when nothing can be started.
 
-    `prefix` is a sandbox's argv, put before the interpreter. It must show every path given here at the same place, the socket's
+    `wrap` puts a command line into a sandbox. That must show every path given here at the same place, the socket's
     folder writable, and pass the environment and standard input on. `signature` is a file that holds `Signature.to_dict()` as
-    JSON.
+    JSON. `options` are further arguments of the runner by name (content-type, accept, pre, post).
     """
     socket_path.parent.mkdir(parents=True, exist_ok=True)
     socket_path.unlink(missing_ok=True)
-    argv = [*prefix, str(python), "-m", "modelyard.runtime.runner", "--model-dir", str(model_dir), "--code-dir", str(code_dir)]
+    argv = [str(python), "-m", "modelyard.runtime.runner", "--model-dir", str(model_dir), "--code-dir", str(code_dir)]
     argv += [
         "--entry-point",
         entry_point or "",
@@ -94,9 +100,12 @@ def spawn_runner(
         framework,
         "--socket",
         str(socket_path),
+        *(word for name, value in (options or {}).items() for word in (f"--{name}", value)),
     ]
     # The runtime's own folder is the working folder: with `-m` it comes first on the path, and no user's json.py can stand in.
-    return spawn(argv, log=log, env=environment({**ONE_THREAD, "PYTHONPATH": str(runtime), **(env or {})}), cwd=runtime)
+    return spawn(
+        wrap(argv), log=log, env=environment({**ONE_THREAD, "PYTHONPATH": f"{runtime}:{runtime}/{SHIMS}", **(env or {})}), cwd=runtime
+    )
 
 
 def wait_ready(socket_path: Path, timeout: float, child: Child | None = None) -> dict[str, Any]:
@@ -144,12 +153,29 @@ def predict(socket_path: Path, table: pl.DataFrame, signature: Signature, *, tim
                     values.extend(outputs[name])
     except OSError as exc:
         raise Unavailable(f"the runner does not answer: {exc}", where=str(socket_path)) from exc
-    label: Any = None if signature.classes else pl.Float64
+    label: Any = {"number": pl.Float64, "labels": pl.String}.get(signature.answer)
     kinds = {type(c) for c in signature.classes}
-    if len(kinds) > 1:
+    if label is None and len(kinds) > 1:
         label = pl.Float64 if kinds <= {int, float} else pl.String
     frame = {output("prediction"): pl.Series(found.pop("prediction"), dtype=label, strict=False)}
     return pl.DataFrame(frame | {output(name): pl.Series(values, dtype=pl.Float64) for name, values in found.items()})
+
+
+def time_rows(socket_path: Path, table: pl.DataFrame, signature: Signature, warm_up: int, requests: int) -> list[float]:
+    """Seconds that the runner takes for each of `requests` single rows of `table`, one after the other over one connection, after
+    `warm_up` that are not timed. Rows are asked in turn. Raises as `predict` does."""
+    columns = {name: series.to_list() for name, series in _features(table, signature).items()}
+    rows = [{name: [values[i]] for name, values in columns.items()} for i in range(table.height)]
+    found = []
+    try:
+        with wire.connect(socket_path, timeout=60.0) as peer:
+            for number in range(warm_up + requests):
+                began = time.perf_counter()
+                _ask(peer, number, rows[number % len(rows)], number % len(rows), signature)
+                found.append(time.perf_counter() - began)
+    except OSError as exc:
+        raise Unavailable(f"the runner does not answer: {exc}", where=str(socket_path)) from exc
+    return found[warm_up:]
 
 
 def _ask(peer: socket.socket, number: int, columns: dict[str, list[Any]], start: int, signature: Signature) -> dict[str, list[Any]]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from modelyard import files
 from modelyard.errors import BadInput, NotFound, Unavailable
-from modelyard.serve.routes import replace_file
 
 _FIRST_MS, _PER_DOUBLING, _BUCKETS = 0.1, 4, 84  # 0.1 ms to over 200 s, each bucket 19% wider than the one before
 
@@ -124,7 +124,7 @@ def write(path: Path, stats: Stats) -> None:
     stats.written_at = time.time()
     for variant in stats.variants.values():
         variant.p50_ms, variant.p99_ms = quantile(variant.histogram, 0.5), quantile(variant.histogram, 0.99)
-    replace_file(path, _encoder.encode(stats), durable=False)
+    files.replace(path, _encoder.encode(stats), durable=False)
 
 
 def read(path: Path) -> Stats:
