@@ -121,9 +121,11 @@ def check(frame: pl.DataFrame, signature: Signature) -> None:
     wanted = _answers(signature)
     as_answers = given.select(convert(wanted, given.schema[tables.LABEL], tables.LABEL))[tables.LABEL]
     good = as_answers.is_not_null()
-    if signature.problem_type == "regression":
+    if signature.answer == "number":
         good &= as_answers.is_finite().fill_null(False)
-    elif signature.problem_type == "binary_classification":
+        if signature.problem_type == "ranking":  # how relevant a row is
+            good &= (as_answers >= 0).fill_null(False)
+    elif signature.positive_class is not None:
         good &= as_answers.is_in(pl.Series(signature.classes, dtype=wanted).implode()).fill_null(False)
     bad = given.filter(~good)
     if not bad.is_empty():

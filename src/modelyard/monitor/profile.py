@@ -81,10 +81,10 @@ def profile(table: pl.DataFrame, baseline: dict[str, Any]) -> dict[str, Any]:
 
 def _score(signature: Signature, table: pl.DataFrame) -> tuple[str, Kind]:
     """The output whose distribution stands for the model's answers."""
-    if signature.problem_type == "regression":
+    if signature.answer == "number":
         return tables.PREDICTION, "numeric"
     positive = tables.output(signature.positive_output)
-    if signature.problem_type == "binary_classification" and positive in table.columns:
+    if signature.positive_class is not None and positive in table.columns:
         return positive, "numeric"
     return tables.PREDICTION, "categorical"
 

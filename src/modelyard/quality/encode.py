@@ -26,33 +26,118 @@ def has_label(table: pl.DataFrame) -> pl.Series:
 
 
 def encode(table: pl.DataFrame, signature: Signature) -> Rows:
-    """The labelled rows as arrays (see `Rows`); for binary classification the positive class has index 1.
+    """The labelled rows as arrays (see `Rows`); of two classes the positive one has index 1.
 
-    With several classes, labels that the signature does not know are one more class, `(other)`, which the model always gets wrong.
-    Raises BadInput when `label` or `y.prediction` is missing, a binary label is neither class, or a regression's is no number.
+    With several classes or labels, those that the signature does not know are one more, `(other)`, which the model always gets wrong.
+    Of a ranking, rows whose group is not known are left out. A row weighs `x.<weight_col>`, and 1 where that is missing.
+    Raises BadInput when `label` or `y.prediction` is missing, a label of two classes is neither, a number's is no number, a ranking's is
+    negative, or a weight is.
     """
-    known = table.filter(has_label(table))
+    known = table.filter(usable(table, signature))
     if tables.PREDICTION not in known.columns:
         raise BadInput(f"the predictions table has no `{tables.PREDICTION}` column")
-    if signature.problem_type == "regression":
-        predicted = _numbers(known[tables.PREDICTION])
-        usable = predicted if np.isfinite(predicted).all() else None
-        return Rows(_numbers(known[tables.LABEL]), usable, None, 0)
-    binary = signature.problem_type == "binary_classification"
+    weights = _weights(known, signature)
+    if signature.answer == "number":
+        return _encode_numbers(known, signature, weights)
+    if signature.answer == "labels":
+        return _encode_labels(known, signature, weights)
+    return _encode_classes(known, signature, weights)
+
+
+def usable(table: pl.DataFrame, signature: Signature) -> pl.Series:
+    """Boolean, a row: whether it can be judged: its label is known and, of a ranking, its group."""
+    known = has_label(table)
+    if signature.problem_type != "ranking" or signature.group_col is None:
+        return known
+    group = tables.extra(signature.group_col)
+    return known & (table[group].is_not_null() if group in table.columns else pl.repeat(False, table.height, eager=True))
+
+
+def _weights(table: pl.DataFrame, signature: Signature) -> Floats | None:
+    """Of mean 1, so that places of a list stay places."""
+    name = tables.extra(signature.weight_col or "")
+    if signature.weight_col is None or name not in table.columns or table[name].null_count() == table.height:
+        return None
+    weights = _numbers(table[name].fill_null(1))
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+        raise BadInput("weights must be 0 or above, and not all 0", where=signature.weight_col)
+    return np.asarray(weights / weights.mean())
+
+
+def _encode_numbers(table: pl.DataFrame, signature: Signature, weights: Floats | None) -> Rows:
+    truth, predicted = _numbers(table[tables.LABEL]), _numbers(table[tables.PREDICTION])
+    usable = predicted if np.isfinite(predicted).all() else None
+    groups = None
+    if signature.problem_type == "ranking":
+        if (truth < 0).any():
+            raise BadInput("a ranking's labels say how relevant a row is: 0 or above", where="label")
+        name = tables.extra(signature.group_col or "")
+        groups = index(table.select(name)) if name in table.columns else np.zeros(0, dtype=np.int64)
+    return Rows(truth, usable, None, 0, weights=weights, groups=groups, naive_error=signature.naive_error)
+
+
+def index(columns: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """A number from 0 for each distinct row of `columns`, in the order in which they come first; (n,) int64."""
+    if columns.is_empty():
+        return np.zeros(0, dtype=np.int64)
+    names = columns.columns
+    first = columns.unique(maintain_order=True).with_row_index("__index")
+    joined = columns.join(first, on=names, how="left", nulls_equal=True, maintain_order="left")
+    return joined["__index"].cast(pl.Int64).to_numpy()
+
+
+def _encode_labels(table: pl.DataFrame, signature: Signature, weights: Floats | None) -> Rows:
+    names = tuple(map(str, signature.classes))
+    separator = signature.label_separator or "|"
+    truth, strange = _sets(table[tables.LABEL], names, separator)
+    answers = table[tables.PREDICTION]
+    predicted = None if answers.null_count() else _sets(answers, names, separator)[0]
+    scores = _scores(table, list(signature.classes), binary=False)
+    if strange.any():  # as with classes: the world has a label that the model never learned
+        names = (*names, OTHER)
+        truth = np.column_stack([truth, strange])
+        predicted = None if predicted is None else np.column_stack([predicted, np.zeros(len(truth), dtype=bool)])
+        scores = None if scores is None else np.column_stack([scores, np.zeros(len(truth))])
+    return Rows(truth, predicted, scores, len(names), names, weights)
+
+
+def _sets(series: pl.Series, names: tuple[str, ...], separator: str) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Texts of joined labels as (n, k) booleans, and whether a row has a label beside these, (n,). Each distinct text is read once."""
+    places = {name: i for i, name in enumerate(names)}
+    texts = series.cast(pl.String).to_frame("text")
+    distinct = texts["text"].unique(maintain_order=True)
+    cells = np.zeros((len(distinct), len(names) + 1), dtype=bool)
+    for row, text in enumerate(distinct.to_list()):
+        for label in filter(None, map(str.strip, (text or "").split(separator))):
+            cells[row, places.get(label, len(names))] = True
+    found = cells[index(texts)]
+    return found[:, :-1], found[:, -1]
+
+
+def _encode_classes(table: pl.DataFrame, signature: Signature, weights: Floats | None) -> Rows:
+    two = signature.positive_class is not None or signature.problem_type == "binary_classification"
     classes = list(signature.classes)
-    if binary:
+    if two:
         classes.sort(key=lambda c: _key(c) == _key(signature.positive_class))
     names = tuple(map(str, classes))
-    truth, answers = _codes(known[tables.LABEL], classes), known[tables.PREDICTION]
+    truth, answers = _codes(table[tables.LABEL], classes), table[tables.PREDICTION]
     answer = None if answers.null_count() else _codes(answers, classes)
-    scores = _scores(known, classes, binary)
+    scores = _anomaly_scores(table) if signature.problem_type == "anomaly_detection" else _scores(table, classes, two)
     if (truth < 0).any():
-        if binary:
-            raise _strange(known[tables.LABEL].filter(pl.Series(truth < 0)), signature)
+        if two:
+            raise _strange(table[tables.LABEL].filter(pl.Series(truth < 0)), signature)
         # The world has a class that the model never learned: every such row is an error, to which it gave no probability.
         truth, names = np.where(truth < 0, len(classes), truth), (*names, OTHER)
         scores = None if scores is None else np.column_stack([scores, np.zeros(len(truth))])
-    return Rows(truth, answer, scores, len(names), names)
+    return Rows(truth, answer, scores, len(names), names, weights)
+
+
+def _anomaly_scores(table: pl.DataFrame) -> Floats | None:
+    """(n, 2): how usual and how strange a row is."""
+    if tables.output("score") not in table.columns:
+        return None
+    score = _numbers(table[tables.output("score")])
+    return np.column_stack([-score, score]) if np.isfinite(score).all() else None
 
 
 def _strange(labels: pl.Series, signature: Signature) -> BadInput:

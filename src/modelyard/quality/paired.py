@@ -2,26 +2,23 @@
 
 Efron & Tibshirani (1993), "An Introduction to the Bootstrap", ch. 13; paired as in Koehn (2004), "Statistical Significance Tests
 for Machine Translation Evaluation": rows are drawn with replacement, both models are scored on the very same draw, and the
-differences are kept.
+differences are kept. Rows that hang together are drawn together (see resample).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from modelyard import tables
 from modelyard.errors import BadInput
-from modelyard.quality.metrics import METRICS, compute
+from modelyard.quality.metrics import METRICS, compute, values
+from modelyard.quality.resample import clusters, weightings
 from modelyard.signature import Signature
 
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
-
-CELLS = 2_000_000
-"""Rows x resamples worked on at once: 16 MB an array."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +55,32 @@ def bootstrap(
     """
     if metric not in METRICS or signature.problem_type not in METRICS[metric].problem_types:
         raise BadInput(f"there is no metric '{metric}' for {signature.problem_type}")
-    old, new = _same_rows(champion, challenger, max_rows, seed)
     ours = challenger_signature or signature
+    measured_by = {key: getattr(ours, key) for key in ("group_col", "weight_col", "at", "season", "naive_error")}
+    signature = replace(signature, **measured_by)  # what its answers mean is its own affair, not by what they are measured
+    old, new = _same_rows(champion, challenger, signature, max_rows, seed)
     differences = _differences(old, new, signature, ours, metric, draws, seed) if len(old) else ()
     return Trial(metric, len(old), compute(old, signature), compute(new, ours), differences)
 
 
-def _same_rows(champion: pl.DataFrame, challenger: pl.DataFrame, max_rows: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    from modelyard.quality.encode import has_label, same_labels
+def _same_rows(
+    champion: pl.DataFrame, challenger: pl.DataFrame, signature: Signature, max_rows: int, seed: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    import polars as pl
 
-    pair = [table.filter(has_label(table)) for table in (champion, challenger)]
+    from modelyard.quality.encode import same_labels, usable
+
+    pair = [table.filter(usable(table, signature)) for table in (champion, challenger)]
     for table in pair:
         if tables.INFERENCE_ID not in table.columns or table[tables.INFERENCE_ID].n_unique() != len(table):
             raise BadInput("rows cannot be matched: `inference_id` is missing or repeated", where=tables.INFERENCE_ID)
-    common = pair[0].join(pair[1], on=tables.INFERENCE_ID, how="semi").select(tables.INFERENCE_ID).sort(tables.INFERENCE_ID)
+    common = pair[0].join(pair[1], on=tables.INFERENCE_ID, how="semi").sort(tables.INFERENCE_ID)
     if len(common) > max_rows:
-        common = common.sample(max_rows, seed=seed).sort(tables.INFERENCE_ID)
+        joined = clusters(common, signature)
+        whole = pl.Series("of", range(len(common)) if joined is None else joined)
+        fewer = max(1, round(whole.n_unique() * max_rows / len(common)))
+        common = common.filter(whole.is_in(whole.unique().sort().sample(fewer, seed=seed).implode()))
+    common = common.select(tables.INFERENCE_ID)
     old, new = (common.join(table, on=tables.INFERENCE_ID, how="left", maintain_order="left") for table in pair)
     if not same_labels(old[tables.LABEL], new[tables.LABEL]):
         raise BadInput("champion and challenger were given different labels for the same rows", where=tables.LABEL)
@@ -86,23 +93,11 @@ def _differences(
     import numpy as np
 
     from modelyard.quality.encode import encode
-    from modelyard.quality.kernels import KERNELS
 
-    pair, kernel = (encode(old, signature), encode(new, ours)), KERNELS[metric]
+    pair, found = (encode(old, signature), encode(new, ours)), []
     if any((rows.scores if METRICS[metric].needs == "score" else rows.predicted) is None for rows in pair):
         return (math.nan,) * draws
-    random, size, found = np.random.default_rng(seed), len(old), []
-    step = max(1, CELLS // size)
-    for start in range(0, draws, step):
-        w = _draw(random, min(step, draws - start), size)
-        with np.errstate(over="ignore", invalid="ignore"):
-            found.append(kernel(pair[1], w) - kernel(pair[0], w))
+    for counts in weightings(len(pair[0]), clusters(old, signature), draws=draws, seed=seed):
+        one, other = (values(rows, (metric,), rows.weighting(counts))[metric] for rows in pair)
+        found.append(other - one)
     return tuple(np.concatenate(found).tolist()) if found else ()
-
-
-def _draw(random: np.random.Generator, count: int, size: int) -> np.typing.NDArray[np.float64]:
-    """How often each of `size` rows is drawn in each of `count` resamples; float64 (count, size), each row sums to `size`."""
-    import numpy as np
-
-    picks = random.integers(0, size, (count, size)) + np.arange(count)[:, None] * size
-    return np.bincount(picks.ravel(), minlength=count * size).reshape(count, size).astype(np.float64)
