@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from modelyard.database import Database
 from modelyard.durable import Outcome, Run, RunRecord, Runs, Stopped
 from modelyard.errors import NoRoom, YardError
 from modelyard.events import ApprovalWaived, RunEnded, RunResumed, RunStarted, StepDone
+from modelyard.feed import Feed
 from modelyard.registry.journal import Journal
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -233,6 +236,137 @@ def test_what_fails_while_everything_is_ended_did_not_fail(life: Life) -> None:
 
     with pytest.raises(Stopped):
         life.runs.execute(life.start(), lambda run: run.step("s", work))
+
+
+# -- steps beside each other ------------------------------------------------------------------------------------------------------
+
+
+def test_independent_steps_run_at_the_same_time_and_keep_their_own_receipts(life: Life) -> None:
+    record, calls, gate = life.start(), [], threading.Barrier(3)
+
+    def work(name: str) -> Callable[[], Any]:
+        def do() -> Outcome[str]:
+            gate.wait(20)  # breaks unless all three are here at once
+            calls.append(name)
+            return Outcome(name.upper(), [fact(name)])
+
+        return do
+
+    def flow(run: Run) -> Any:
+        return run.together({name: work(name) for name in ("b", "a", "c")})
+
+    found = life.runs.execute(record, flow)
+    assert found == {"b": "B", "a": "A", "c": "C"} and list(found) == ["b", "a", "c"]
+    life = life.again()
+    assert life.runs.execute(record, flow) == found
+    assert sorted(calls) == ["a", "b", "c"]
+    assert sorted(e.reason for e in life.told() if isinstance(e, ApprovalWaived)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("kept", [(), ("a",), ("b",), ("a", "b"), ("a", "b", "c")])
+def test_after_a_kill_only_what_has_no_receipt_is_done_again(life: Life, kept: tuple[str, ...]) -> None:
+    record, calls = life.start(), []
+    for name in kept:  # a kill leaves any subset of the receipts, each with its facts
+        life.runs.keep(record.id, name, name, [])
+    life = life.again()
+    found = life.runs.execute(record, lambda run: run.together({n: lambda n=n: calls.append(n) or n for n in ("a", "b", "c")}))
+    assert found == {"a": "a", "b": "b", "c": "c"}
+    assert sorted(calls) == sorted({"a", "b", "c"} - set(kept))
+
+
+_KILLED = """
+import sys, time
+from pathlib import Path
+from tests.test_durable import Life
+life = Life(Path(sys.argv[1]))
+def slow():
+    print("began", flush=True)
+    time.sleep(600)
+def quick():
+    return "quick"
+life.runs.execute(life.start(id="r"), lambda run: run.together({"slow": slow, "quick": quick}))
+"""
+
+
+def test_a_process_that_is_killed_beside_a_step_that_ended_keeps_that_one(home: Path) -> None:
+    """SIGKILL once one receipt is written and the other step is under way."""
+    with subprocess.Popen([sys.executable, "-c", _KILLED, str(home)], stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"began\n"
+        feed = Feed(home / "runs" / "r" / "feed.jsonl")
+        until(lambda: any(i["kind"] == "step_done" for i in feed.items()))
+        process.kill()
+    life = Life(home)
+    record = life.runs.get("r")
+    assert record is not None and life.journal.verify() == 2
+    flow: Any = lambda run: run.together({"slow": lambda: "again", "quick": lambda: pytest.fail("it was done")})  # noqa: E731
+    assert life.runs.execute(record, flow) == {"slow": "again", "quick": "quick"}
+    assert sorted(e.step for e in life.told() if isinstance(e, StepDone)) == ["quick", "slow"]
+
+
+def test_the_first_failure_is_raised_after_the_others_have_ended(life: Life) -> None:
+    record, failed, ended = life.start(), threading.Event(), []
+
+    def first() -> None:
+        failed.set()
+        raise ValueError("first")
+
+    def slow() -> str:
+        assert failed.wait(20)
+        time.sleep(0.05)
+        ended.append("slow")
+        return "kept"
+
+    def second() -> None:
+        assert failed.wait(20)
+        time.sleep(0.02)
+        raise KeyError("second")
+
+    with pytest.raises(ValueError, match="first"):
+        life.runs.execute(record, lambda run: run.together({"slow": slow, "second": second, "first": first}))
+    assert ended == ["slow"]
+    assert life.runs.receipt(record.id, "slow") == (True, "kept"), "what went well is not done again"
+    assert life.runs.receipt(record.id, "first") == (False, None)
+
+
+def test_nothing_is_begun_after_a_failure(life: Life) -> None:
+    def fail() -> None:
+        raise ValueError("no luck")
+
+    def flow(run: Run) -> Any:
+        return run.together({"a": fail, "b": lambda: pytest.fail("it was begun")}, at_most=1)
+
+    with pytest.raises(ValueError, match="no luck"):
+        life.runs.execute(life.start(), flow)
+
+
+def test_stopping_leaves_steps_beside_each_other_unfinished(life: Life) -> None:
+    record, stopped = life.start(), threading.Event()
+
+    def stop() -> str:
+        life.runs.stop()
+        stopped.set()
+        return "done"
+
+    def cut() -> None:
+        assert stopped.wait(20)
+        raise ValueError("its process was ended under it")
+
+    with pytest.raises(Stopped):
+        life.runs.execute(record, lambda run: run.together({"stop": stop, "cut": cut}))
+    life = life.again()
+    assert [r.id for r in life.runs.unfinished()] == [record.id]
+    assert life.runs.receipt(record.id, "stop") == (True, "done")
+    assert life.runs.receipt(record.id, "cut") == (False, None)
+
+
+def test_names_beside_each_other_are_names_of_the_run(life: Life) -> None:
+    def flow(run: Run) -> None:
+        run.step("same", lambda: 1)
+        run.together({"other": lambda: pytest.fail("it was begun"), "same": lambda: 2})
+
+    with pytest.raises(YardError, match="two steps named `same`"):
+        life.runs.execute(life.start(), flow)
+    assert life.runs.execute(life.start(), lambda run: run.together({})) == {}
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -96,6 +97,38 @@ class Run:
         this run has used before, since its receipt would answer for both.
         """
         self._claim(name)
+        return self._step(name, lambda: work(*args, **kwargs))
+
+    def together(self, work: Mapping[str, Callable[[], Any]], *, at_most: int | None = None) -> dict[str, Any]:
+        """Independent steps at the same time, each as `step` has it, in a thread of its own; their results by name.
+
+        Each has its own receipt: after a crash only those without one are done again. Once one has failed, or the owner closes, none
+        is begun any more; what runs is waited for, and then the failure that came first is raised. `at_most` caps how many run at once.
+
+        Raises what a step raised; YardError for a name that this run has used before; Stopped when the owner closes.
+        """
+        for name in work:
+            self._claim(name)
+        broken = threading.Event()
+        failures: list[BaseException] = []
+
+        def one(name: str) -> Any:
+            if broken.is_set():
+                return None
+            try:
+                return self._step(name, work[name])
+            except BaseException as exc:
+                failures.append(exc)
+                broken.set()
+                raise
+
+        with ThreadPoolExecutor(max_workers=at_most or max(1, len(work)), thread_name_prefix=self.id) as pool:
+            going = {name: pool.submit(one, name) for name in work}
+        if failures:
+            raise failures[0]
+        return {name: future.result() for name, future in going.items()}
+
+    def _step(self, name: str, work: Callable[[], Any]) -> Any:
         done, value = self._runs.receipt(self.id, name)
         if done:
             self.feed.put("step_kept", step=name)
@@ -104,7 +137,7 @@ class Run:
         self.feed.put("step_started", step=name)
         began = time.monotonic()
         try:
-            outcome = work(*args, **kwargs)
+            outcome = work()
         except Exception:
             self._runs.check_open()  # what fails while everything is being ended did not fail: it goes on at the next start
             raise
@@ -172,7 +205,7 @@ class Runs:
         """Run the flow to its end in this thread. `Stopped` leaves it unfinished; the caller ends it otherwise."""
         self.check_open()
         feed = self.feed(record.id)
-        completed = len(self._receipts(record.id))
+        completed = len(self.receipts(record.id))
         if completed:
             self._journal.append([RunResumed(record.model, record.id, completed)])
             feed.put("resumed", completed=completed)
@@ -245,16 +278,18 @@ class Runs:
             row = tx.execute(query).first()
         return (True, json.loads(row.result)) if row else (False, None)
 
+    def receipts(self, run: str) -> dict[str, Any]:
+        """What every step of a run returned so far, by name, in the order in which they ended."""
+        with self._database.transaction() as tx:
+            query = select(_RECEIPTS.c.step, _RECEIPTS.c.result).where(_RECEIPTS.c.run == run).order_by(literal_column("rowid"))
+            return {row.step: json.loads(row.result) for row in tx.execute(query).all()}
+
     def keep(self, run: str, step: str, value: Any, events: Iterable[Event]) -> Any:
         """Write a receipt and its events, or neither. Returns the value as a later `receipt` will give it."""
         text = _encoded(value, f"what `{step}` returned")
         row = {"run": run, "step": step, "result": text}
         self._journal.append(events, beside=lambda tx: tx.execute(_RECEIPTS.insert().values(row)))
         return json.loads(text)
-
-    def _receipts(self, run: str) -> list[str]:
-        with self._database.transaction() as tx:
-            return list(tx.execute(select(_RECEIPTS.c.step).where(_RECEIPTS.c.run == run)).scalars())
 
     def _message(self, run: str, topic: str) -> str | None:
         with self._database.transaction() as tx:

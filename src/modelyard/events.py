@@ -117,7 +117,7 @@ class VersionRegistered(Event):
     """A version, with all its lineage. Digests are SHA-256 in hex.
 
     `recipe_digest` covers the part of the config that a build depends on, `source_digest` the source's rows; a retrained version
-    has learned from more rows than these, which `data_digest` covers.
+    has learned from more rows than these, which `data_digest` covers. `hyperparameters`: as trained, those that tuning found included.
     """
 
     run: str
@@ -134,6 +134,7 @@ class VersionRegistered(Event):
     because: str = ""
     recipe_digest: str = ""
     source_digest: str = ""
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"registered {self.model}:{self.version} (bundle {self.digest[:12]}, data {self.data_digest[:12]})"
@@ -176,9 +177,11 @@ class ApprovalRequested(Event):
     asked_by: str
     expires_at: str
     allow_self: bool
+    loosened: list[str] = field(default_factory=list)  # gates that ask for less than those in force
 
     def __str__(self) -> str:
-        return f"{self.model}:{self.version} waits for approval to enter {self.stage} (asked by {self.asked_by})"
+        asked = f"{self.model}:{self.version} waits for approval to enter {self.stage} (asked by {self.asked_by})"
+        return asked + "".join(f"; loosened: {s}" for s in self.loosened)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class Home:
 
     def sweep(self) -> None:
         """Remove what a killed owner had begun to write and never finished. Only for the owner, before it begins."""
-        for unfinished in ("bundles/.sealing-*", "snapshots/.taking-*", "runtime/.new-*"):
+        for unfinished in ("bundles/.sealing-*", "snapshots/.taking-*", "runtime/.new-*", "cache/.keeping-*"):
             for left in self.path.glob(unfinished):
                 for folder, _, _ in os.walk(left):
                     Path(folder).chmod(0o700)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from modelyard.clock import ReplayClock
 from modelyard.errors import BadInput, GateRefused, NotAllowed, NotFound
 from modelyard.events import ApprovalGiven, ApprovalRequested, ApprovalWaived
 from modelyard.flows.approval import decide, put_aside
+from modelyard.flows.site import Order
 
 from .releases import World, config
 
@@ -103,6 +105,47 @@ def test_a_config_cannot_let_itself_in_by_asking_for_less(world: World) -> None:
     decide(world.shop, "demo", "1", approved=True, by="bob")
     assert waiting.end() is None
     assert world.shop.model("demo").config_digest == "config-2", "let in, the new config is in force"
+
+
+GATE = "evaluate.validation_criteria[r2].threshold goes from 0.7 to 0.6: the gate is easier to pass"
+
+
+@pytest.mark.parametrize("by", ["the run's own config", "the version's own build"])
+def test_a_loosened_gate_needs_a_word_where_none_is_needed_otherwise(world: World, by: str) -> None:
+    world.enforce(config(), digest="config-1")
+    world.accept(config(), digest="config-2")
+    order = Order(world.settings, "config-2", "/nowhere", "alice", [GATE])
+    if by == "the version's own build":  # built by a config that asks for less, and deployed by the one in force
+        world.shop.runs.start("demo", "build", asdict(order), by="alice", id="build-1")
+        order = replace(order, loosened=[])
+    record = world.shop.runs.start("demo", "deploy", asdict(order), by="alice")
+    world.start = lambda id=None: record  # type: ignore[method-assign]
+    waiting = world.waiting("1")
+    assert waiting.still and world.applied() == []
+    assert str(world.events(ApprovalRequested)[0]).endswith(f"waits for approval to enter production (asked by alice); loosened: {GATE}")
+    word = decide(world.shop, "demo", "1", approved=True, by="alice")  # who could have let it in alone, but has to say so
+    assert word.self_approved and waiting.end() is None
+    assert world.serves() == ({"1": 100}, "1")
+
+
+def test_a_loosened_gate_lets_nobody_approve_his_own_where_another_is_asked(world: World) -> None:
+    world.enforce(config(approval={"required": True}), digest="config-1")
+    world.accept(config(approval={"required": False, "allow_self": True}), digest="config-2")
+    record = world.shop.runs.start("demo", "deploy", asdict(Order(world.settings, "config-2", "/nowhere", "alice", [GATE])), by="alice")
+    world.start = lambda id=None: record  # type: ignore[method-assign]
+    waiting = world.waiting("1")
+    with pytest.raises(NotAllowed, match="cannot also approve"):
+        decide(world.shop, "demo", "1", approved=True, by="alice")
+    decide(world.shop, "demo", "1", approved=True, by="bob")
+    assert waiting.end() is None
+
+
+def test_before_anything_is_in_force_there_is_no_gate_to_loosen(world: World) -> None:
+    world.accept(config(), digest="config-2")
+    record = world.shop.runs.start("demo", "deploy", asdict(Order(world.settings, "config-2", "/nowhere", "alice", [GATE])), by="alice")
+    world.start = lambda id=None: record  # type: ignore[method-assign]
+    world.release("1", ("production",))
+    assert world.serves() == ({"1": 100}, "1") and world.events(ApprovalRequested) == []
 
 
 def test_nobody_answers_in_time_by_the_injected_clock(world: World, clock: ReplayClock) -> None:

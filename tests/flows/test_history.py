@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from modelyard.config.spec import Config
+from modelyard.data.parts import of
 from modelyard.errors import BadInput
 from modelyard.flows import history
 from modelyard.monitor import labels
@@ -48,7 +49,8 @@ def captured_world(world: Watched, ids: list[str]) -> None:
 def taught(world: Watched, source: pl.DataFrame, **data: Any) -> tuple[pl.DataFrame, int, list[str]]:
     words = settings()
     words["data"] = {**words["data"], **data}
-    return history.extend(world.shop, Config.model_validate(words), source, None, T0 + DAY)
+    table, added, left_out = history.extend(world.shop, Config.model_validate(words), of(source), None, T0 + DAY, world.home.path / "spool")
+    return table.frame(), added, left_out
 
 
 def test_a_row_with_a_foreign_id_is_left_out_and_told_of(world: Watched) -> None:

@@ -35,7 +35,7 @@ class Trial:
         self.order = Order(dict.fromkeys(("staging", "production"), words), "d", "/", "ada", [], learn_until=(T0 + DAY).isoformat())
         learned = world.home.path / "learned.parquet"
         pl.DataFrame({"id": ["s1", "c0"]}).write_parquet(learned)
-        monkeypatch.setattr(retrain.snapshots, "find", lambda digest, home: type("S", (), {"path": learned}))
+        monkeypatch.setattr(retrain.snapshots, "find", lambda digest, home: type("S", (), {"files": (learned,)}))
         monkeypatch.setattr(retrain, "build", self.build)
         monkeypatch.setattr(retrain, "release", lambda shop, run, version, **_: self.promoted.append(version))
 

@@ -15,7 +15,7 @@ from modelyard.workshop import Workshop
 
 def admit(shop: Workshop, run: Run, version: str, stage: Stage, order: Order, *, by: str, retrained: bool) -> None:
     """Return once the version may enter the stage. Raises GateRefused on a no, NotAllowed when nobody answers or the word is void."""
-    rule = Approval.model_validate(run.step(f"{stage}: rule", _rule, shop, run, stage, order))
+    rule = Approval.model_validate(run.step(f"{stage}: rule", _rule, shop, run, version, stage, order))
     if not rule.required:
         return
     if retrained and rule.retrained == "not_required":
@@ -41,8 +41,11 @@ def topic(stage: str) -> str:
     return f"approval:{stage}"
 
 
-def _rule(shop: Workshop, run: Run, stage: Stage, order: Order) -> dict[str, Any]:
-    """The stricter of the config in force and the run's own: a config cannot let itself in by asking for less."""
+def _rule(shop: Workshop, run: Run, version: str, stage: Stage, order: Order) -> dict[str, Any]:
+    """The stricter of the config in force and the run's own: a config cannot let itself in by asking for less.
+
+    A loosened gate needs a word at production in any case; where none is needed otherwise, whoever asked may give it.
+    """
     wanted = _of_stage(order.of_stage(stage), stage)
     if shop.model(run.model).in_force:
         now = _of_stage(shop.stage_config(run.model, stage), stage)
@@ -53,7 +56,18 @@ def _rule(shop: Workshop, run: Run, stage: Stage, order: Order) -> dict[str, Any
                 "retrained": wanted.retrained if wanted.retrained == now.retrained else "required",
             }
         )
+    if not wanted.required and _loosened(shop, run, version, stage, order):
+        wanted = wanted.model_copy(update={"required": True, "allow_self": True, "retrained": "required"})
     return wanted.model_dump(mode="json")
+
+
+def _loosened(shop: Workshop, run: Run, version: str, stage: Stage, order: Order) -> list[str]:
+    """The gates that ask for less than those in force: of the run's own config, or of the one that the version was judged by."""
+    state, found = shop.model(run.model), shop.version(run.model, version)
+    if stage != "production" or not state.in_force:
+        return []
+    built = shop.runs.get(found.run) if found.config_digest != state.config_digest else None
+    return list(dict.fromkeys([*order.loosened, *(built.args.get("loosened", ()) if built else ())]))
 
 
 def _of_stage(config: Config, stage: Stage) -> Approval:
@@ -77,6 +91,7 @@ def _ask(shop: Workshop, run: Run, version: str, stage: Stage, by: str, rule: Ap
         asked_by=by,
         expires_at=(shop.clock.now() + rule.expires).isoformat(),
         allow_self=rule.allow_self,
+        loosened=_loosened(shop, run, version, stage, order),
     )
     return Outcome({"in_force": _in_force(shop, run.model), "expires_at": request.expires_at}, [request])
 

@@ -29,7 +29,7 @@ def batch(shop: Workshop, model: str, version: str | None, source: Path, target:
     state = shop.model(model)
     found = shop.version(model, version or state.champion)
     opened = bundle.open(found.digest, shop.home.path)
-    signature, table = opened.signature, _read(source)
+    signature, table = opened.signature, read(source)
     if target.suffix not in FORMATS:
         raise BadInput(f"the output {target.name} has no ending that says its format", next=f"end it with one of {', '.join(FORMATS)}")
     id_col = signature.id_col if signature.id_col in table.columns else None
@@ -42,7 +42,8 @@ def batch(shop: Workshop, model: str, version: str | None, source: Path, target:
     return {"model": model, "version": found.version, "rows": table.height, "output": str(target)}
 
 
-def _read(path: Path) -> pl.DataFrame:
+def read(path: Path) -> pl.DataFrame:
+    """The rows of a file of one of FORMATS. Raises NotFound, BadInput."""
     import polars as pl
 
     if not path.is_file():

@@ -3,72 +3,141 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.build import bundle, envs, gates
 from modelyard.data import snapshots
 from modelyard.durable import Outcome
+from modelyard.errors import BadInput
 from modelyard.events import Event, GateJudged
-from modelyard.flows.scoring import as_predictions, bundled, score
+from modelyard.flows import findings, inference, leaks, measuring, reporting, warmth
+from modelyard.flows.scoring import as_predictions, bundled, score, score_and_time
+from modelyard.flows.site import SPLITS, Site
 from modelyard.monitor import profile
+from modelyard.quality import baseline
 from modelyard.quality import metrics as measures
 from modelyard.runners import Loadable
 from modelyard.signature import Signature
 
 if TYPE_CHECKING:
-    from modelyard.flows.site import Site
+    import polars as pl
+
+MADE = ("signature.json", "holdout.parquet", "baseline.json", "latency.json")
+"""What `predict` leaves in the run's folder."""
+DOCUMENT = "evaluation.json"
+BUNDLED = (
+    DOCUMENT,
+    "bias.json",
+    "analysis.json",
+    "explanations.json",
+    "attributions.parquet",
+    "background.parquet",
+    "profile.json",
+    "tuning.json",
+    "metrics.json",  # read off the training log
+)
+"""Chapters that a bundle takes along where they were written."""
 
 
 def predict(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, Any]]:
-    """Score the hold-out, settle the signature, and keep the baseline that monitors will compare with."""
+    """Score the hold-out, settle the signature, time single rows, and keep the baseline that monitors will compare with."""
     import polars as pl
 
-    parts = {name: pl.read_parquet(site.part(name)) for name in ("train", "validation", "test")}
-    config, extras = site.config, site.config.data.schema_.sensitive_not_served
-    signed = snapshots.signature(
-        pl.concat(list(parts.values())), config.data, config.model.problem_type, config.evaluate.decision_threshold
-    )
+    test, train = pl.read_parquet(site.part("test")), pl.read_parquet(site.part("train"))
+    extras, signed = site.config.data.schema_.sensitive_not_served, sign(site)
     (site.folder / "signature.json").write_text(json.dumps(signed.to_dict(), indent=1), encoding="utf-8")
-    scored = score(_loadable(site, lock, code), parts["test"], signed, site.folder / "runner.log")
+    scored, latency = score_and_time(loadable(site, lock, code), test, signed, site.folder / "runner.log", warmth.of(site))
+    note = latency.pop("note", "")
+    (site.folder / "latency.json").write_text(json.dumps(latency), encoding="utf-8")
     holdout = as_predictions(scored, signed, "candidate", extras)
     holdout.write_parquet(site.folder / "holdout.parquet")
-    seen = parts["train"].rename({name: f"f.{name}" for name in signed.names})
-    baseline = profile.baseline(seen, signed, holdout)
-    (site.folder / "baseline.json").write_text(json.dumps(baseline), encoding="utf-8")
-    return Outcome({"rows": holdout.height}, summary=f"{holdout.height:,} rows of the hold-out by the runner that will serve")
+    seen = train.rename({name: f"f.{name}" for name in signed.names})
+    usual = profile.baseline(seen, signed, holdout)
+    (site.folder / "baseline.json").write_text(json.dumps(usual), encoding="utf-8")
+    said = f"{holdout.height:,} rows of the hold-out by the runner that will serve{inference.certain(holdout, signed)}"
+    return Outcome({"rows": holdout.height}, summary=f"{said}; {note}" if note else said)
 
 
-def _loadable(site: Site, lock: str, code: dict[str, Any]) -> Loadable:
+def sign(site: Site) -> Signature:
+    """The signature of what these splits teach. Raises BadInput for a group or weight column that a step lost."""
+    import polars as pl
+
+    config = site.config
+    rows = pl.concat([pl.scan_parquet(site.part(name)) for name in SPLITS])
+    signed = snapshots.signature(rows, config.data, config.model.problem_type, config.evaluate.decision_threshold)
+    for name, where in ((signed.group_col, "group_col"), (signed.weight_col, "weight_col")):
+        if name is not None and name not in rows.collect_schema():
+            raise BadInput(f"the rows lost `{name}` on the way to the model", where=f"data.schema.{where}", next="keep it in every step")
+    signed = replace(signed, at=config.evaluate.at, season=config.evaluate.season)
+    if signed.problem_type == "forecasting":
+        signed = replace(signed, naive_error=baseline.naive_error(_history(site, signed, ("train",)), signed))
+    return signed
+
+
+def _history(site: Site, signed: Signature, splits: tuple[str, ...]) -> pl.DataFrame:
+    """Of the rows that a model learned from, what a model that learned nothing looks at: labels, weights, times, series."""
+    import polars as pl
+
+    rows = pl.concat([pl.scan_parquet(site.part(name)) for name in splits])
+    wanted = {signed.target_col, signed.weight_col, signed.time_col, *signed.entity_cols}
+    return rows.select(name for name in rows.collect_schema() if name in wanted).collect(engine="streaming")
+
+
+def loadable(site: Site, lock: str, code: dict[str, Any]) -> Loadable:
+    """What a runner needs to hold the model that training left in the run's folder."""
     return Loadable(
         model=site.model,
-        code=site.code,
+        code=inference.code_of(site.folder),
         entry_point=code["inference"],
         signature=site.folder / "signature.json",
         framework=site.framework,
         python=envs.ensure(lock, site.shop.home.path).python,
         home=site.shop.home.path,
+        **inference.facts(site.config, code),
     )
 
 
-def _signature(site: Site) -> Signature:
+def signature(site: Site) -> Signature:
     return Signature.from_dict(json.loads((site.folder / "signature.json").read_text(encoding="utf-8")))
 
 
 def evaluate(site: Site) -> Outcome[dict[str, Any]]:
-    """Metrics of the hold-out, overall and by slice; the champion's on the same rows, where there is one."""
+    """Everything that is measured of the hold-out, into evaluation.json; the champion's metrics on the same rows, where there is one."""
     import polars as pl
 
-    signed, holdout = _signature(site), pl.read_parquet(site.folder / "holdout.parquet")
+    config, signed, holdout = site.config, signature(site), pl.read_parquet(site.folder / "holdout.parquet")
     own = measures.compute(holdout, signed)
-    slices = [row for column in site.config.evaluate.slices for row in measures.by_slice(holdout, signed, column)]
-    champion = _champion(site)
-    value = {"metrics": finite(own), "champion": champion, "slices": [{k: _json(v) for k, v in row.items()} for row in slices]}
-    head = measures.names_for(signed.problem_type)[0]
+    champion, naive = _champion(site), baseline.measure(holdout, signed, _history(site, signed, ("train", "validation")))
+    others = {"champion": pl.read_parquet(site.folder / "champion.parquet")} if champion and champion["metrics"] else {}
+    custom = measuring.custom(site, {"holdout": holdout, **others})
+    if champion is not None:
+        champion["metrics"] |= {name: values["champion"] for name, values in custom.items() if "champion" in values}
+    document = {
+        "metrics": finite(own),
+        **findings.intervals(holdout, signed, config.evaluate),
+        **findings.slices_and_worst(holdout, signed, config.evaluate),
+        "baseline": {**naive, "metrics": finite(naive["metrics"])},
+        "champion": champion,
+        "custom": {name: {"value": v["holdout"], "greater_is_better": v["greater_is_better"]} for name, v in custom.items()},
+        "latency": json.loads((site.folder / "latency.json").read_text(encoding="utf-8")),
+        "size": {"bytes": measuring.size(site.model)},
+        "leakage": leaks.findings(site),
+    }
+    document["baseline"] |= findings.verdict(document, config.evaluate, signed)
+    (site.folder / DOCUMENT).write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
+    head = measures.names_of(signed)[0]
     beside = f", champion {champion['metrics'][head]:.4g}" if champion and champion["metrics"].get(head) is not None else ""
-    return Outcome(value, summary=f"{head} {own[head]:.4g}{beside}")
+    metrics = {**finite(own), **{name: v["holdout"] for name, v in custom.items()}}
+    return Outcome({"metrics": metrics, "champion": champion}, summary=f"{head} {own[head]:.4g}{beside}")
+
+
+def document(site: Site) -> dict[str, Any]:
+    """What `evaluate` measured."""
+    found: dict[str, Any] = json.loads((site.folder / DOCUMENT).read_text(encoding="utf-8"))
+    return found
 
 
 def _champion(site: Site) -> dict[str, Any] | None:
@@ -84,68 +153,44 @@ def _champion(site: Site) -> dict[str, Any] | None:
     if lacking:
         return {"version": number, "metrics": {}, "reason": f"the new data lacks {', '.join(lacking)}"}
     scored = score(bundled(site.shop, opened), test, opened.signature, site.folder / "champion.log")
-    table = as_predictions(scored, opened.signature, number, site.config.data.schema_.sensitive_not_served)
+    # what its answers mean is its own affair; by what the rows are measured is this build's
+    ours = signature(site)
+    same = {key: getattr(ours, key) for key in ("group_col", "weight_col", "at", "season", "naive_error")}
+    signed = replace(opened.signature, **same)
+    table = as_predictions(scored, signed, number, site.config.data.schema_.sensitive_not_served)
     table.write_parquet(site.folder / "champion.parquet")
-    return {"version": number, "metrics": finite(measures.compute(table, opened.signature))}
+    return {"version": number, "metrics": {**finite(measures.compute(table, signed)), **_operational(opened.path)}}
+
+
+def _operational(sealed: Path) -> dict[str, float]:
+    """A sealed version's latency and size, as its own build measured them."""
+    path = sealed / DOCUMENT
+    return findings.operational(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def judge(site: Site, judged: dict[str, Any], facts: dict[str, Any]) -> Outcome[dict[str, list[str]]]:
     """The gates, each with its evidence. Returns every gate's sentence, and those of the ones that block."""
-    champion = judged["champion"]["metrics"] if judged["champion"] else None
-    results = gates.judge(site.config.evaluate.validation_criteria, judged["metrics"], champion, measures.GREATER_IS_BETTER)
+    found, champion, config = document(site), judged["champion"], site.config
+    criteria, asked = config.evaluate.validation_criteria, config.evaluate
+    results = gates.judge(
+        criteria,
+        findings.gateable(found),
+        champion["metrics"] if champion else None,
+        found["baseline"]["metrics"],
+        min_rows=asked.worst_slice.min_rows,
+    )
+    if config.bias is not None:
+        results += gates.judge_bias(config.bias.criteria, findings.of_bias(json.loads((site.folder / "bias.json").read_text("utf-8"))))
+    naive = findings.baseline_gate(found, asked, signature(site))
+    results += [naive] if naive is not None else []
+    rows = judged["metrics"]["rows"]
     events: list[Event] = [
-        GateJudged(
-            site.run.model,
-            site.run.id,
-            r.metric,
-            r.ok,
-            r.on_fail,
-            r.sentence,
-            {**asdict(r), "hold-out rows": judged["metrics"]["rows"]},
-        )
+        GateJudged(site.run.model, site.run.id, r.metric, r.ok, r.on_fail, r.sentence, {**asdict(r), "hold-out rows": rows})
         for r in results
     ]
     sentences = {"gates": [r.sentence for r in results], "refused": [r.sentence for r in gates.blocking(results)]}
-    _write_report(site, judged, [asdict(r) for r in results], facts)
+    reporting.write(site, facts, [asdict(r) for r in results])
     return Outcome(sentences, events, f"{sum(r.ok for r in results)} of {len(results)} passed" if results else "none asked for")
-
-
-def _write_report(site: Site, judged: dict[str, Any], gate_rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
-    """The HTML report; written before the gates can refuse, so that a refused build has one too."""
-    import polars as pl
-
-    from modelyard.quality.report import report
-
-    config, code, data = site.config, facts["code"], facts["data"]
-    page = report(
-        title=f"{config.model.name}:{site.number}",
-        facts={
-            "model": config.model.name,
-            "version": site.number,
-            "problem_type": config.model.problem_type,
-            "owner": config.model.owner,
-            "created": site.shop.clock.now().isoformat(timespec="seconds"),
-            "data_digest": data["digest"],
-            "commit": code["commit"],
-            "dirty": code["dirty"],
-            "rows": {**facts["rows"], **({"captured": data["captured"]} if data["captured"] else {})},
-            "dropped": data["dropped"],
-        },
-        signature=_signature(site),
-        holdout=pl.read_parquet(site.folder / "holdout.parquet"),
-        metrics={k: math.nan if v is None else v for k, v in judged["metrics"].items()},
-        slices=judged["slices"],
-        gates=gate_rows,
-        lineage={
-            "run": site.run.id,
-            "config": site.order.digest,
-            "code": code["digest"],
-            "data": data["digest"],
-            "environment": facts["environment"],
-        },
-        champion=judged["champion"],
-    )
-    (site.folder / "report.html").write_text(page, encoding="utf-8")
 
 
 def seal(site: Site, judged: dict[str, Any], facts: dict[str, Any]) -> Outcome[str]:
@@ -155,17 +200,32 @@ def seal(site: Site, judged: dict[str, Any], facts: dict[str, Any]) -> Outcome[s
     (work / "env").mkdir(parents=True)
     shutil.copytree(site.model, work / "model", symlinks=True)
     shutil.copytree(site.code, work / "code")
+    if (own := site.folder / inference.FOLDER).exists():
+        shutil.copytree(own, work / inference.FOLDER)
+    if (site.folder / measuring.CODE).exists():
+        shutil.copytree(site.folder / measuring.CODE, work / measuring.CODE)
     if site.preprocess_code.exists():
         shutil.copytree(site.preprocess_code, work / "preprocess-code")
+    for name in ("step-code", "files"):  # of further steps: flows/processing.py
+        if (site.folder / name).exists():
+            shutil.copytree(site.folder / name, work / name)
     shutil.copyfile(site.folder / "requirements.lock", work / "env" / "requirements.lock")
-    for name in ("signature.json", "baseline.json", "holdout.parquet", "report.html"):
+    if (locks := site.folder / "locks").exists():
+        shutil.copytree(locks, work / "env" / "locks")
+    for name in ("signature.json", "baseline.json", "holdout.parquet", *reporting.MADE):
         shutil.copyfile(site.folder / name, work / name)
+    for name in BUNDLED:
+        if (site.folder / name).exists():
+            shutil.copyfile(site.folder / name, work / name)
     (work / "config.json").write_text(json.dumps(site.order.configs, sort_keys=True, indent=1), encoding="utf-8")
     manifest = {
         "model": site.run.model,
         "framework": site.framework,
         "entry_point": facts["code"]["inference"],
+        "inference": inference.facts(site.config, facts["code"]),
         "code": facts["code"],
+        "outputs": facts.get("outputs", []),
+        "hyperparameters": facts.get("hyperparameters", {}),
         "data": {"digest": data["digest"], "rows": data["rows"]},
         "config": site.order.digest,
         "metrics": judged["metrics"],
@@ -175,10 +235,6 @@ def seal(site: Site, judged: dict[str, Any], facts: dict[str, Any]) -> Outcome[s
     return Outcome(sealed.digest, summary=sealed.digest[:12])
 
 
-def _json(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def finite(values: dict[str, float]) -> dict[str, float | None]:
     """JSON has no NaN: what is undefined is null."""
-    return {name: _json(value) for name, value in values.items()}
+    return findings.finite(values)

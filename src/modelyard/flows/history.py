@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from modelyard import tables
 from modelyard.build import bundle
 from modelyard.config.spec import Config
-from modelyard.data import snapshots
-from modelyard.errors import NotFound
+from modelyard.data import parts
+from modelyard.data.parts import Parts
 from modelyard.events import LabelsReceived
 from modelyard.flows.holdout import SMOKE
 from modelyard.monitor import labels
@@ -63,13 +63,13 @@ def _matched(shop: Workshop, model: str, ids: pl.Series) -> int:
 
 
 def extend(
-    shop: Workshop, config: Config, source: pl.DataFrame, since: datetime | None, until: datetime
-) -> tuple[pl.DataFrame, int, list[str]]:
-    """The source's rows and the captured, labelled ones that happened before `until`, in the source's columns and types.
+    shop: Workshop, config: Config, source: Parts, since: datetime | None, until: datetime, spool: Path
+) -> tuple[Parts, int, list[str]]:
+    """The source's rows and, after them, the captured, labelled ones that happened before `until`, in the source's columns and types.
 
     A row that is in both counts once, as captured. Where the config has a `time_col`, rows before `since` are left out.
     Returns the table, how many captured rows are in it, and a sentence for each column that kept some of them out, since what callers
-    send (an id above all) need not be of the source's types.
+    send (an id above all) need not be of the source's types. The captured rows are held in memory; of the source, a batch at a time.
     """
     import polars as pl
 
@@ -78,18 +78,27 @@ def extend(
     columns = {data.target_col: tables.LABEL}
     columns |= {data.time_col: tables.EVENT_TIME} if data.time_col else {}
     columns |= {data.id_col: tables.INFERENCE_ID} if data.id_col else {}
-    for name in source.columns:
+    for name in source.schema:
         for prefixed in (tables.feature(name), tables.extra(name)):
             if prefixed in taken.columns:
                 columns.setdefault(name, prefixed)
     added, left_out = _as_source(taken, columns, source.schema)
-    if data.time_col and since is not None:
-        source = source.filter(pl.col(data.time_col) >= since)
     if data.id_col:
         added = added.unique(data.id_col, keep="last", maintain_order=True)  # asked twice, learned once
-        source = source.join(added.select(data.id_col), on=data.id_col, how="anti")
-    learned = pl.concat([source, added], how="diagonal").select(source.columns)
-    return (learned.sort(data.time_col, maintain_order=True) if data.time_col else learned), added.height, left_out
+    if data.time_col:
+        added = added.sort(data.time_col, maintain_order=True)
+
+    def kept() -> Iterator[pl.DataFrame]:
+        for batch in source.batches():
+            if data.time_col and since is not None:
+                batch = batch.filter(pl.col(data.time_col) >= since)
+            if data.id_col:
+                batch = batch.join(added.select(data.id_col), on=data.id_col, how="anti", maintain_order="left")
+            yield batch
+
+    lacking = [pl.lit(None, source.schema[name]).alias(name) for name in source.schema if name not in added.columns]
+    rows = added.with_columns(lacking).select(list(source.schema))
+    return Parts((*parts.keep(kept(), spool), rows), source.schema), added.height, left_out
 
 
 def _as_source(taken: pl.DataFrame, columns: dict[str, str], schema: pl.Schema) -> tuple[pl.DataFrame, list[str]]:
@@ -131,17 +140,3 @@ def label(shop: Workshop, model: str, table: pl.DataFrame) -> dict[str, int]:
     added = labels.add(table, shop.home.labels(model), shop.clock.now())
     shop.record([LabelsReceived(model, added.new, added.corrected, added.repeated)])
     return {**asdict(added), "matched": _matched(shop, model, labels.ids(table))}
-
-
-def table(shop: Workshop, named: str) -> Path:
-    """A table by a person's word: a file, a snapshot's digest (or how it begins), or MODEL:VERSION. Raises NotFound."""
-    if Path(named).exists():
-        return Path(named)
-    model, _, version = named.partition(":")
-    if version and model in shop.state:
-        return snapshots.find(shop.version(model, version).data_digest, shop.home.path).path
-    found = sorted((shop.home.path / "snapshots").glob(f"{named}*")) if re.fullmatch(r"[0-9a-f]{6,64}", named) else []
-    if len(found) != 1:
-        said = "several snapshots begin" if found else "there is no file, snapshot or MODEL:VERSION"
-        raise NotFound(f"{said} {named}", next="name a Parquet or CSV file, a snapshot's digest, or MODEL:VERSION")
-    return found[0]

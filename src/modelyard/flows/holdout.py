@@ -77,5 +77,6 @@ def ask(address: str, records: list[dict[str, Any]], signature: Signature, varia
 
 
 def _outputs(row: dict[str, Any], signature: Signature) -> dict[str, Any]:
-    probabilities = {f"probability_{name}": value for name, value in row.get("probabilities", {}).items()}
-    return {"prediction": row["prediction"], **{name: probabilities[name] for name in signature.outputs if name in probabilities}}
+    scores = {f"probability_{name}": value for name, value in row.get("probabilities", {}).items()}
+    scores |= {"score": row["score"]} if "score" in row else {}
+    return {"prediction": row["prediction"], **{name: scores[name] for name in signature.outputs if name in scores}}

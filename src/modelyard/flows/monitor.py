@@ -10,6 +10,7 @@ from modelyard import tables
 from modelyard.build import bundle
 from modelyard.config.spec import Config
 from modelyard.durable import Outcome, Run
+from modelyard.errors import BadInput
 from modelyard.events import Event, RetrainDecided, WindowJudged
 from modelyard.flows import history
 from modelyard.flows.alerting import alert
@@ -133,9 +134,13 @@ def _judge_drift(shop: Workshop, config: Config, state: ModelState, version: str
 
 def _judge_performance(shop: Workshop, config: Config, state: ModelState, version: str, rows: pl.DataFrame) -> verdicts.Verdict:
     opened = bundle.open(state.versions[version].digest, shop.home.path)
+    try:
+        measured = measures.compute(rows, opened.signature)
+    except BadInput as exc:  # what callers sent beside their rows, such as weights, may be anything
+        return verdicts.Verdict("performance", "unknown", f"performance: {exc.what}", {"rows": rows.height, "labels": 0})
     holdout = {k: v for k, v in state.versions[version].metrics.items() if v is not None}
     return performance.judge(
-        measures.compute(rows, opened.signature),
+        measured,
         labels=rows[tables.LABEL].count(),
         rows=rows.height,
         performance=config.monitor.performance,

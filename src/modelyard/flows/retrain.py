@@ -42,9 +42,9 @@ def retrain(shop: Workshop, run: Run) -> str:
 
 
 def main_metric(config: Config) -> str:
-    """The metric that models are compared by: the first gate's, else the problem type's headline."""
-    criteria = config.evaluate.validation_criteria
-    return criteria[0].metric if criteria else measures.names_for(config.model.problem_type)[0]
+    """The metric that models are compared by: the first gate's, of those that a hold-out has, else the problem type's headline."""
+    known = measures.names_for(config.model.problem_type, at=config.evaluate.at)
+    return next((c.metric for c in config.evaluate.validation_criteria if c.metric in known), known[0])
 
 
 def _challenge(shop: Workshop, run: Run, config: Config, champion: str) -> Outcome[dict[str, Any]]:
@@ -84,8 +84,8 @@ def _unseen(shop: Workshop, run: Run, config: Config, champion: str) -> pl.DataF
     if (id_col := config.data.id_col) is None:
         return holdout.clear()
     captured = history.answers(shop, run.model, _learned_until(shop, run.model, champion), only=(tables.INFERENCE_ID,)).unique()
-    learned = snapshots.find(shop.version(run.model, champion).data_digest, shop.home.path).path
-    ids = pl.scan_parquet(learned).select(pl.col(id_col).cast(pl.String).alias(tables.INFERENCE_ID)).collect()
+    learned = snapshots.scan(snapshots.find(shop.version(run.model, champion).data_digest, shop.home.path))
+    ids = learned.select(pl.col(id_col).cast(pl.String).alias(tables.INFERENCE_ID)).collect()
     return holdout.join(captured, on=tables.INFERENCE_ID, how="semi").join(ids, on=tables.INFERENCE_ID, how="anti")
 
 

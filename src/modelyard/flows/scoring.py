@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from modelyard import tables
 from modelyard.build import envs
 from modelyard.build.bundle import Bundle
+from modelyard.build.warm import Warm
+from modelyard.flows import inference
 from modelyard.runners import Loadable, running
 from modelyard.serve import runner
 from modelyard.signature import Signature
@@ -22,12 +24,13 @@ def bundled(shop: Workshop, bundle: Bundle) -> Loadable:
     lock = (bundle.path / "env" / "requirements.lock").read_text(encoding="utf-8")
     return Loadable(
         model=bundle.path / "model",
-        code=bundle.path / "code",
+        code=inference.code_of(bundle.path),
         entry_point=bundle.manifest["entry_point"],
         signature=bundle.path / "signature.json",
         framework=bundle.manifest["framework"],
         python=envs.ensure(lock, shop.home.path).python,
         home=shop.home.path,
+        **bundle.manifest.get("inference", {}),
     )
 
 
@@ -39,9 +42,32 @@ def score(what: Loadable, table: pl.DataFrame, signature: Signature, log: Path) 
         return pl.concat([table, runner.predict(socket, table, signature)], how="horizontal")
 
 
-def as_predictions(scored: pl.DataFrame, signature: Signature, version: str, extras: tuple[str, ...]) -> pl.DataFrame:
-    """A scored table of the data as a predictions table: features as f.*, `extras` as x.*, the target as label."""
+WARM_UP, REQUESTS = 10, 50
+"""Single rows asked before the clock runs, and while it does."""
+
+
+def score_and_time(
+    what: Loadable, table: pl.DataFrame, signature: Signature, log: Path, warm: Warm | None = None
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """`score`, and how long the same runner takes for single rows: {"p50_ms", "p99_ms", "requests"}; with a `note` where the runner has
+    to say something of the model."""
+    import numpy as np
     import polars as pl
+
+    with running(what, log, warm) as socket:
+        answered = pl.concat([table, runner.predict(socket, table, signature)], how="horizontal")
+        note = runner.wait_ready(socket, 60.0).get("note")
+        seconds = runner.time_rows(socket, table.head(WARM_UP + REQUESTS), signature, WARM_UP, REQUESTS)
+    p50, p99 = np.quantile(seconds, [0.5, 0.99]) * 1000
+    found = {"p50_ms": round(float(p50), 4), "p99_ms": round(float(p99), 4), "requests": REQUESTS}
+    return answered, {**found, "note": note} if note else found
+
+
+def as_predictions(scored: pl.DataFrame, signature: Signature, version: str, extras: tuple[str, ...]) -> pl.DataFrame:
+    """A scored table of the data as a predictions table: features as f.*, companions and `extras` as x.*, the target as label."""
+    import polars as pl
+
+    extras = tuple(dict.fromkeys((*signature.companions, *extras)))
 
     outputs = [c for c in scored.columns if c.startswith(tables.OUTPUT)]
     ids = pl.col(signature.id_col).cast(pl.String) if signature.id_col else pl.int_range(pl.len()).cast(pl.String)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.config.spec import Config, Stage
+from modelyard.config.spec import Config, Processing, Stage
 from modelyard.durable import Run
 from modelyard.workshop import Workshop
 
-RECIPE = ("model", "timezone", "data", "preprocess", "train", "bring", "evaluate", "inference")
+RECIPE = (
+    "model", "timezone", "data", "preprocess", "steps", "train", "bring", "postprocess", "evaluate", "bias", "explain", "inference"
+)  # fmt: skip
 SPLITS = ("train", "validation", "test")
 
 
@@ -24,6 +26,7 @@ class Order:
     `configs` holds the canonical config a stage; `folder` is the model's repository; `learn_until` (ISO) makes it a retraining on the
     source's rows and the captured, labelled ones before that instant; `version` names the one to deploy, roll back or
     reproduce; `file` is the config's name in `folder`: no part of the code, since most of what changes in it makes no new version.
+    `cache` False does everything again, also what is known; `refresh` resolves the requirements anew.
     """
 
     configs: dict[str, dict[str, Any]]
@@ -35,6 +38,8 @@ class Order:
     learn_until: str | None = None
     version: str | None = None
     file: str = "config.yaml"
+    cache: bool = True
+    refresh: bool = False
 
     @property
     def config(self) -> Config:
@@ -46,7 +51,8 @@ class Order:
     @property
     def recipe(self) -> str:
         """SHA-256 of the part of the config that a build depends on; deploying and watching do not change a version."""
-        parts = {key: self.configs["production"][key] for key in RECIPE}
+        config = self.configs["production"]
+        parts = {key: config[key] for key in RECIPE} | {"model": {key: config["model"][key] for key in ("name", "problem_type")}}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -80,6 +86,23 @@ class Site:
         """A split as the model sees it: after `preprocess`, where there is one."""
         root = self.folder / ("processed" if self.config.preprocess else "data")
         return root / name / f"{name}.parquet"
+
+    @property
+    def processing(self) -> list[tuple[str, str, Processing]]:
+        """Every processing step: its name, its place in the config, and what it says."""
+        pre, post = self.config.preprocess, self.config.postprocess
+        found: list[tuple[str, str, Processing]] = [("preprocess", "preprocess", pre)] if pre else []
+        found += [(step.name, f"steps[{number}]", step) for number, step in enumerate(self.config.steps)]
+        return [*found, *([("postprocess", "postprocess", post)] if post else [])]
+
+    def lock_file(self, step: str = "") -> Path:
+        """Where the lock of a step with requirements of its own is kept, and by default the model's."""
+        return self.folder / "locks" / f"{step}.lock" if step else self.folder / "requirements.lock"
+
+    def lock(self, step: str = "") -> str:
+        """The lock that a step runs with: its own, or the model's."""
+        own = self.lock_file(step)
+        return (own if own.exists() else self.lock_file()).read_text(encoding="utf-8")
 
     @property
     def framework(self) -> str:

@@ -33,6 +33,7 @@ def of_model(shop: Workshop, model: ModelState) -> dict[str, Any]:
                 "commit": v.commit,
                 "data": v.data_digest,
                 "metrics": v.metrics,
+                "hyperparameters": v.hyperparameters,
                 "because": v.because,
                 "gates": list(v.gates),
                 "approvals": [str(a) for a in v.approvals],

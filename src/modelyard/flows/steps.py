@@ -1,47 +1,42 @@
-"""The steps of a build up to a trained model, each a function of its site."""
+"""The first steps of a build, each a function of its site: code, rows, splits and the environment settled."""
 
 from __future__ import annotations
 
 import hashlib
-import shutil
+import json
 import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from modelyard.build import envs, source
+from modelyard.build import bundle, envs, locks, source
 from modelyard.config.load import Loaded
-from modelyard.data import artifacts, expect, snapshots, sources, splits
+from modelyard.data import artifacts, expect, profile, snapshots, splits
 from modelyard.durable import Outcome, Run, RunRecord
-from modelyard.errors import BadInput, NotFound
+from modelyard.errors import NotFound
 from modelyard.events import Event, GateJudged
-from modelyard.flows import history
+from modelyard.flows import caching, evaluation, explanation, fairness, inference, lacking, measuring, processing, sourcing
 from modelyard.flows.site import SPLITS, Order, Site
-from modelyard.targets.base import Job
 from modelyard.workshop import Workshop
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 def package(site: Site) -> Outcome[dict[str, Any]]:
     """Copy the code, so that what is edited while a build runs does not change it."""
     config, repository = site.config, site.repository
     code: dict[str, Any] = {**source.commit(repository), "entry": "", "inference": "", "preprocess": ""}
-    train, inference = config.train, config.inference.entry_point
-    source_dir, main = (train.source_dir, train.entry_point) if train else (None, inference)
-    if main is not None:
-        code["entry"] = source.locate(repository, main, source_dir)[1]
-        code["inference"] = source.locate(repository, inference, source_dir)[1] if inference else code["entry"]
+    if config.train is not None:
+        code["entry"] = source.locate(repository, config.train.entry_point, config.train.source_dir)[1]
+    code |= inference.names(config, repository, code["entry"])
     if config.preprocess is not None:
-        code["preprocess"] = source.locate(repository, config.preprocess.entry_point, None)[1]
+        code["preprocess"] = source.locate(repository, config.preprocess.entry_point, config.preprocess.source_dir)[1]
+    code["steps"] = processing.entries(site)
     code["digest"] = packaged(site, site.code, site.preprocess_code)
     if config.bring is not None:
         site.fresh(site.model).mkdir()
-        file = site.model / Path(config.bring.artifact).name
-        artifacts.fetch(config.bring.artifact, folder=repository, into=file)
-        code["digest"] = _joined([code["digest"], _digest(file)])
+        brought = artifacts.fetch(config.bring.artifact, folder=repository, into=site.model)
+        code["digest"] = _joined([code["digest"], brought])
     state = f"commit {code['commit'][:10]}{' with uncommitted changes' if code['dirty'] else ''}" if code["commit"] else "not in Git"
     return Outcome(code, summary=state)
 
@@ -50,24 +45,24 @@ def packaged(site: Site, code: Path, preprocess_code: Path) -> str:
     """Copy the scripts that the config names into `code` and `preprocess_code`; the SHA-256 of all of it."""
     config, found = site.config, []
     train, pre = config.train, config.preprocess
-    main = train.entry_point if train else config.inference.entry_point
+    main, source_dir = (train.entry_point, train.source_dir) if train else inference.brought(config)
     if main is None:
         site.fresh(code).mkdir()
     else:
-        source_dir = train.source_dir if train else None
-        found.append(source.package(site.repository, main, source_dir, site.fresh(code), exclude=_no_code(site)))
+        found.append(source.package(site.repository, main, source_dir, site.fresh(code), exclude=lacking.no_code(site)))
     if pre is not None:
-        found.append(source.package(site.repository, pre.entry_point, None, site.fresh(preprocess_code), exclude=_no_code(site)))
+        found.append(
+            source.package(site.repository, pre.entry_point, pre.source_dir, site.fresh(preprocess_code), exclude=lacking.no_code(site))
+        )
+    found += processing.packaged(site, code.parent, lacking.no_code(site))
+    found += inference.packaged(site, code.parent / inference.FOLDER, lacking.no_code(site))
+    found += measuring.packaged(site, code.parent / measuring.CODE, lacking.no_code(site))
+    found += fairness.packaged(site)
     return _joined(found)
 
 
 def _joined(digests: list[str]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def same_code(shop: Workshop, record: RunRecord, loaded: Loaded) -> bool:
@@ -86,8 +81,8 @@ def same_code(shop: Workshop, record: RunRecord, loaded: Loaded) -> bool:
         try:
             now = packaged(site, Path(folder) / "code", Path(folder) / "preprocess-code")
             if loaded.config.bring is not None:
-                artifacts.fetch(loaded.config.bring.artifact, folder=loaded.folder, into=Path(folder) / "artifact")
-                now = _joined([now, _digest(Path(folder) / "artifact")])
+                (Path(folder) / "model").mkdir()
+                now = _joined([now, artifacts.fetch(loaded.config.bring.artifact, folder=loaded.folder, into=Path(folder) / "model")])
             return bool(now == code["digest"])
         except NotFound:
             return settled(shop, record)
@@ -95,42 +90,49 @@ def same_code(shop: Workshop, record: RunRecord, loaded: Loaded) -> bool:
 
 def settled(shop: Workshop, record: RunRecord) -> bool:
     """Whether a run has taken all that it needs out of the model's repository, so that it goes on whatever becomes of that."""
-    return shop.runs.receipt(record.id, "environment")[0]
-
-
-def _no_code(site: Site) -> list[Path]:
-    """What lies among the scripts and is none: the data, and the config with the schema beside it."""
-    location = site.config.data.source.location
-    tables = [site.repository / location] if isinstance(location, str) and "://" not in location else []
-    return [*tables, site.repository / site.order.file, site.repository / "config.schema.json"]
+    return all(shop.runs.receipt(record.id, step)[0] for step in ("package", "lock", "data"))
 
 
 def data(site: Site) -> Outcome[dict[str, Any]]:
-    """An immutable snapshot of the rows this build learns from and is judged on."""
-    config, shop = site.config, site.shop
-    frame = sources.read(config.data.source, folder=site.repository, secret=shop.home.secret)
-    snapshot = snapshots.take(frame, config.data, config.timezone, shop.home.path)
-    dropped, source_digest = snapshot.dropped, snapshot.digest
-    added = 0
-    if site.order.learn_until is not None:
-        until = datetime.fromisoformat(site.order.learn_until)
-        window = config.retrain.window
-        since = until - window.length if window.length else None
-        learned, added, left_out = history.extend(shop, config, snapshots.read(snapshot), since, until)
-        snapshot, dropped = snapshots.take(learned, config.data, config.timezone, shop.home.path), (*dropped, *left_out)
-    notes = [*([f"{added:,} of them captured, with labels"] if added else []), *dropped]
-    summary = f"{snapshot.rows:,} rows, {snapshot.digest[:12]}" + "".join(f"; {n}" for n in notes)
-    taken = {"digest": snapshot.digest, "source": source_digest, "rows": snapshot.rows, "captured": added, "dropped": list(dropped)}
-    return Outcome(taken, summary=summary)
+    """An immutable snapshot of the rows this build learns from and is judged on, and its profile. Untouched files are not read again."""
+    config, written = site.config, site.order.configs["production"]
+    location = config.data.source.location
+    local = config.data.source.using in ("csv", "parquet", "jsonl") and isinstance(location, str) and "://" not in location
+    known = local and config.data.source.incremental is None and site.order.learn_until is None
+    key, path = [written["data"], written["timezone"]], site.repository / str(location) if known else None
+    taken = caching.remembered(site, key, path, lambda: _data(site), holds=lambda taken: _is_there(site, taken["digest"]))
+    profiled = profile.of(snapshots.find(taken.value["digest"], site.shop.home.path), config.data, site.shop.home.path)
+    site.folder.mkdir(parents=True, exist_ok=True)
+    (site.folder / "profile.json").write_text(json.dumps(profiled), encoding="utf-8")
+    return taken
 
 
-def _rows(site: Site, taken: dict[str, Any]) -> pl.DataFrame:
-    return snapshots.read(snapshots.find(taken["digest"], site.shop.home.path))
+def _is_there(site: Site, digest: str) -> bool:
+    try:
+        snapshots.find(digest, site.shop.home.path)
+    except NotFound:
+        return False
+    return True
+
+
+def _data(site: Site) -> Outcome[dict[str, Any]]:
+    with sourcing.spool(site) as folder:
+        snapshot, notes = sourcing.take(site, folder)
+        source_digest, dropped, added = snapshot.digest, list(snapshot.dropped), 0
+        lineage = snapshot.lineage
+        if site.order.learn_until is not None:
+            snapshot, added, left_out = sourcing.learned(site, snapshot, folder)
+            dropped += [*snapshot.dropped, *left_out]
+            notes += [f"{added:,} of them captured, with labels"] if added else []
+    summary = f"{snapshot.rows:,} rows, {snapshot.digest[:12]}" + "".join(f"; {n}" for n in (*notes, *dropped))
+    taken = {"digest": snapshot.digest, "source": source_digest, "rows": snapshot.rows, "captured": added, "dropped": dropped}
+    return Outcome({**taken, "lineage": lineage}, summary=summary)
 
 
 def expectations(site: Site, taken: dict[str, Any]) -> Outcome[list[str]]:
     """The data-quality gate."""
-    judged = expect.judge(_rows(site, taken), site.config.data.expect)
+    table = snapshots.table(snapshots.find(taken["digest"], site.shop.home.path))
+    judged = expect.judge(table, site.config.data.expect)
     events: list[Event] = [
         GateJudged(site.run.model, site.run.id, f"expect {j.column} {j.check}", j.ok, j.on_fail, j.sentence) for j in judged
     ]
@@ -139,112 +141,79 @@ def expectations(site: Site, taken: dict[str, Any]) -> Outcome[list[str]]:
 
 
 def split(site: Site, taken: dict[str, Any]) -> Outcome[dict[str, int]]:
-    """Train, validation and the hold-out, a file each."""
-    parts = splits.split(_rows(site, taken), site.config.data)
-    for name, part in parts.items():
-        site.raw(name).parent.mkdir(parents=True, exist_ok=True)
-        part.write_parquet(site.raw(name))
-    rows = {name: part.height for name, part in parts.items()}
+    """Train, validation and the hold-out, a file each, of rows that are still those that the digest stands for."""
+    snapshot = snapshots.find(taken["digest"], site.shop.home.path)
+    snapshots.check(snapshot)
+    rows = splits.split(snapshots.table(snapshot), site.config.data, site.raw)
+    how = site.order.configs["production"]["data"]
+    for name in rows:
+        caching.know(site, site.raw(name).parent, caching.digest_of(site, [caching.own_source(), snapshot.digest, how, name]))
+    if (file := site.folder / "profile.json").exists():
+        file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), "splits": rows}), encoding="utf-8")
     return Outcome(rows, summary=", ".join(f"{name} {count:,}" for name, count in rows.items()))
 
 
-def environment(site: Site) -> Outcome[str]:
-    """Lock the model's requirements and see that the environment is there."""
+def lock(site: Site) -> Outcome[dict[str, Any]]:
+    """Settle the versions that the model runs with, and each step that has requirements of its own.
+
+    `text` is the model's lock, `own` the digests of the others by step, `digest` is over all of them.
+    """
     part = site.config.train or site.config.bring
-    assert part is not None
-    requirements = site.repository / part.requirements if part.requirements else None
-    lock = envs.lock(requirements, part.framework)
-    env = envs.ensure(lock, site.shop.home.path)
-    site.folder.mkdir(parents=True, exist_ok=True)
-    (site.folder / "requirements.lock").write_text(lock, encoding="utf-8")
-    return Outcome(lock, summary=f"{len(lock.splitlines())} packages, {env.digest[:12]}")
-
-
-def _channels(site: Site) -> dict[str, Path]:
-    """What a training script may see, in the format it reads: never the hold-out."""
-    import polars as pl
-
-    names = [name for name in ("train", "validation") if site.part(name).exists()]
-    if site.config.data.channel_format == "csv":
-        for name in names:
-            (site.folder / "channels" / name).mkdir(parents=True, exist_ok=True)
-            pl.read_parquet(site.part(name)).write_csv(site.folder / "channels" / name / f"{name}.csv")
-        return {name: site.folder / "channels" / name for name in names}
-    return {name: site.part(name).parent for name in names}
-
-
-def _job(site: Site, name: str, job: Job) -> Outcome[dict[str, Any]]:
-    target = site.shop.target
-    id = target.submit(job, lambda line: site.run.feed.put("line", step=name, text=line))
-    state = target.job(id)
-    if state.error is not None:
-        raise state.error
-    where = f"in {state.isolation}" if state.isolation else "without a sandbox: bubblewrap is not available here"
-    return Outcome({"output": str(state.output), "isolation": state.isolation}, summary=where)
-
-
-def preprocess(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, Any]]:
-    """The user's script over all three splits, under the SageMaker processing contract."""
-    part = site.config.preprocess
-    assert part is not None
-    done = _job(
-        site,
-        "preprocess",
-        Job(
-            run=site.run.id,
-            name="preprocess",
-            kind="process",
-            python=envs.ensure(lock, site.shop.home.path).python,
-            entry_point=code["preprocess"],
-            code=site.preprocess_code,
-            base=site.folder / "preprocess",
-            inputs={name: site.raw(name).parent for name in SPLITS},
-            outputs=SPLITS,
-            arguments=part.arguments,
-            timeout=part.max_runtime.total_seconds(),
-            network=not part.network_isolation,
-        ),
-    )
-    _keep(Path(done.value["output"]), site.folder / "processed")
-    for name in SPLITS:
-        if not site.part(name).exists():
-            raise BadInput(
-                f"{part.entry_point} ended well but left no {name}.parquet",
-                where="preprocess",
-                next=f"write it to /opt/ml/processing/output/{name}/{name}.parquet",
-            )
-    return done
-
-
-def train(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, Any]]:
-    """The user's script, under the SageMaker training contract."""
-    part = site.config.train
     assert part is not None  # by the config's own rule
-    done = _job(
-        site,
-        "train",
-        Job(
-            run=site.run.id,
-            name="train",
-            kind="train",
-            python=envs.ensure(lock, site.shop.home.path).python,
-            entry_point=code["entry"],
-            code=site.code,
-            base=site.folder / "train",
-            inputs=_channels(site),
-            hyperparameters=part.hyperparameters,
-            timeout=part.instances.max_runtime.total_seconds(),
-            cpus=part.instances.cpus,
-            network=not part.network_isolation,
-        ),
-    )
-    _keep(Path(done.value["output"]), site.model)
-    return done
+    wanted = {"": (part.requirements, "bring.requirements" if site.config.train is None else "train.requirements")}
+    wanted |= {name: (step.requirements, f"{where}.requirements") for name, where, step in site.processing if step.requirements}
+    made = {}
+    for name, (file, where) in wanted.items():
+        path = site.repository / file if file else artifacts.requirements(site.model) if site.config.bring else None
+        options: dict[str, Any] = {"python": part.python, "where": where, "refresh": site.order.refresh}
+        if not name and site.config.train is not None:
+            folder = source.locate(site.repository, site.config.train.entry_point, site.config.train.source_dir)[0]
+            options["beside"] = folder / "requirements.txt"
+        made[name] = locks.lock(path, part.framework, site.shop.home.path, **options)
+        site.lock_file(name).parent.mkdir(parents=True, exist_ok=True)
+        site.lock_file(name).write_text(made[name].text, encoding="utf-8")
+    model = made[""]
+    own = {name: _sha256(found.text) for name, found in made.items() if name}
+    digest = _sha256(model.text) if not own else _sha256("\n".join([model.text, *(f"{n} {d}" for n, d in sorted(own.items()))]))
+    when = f", as resolved on {datetime.fromtimestamp(model.made, UTC):%Y-%m-%d}" if model.kept else ""
+    beside = f"; of their own: {', '.join(own)}" if own else ""
+    return Outcome({"text": model.text, "digest": digest, "own": own}, summary=f"{model.packages} packages{when}{beside}")
 
 
-def _keep(made: Path, at: Path) -> None:
-    """Move a step's result to its place; a second call after a crash finds it moved."""
-    if made.exists():
-        if at.exists():
-            shutil.rmtree(at)
-        made.rename(at)
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def environment(site: Site, own: Iterable[str] = ()) -> Outcome[list[str]]:
+    """See that the environments are there, whole: the model's, and of the steps named in `own` theirs."""
+    made = [envs.ensure(site.lock(name), site.shop.home.path, afresh=True).digest for name in ("", *own)]
+    return Outcome(made, summary=", ".join(digest[:12] for digest in made))
+
+
+def predict(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, Any]]:
+    """Score the hold-out (flows/evaluation.py), unless this very model has answered these very rows before. Raises BadInput for a model
+    that no bundle could hold, before anything is spent on it."""
+    bundle.verify(site.model)
+    key = {"step": "predict", **_answering(site, lock, code)}
+    return caching.cached(site, key, site.folder, [*evaluation.MADE], lambda: evaluation.predict(site, lock, code))
+
+
+def explain(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, Any]]:
+    """Explain the hold-out (flows/explanation.py), unless the very same was explained before."""
+    key = {"step": "explain", "asked": site.order.configs["production"]["explain"], **_answering(site, lock, code)}
+    return caching.cached(site, key, site.folder, [*explanation.MADE], lambda: explanation.explain(site, lock, code))
+
+
+def _answering(site: Site, lock: str, code: dict[str, Any]) -> dict[str, Any]:
+    """All that the hold-out's answers depend on."""
+    written = site.order.configs["production"]
+    return {
+        "python": envs.ensure(lock, site.shop.home.path).digest,
+        "code": {name: value for name, value in code.items() if name not in ("commit", "dirty")},
+        "framework": site.framework,
+        "config": {name: written[name] for name in ("model", "data", "inference")},
+        "threshold": site.config.evaluate.decision_threshold,
+        "places": [site.config.evaluate.at, site.config.evaluate.season],
+        "files": [site.model, inference.code_of(site.folder)],
+        "parts": {name: site.part(name) for name in SPLITS},
+    }

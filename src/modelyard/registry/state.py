@@ -45,6 +45,7 @@ class Version:
     source_digest: str = ""
     set_aside: str = ""  # why it must not come up again by itself: rolled back, or a challenge lost
     approvals: tuple[e.ApprovalGiven | e.ApprovalWaived, ...] = ()
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,7 @@ def _(event: e.VersionRegistered, model: ModelState, at: str) -> ModelState:
         run=event.run,
         recipe_digest=event.recipe_digest,
         source_digest=event.source_digest,
+        hyperparameters=event.hyperparameters,
     )
     return replace(model, versions={**model.versions, event.version: version})
 

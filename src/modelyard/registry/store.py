@@ -7,17 +7,45 @@ is created, and aliases are set to what the state says. One SQLite file, opened 
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from modelyard.registry.state import Version
 
 ALIASES = ("champion", "challenger")
+
+
+REPORTS = ("report.html", "report.json")
+"""What of a bundle MLflow shows beside the run."""
+PAGE = 1000
+"""What MLflow takes or gives at a time."""
+ENDED = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+"""A trial's state as MLflow calls it."""
+Point = tuple[str, int, float, float]
+"""A metric's name, its step, its value (finite), and seconds since the trial began."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial of a search over hyperparameters. `value` is the objective's (null of a failed one), `series` all that it reported."""
+
+    number: int
+    metric: str
+    state: Literal["complete", "pruned", "failed"]
+    value: float | None
+    reason: str
+    params: Mapping[str, Any]
+    started_at: datetime
+    seconds: float
+    series: tuple[Point, ...] = ()
 
 
 class Store:
@@ -35,7 +63,7 @@ class Store:
         found = client.search_model_versions(f"name = '{model}' and tag.`modelyard.digest` = '{version.digest}'")
         if found:
             return str(found[0].run_id)
-        run_id = self._run(client, model, version, params, tags)
+        run_id = self._run(client, model, version, params, tags, bundle)
         self._model(client, model)
         lineage = {
             "modelyard.digest": version.digest,
@@ -51,6 +79,19 @@ class Store:
         client.set_model_version_tag(model, created.version, "modelyard.mlflow_version", created.version)
         return run_id
 
+    def trials(self, parent: str, trials: Iterable[Trial]) -> None:
+        """See that MLflow has these trials, each a run of its own nested below `parent`; one that is there whole is left alone."""
+        given = list(trials)
+        if not given:
+            return
+        client = self._open()
+        experiment = client.get_run(parent).info.experiment_id
+        known = {run.data.tags["modelyard.trial"]: run for run in _children(client, experiment, parent)}
+        for trial in given:
+            run = known.get(str(trial.number))
+            if run is None or run.info.status == "RUNNING":
+                _trial(client, experiment, parent, trial, run)
+
     def alias(self, model: str, alias: str, version: Version | None) -> None:
         """Point `champion` or `challenger` at a version, or at none."""
         client = self._open()
@@ -61,6 +102,10 @@ class Store:
         found = client.search_model_versions(f"name = '{model}' and tag.`modelyard.digest` = '{version.digest}'")
         if found and client.get_registered_model(model).aliases.get(alias) != found[0].version:
             client.set_registered_model_alias(model, alias, found[0].version)
+
+    def get_ready(self) -> None:
+        """Import MLflow and open the database, about a second's work, in a thread that has the time."""
+        self._open()
 
     def _open(self) -> Any:
         with self._opening:
@@ -92,7 +137,7 @@ class Store:
         made._tracking_client.store.engine.dispose()
         work.replace(self._database)
 
-    def _run(self, client: Any, model: str, version: Version, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    def _run(self, client: Any, model: str, version: Version, params: Mapping[str, Any], tags: Mapping[str, str], bundle: Path) -> str:
         from mlflow.entities import Metric, Param, RunTag
 
         experiment = client.get_experiment_by_name(model)
@@ -112,6 +157,11 @@ class Store:
             params=[Param(k, str(v)[:6000]) for k, v in params.items()],
             tags=[RunTag(k, v) for k, v in tags.items()],
         )
+        for batch in _readings(bundle / "metrics.json", now):
+            client.log_batch(run.info.run_id, metrics=batch)
+        for name in REPORTS:
+            if (bundle / name).is_file():
+                client.log_artifact(run.info.run_id, str(bundle / name))
         client.set_terminated(run.info.run_id, "FINISHED")
         return str(run.info.run_id)
 
@@ -123,6 +173,65 @@ class Store:
         except MlflowException as exc:
             if exc.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+
+
+def _readings(path: Path, now: int) -> Iterator[list[Any]]:
+    """What was read off the training log (build/metrics.py: a JSON object a line), as many at a time as MLflow takes."""
+    from mlflow.entities import Metric
+
+    if not path.is_file():
+        return
+    read = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = [Metric(r["name"], r["value"], now + int(1000 * r["seconds"]), r["step"]) for r in read if math.isfinite(r["value"])]
+    yield from (found[i : i + PAGE] for i in range(0, len(found), PAGE))
+
+
+def _children(client: Any, experiment: str, parent: str) -> Iterator[Any]:
+    """The trials' runs below a run."""
+    token = None
+    while token != "":
+        page = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=PAGE, page_token=token)
+        yield from (run for run in page if "modelyard.trial" in run.data.tags)
+        token = page.token or ""
+
+
+def _trial(client: Any, experiment: str, parent: str, trial: Trial, run: Any) -> None:
+    """Tell of one trial. `run` is what a crash left of it. Times are the trial's own, so that a metric told twice is one."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    start = int(trial.started_at.timestamp() * 1000)
+    end = start + int(trial.seconds * 1000)
+    if run is None:
+        tags = {"mlflow.parentRunId": parent, "modelyard.trial": str(trial.number)}
+        run = client.create_run(experiment, start_time=start, run_name=f"trial {trial.number}", tags=tags)
+    points = [(name, value, start + int(seconds * 1000), step) for name, step, value, seconds in _thinned(trial.series)]
+    if trial.value is not None and trial.metric not in {name for name, *_ in points}:
+        points.append((trial.metric, trial.value, end, 0))
+    facts = {"modelyard.state": trial.state, "modelyard.objective": trial.metric, "modelyard.reason": trial.reason[:5000]}
+    client.log_batch(
+        run.info.run_id,
+        params=[Param(k, str(v)[:6000]) for k, v in trial.params.items()],
+        tags=[RunTag(k, v) for k, v in facts.items() if v],
+    )
+    for first in range(0, len(points), PAGE):
+        batch = points[first : first + PAGE]
+        client.log_batch(run.info.run_id, metrics=[Metric(_path(name), value, at, step) for name, value, at, step in batch])
+    client.set_terminated(run.info.run_id, ENDED[trial.state], end)
+
+
+def _thinned(series: Sequence[Point]) -> list[Point]:
+    """At most PAGE values of each name, evenly taken; the last is always among them."""
+    kept: list[Point] = []
+    for name in dict.fromkeys(point[0] for point in series):
+        values = [point for point in series if point[0] == name]
+        stride = -(-len(values) // PAGE)
+        kept += values[::-1][::stride][::-1]
+    return kept
+
+
+def _path(name: str) -> str:
+    """A metric's name as MLflow, to which it is a path, takes it."""
+    return "/".join(part for part in name.split("/") if part not in ("", ".", "..")) or "metric"
 
 
 def _write_mlmodel(bundle: Path, folder: Path, run_id: str) -> None:

@@ -1,12 +1,13 @@
-"""A target: where jobs run and endpoints live. Six verbs; everything else in Modelyard is the same on every target."""
+"""A target: where jobs run and endpoints live. Six verbs, and three hints; everything else in Modelyard is the same on every target."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from modelyard.build.warm import Warm
 from modelyard.errors import BadInput
 from modelyard.runners import Loadable
 
@@ -18,7 +19,12 @@ OnLine = Callable[[str], None]
 class Job:
     """One step to run. Paths are on the machine of the control plane; a remote target moves them.
 
-    `kind` is `train` (the SageMaker training contract) or `process` (its processing contract); `base` becomes /opt/ml.
+    `kind` is `train` (the SageMaker training contract) or `process` (its processing contract); `base` becomes /opt/ml, and what
+    lies in its `checkpoints` from an earlier try of the same job is kept. `contract` is the dialect of a `train` job; `instances` over
+    1 runs it once a host. `metrics` are names and regular expressions (one group, the number) of what is read off its log.
+    `timeout` (seconds) is for all tries together: the first and up to `retries` more. `environment` adds variables; no secrets.
+    `arguments` are words of the command line, of a `train` job those before the hyperparameters. `model_path` is a place below the code
+    where a `train` job leaves the model if not in /opt/ml/model; `input_paths` and `output_paths` are folders of a `process` job.
     """
 
     run: str
@@ -35,17 +41,39 @@ class Job:
     timeout: float = 3600.0
     cpus: int = 0
     network: bool = True
+    contract: Literal["classic", "v3"] = "classic"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    instances: int = 1
+    retries: int = 0
+    metrics: tuple[tuple[str, str], ...] = ()
+    model_path: str = ""
+    input_paths: Mapping[str, str] = field(default_factory=dict)
+    output_paths: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """What every target calls it: the same for the same run and name."""
+        return f"{self.run}/{self.name}"
 
 
 @dataclass(frozen=True)
 class JobState:
-    """How a job is. `error` is the YardError of a failed one."""
+    """How a job is. `error` is the YardError of a failed one.
+
+    `output` is what it made: the model of a `train` job, the outputs (a folder each) of a `process` job. `beside` are the further files
+    and folders that it left, by the name to keep them under: of a `train` job `output` (/opt/ml/output/data) and `metrics.json`
+    (what was read off its log: a JSON object a line, see build/metrics.py), where it left any. `metrics` are the last values of
+    those, `notes` are sentences for whoever reads the summary: a retry, files of one host that lay over another's.
+    """
 
     status: JobStatus
     seconds: float = 0.0
     isolation: str | None = None
     output: Path | None = None
     error: Exception | None = None
+    beside: Mapping[str, Path] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +151,7 @@ class Target(Protocol):
     """Where jobs run and endpoints live."""
 
     def submit(self, job: Job, on_line: OnLine) -> str:
-        """Start a job; its log goes to `on_line`, a line at a time. Returns the job's id, the same for the same run and name.
+        """Start a job; its log goes to `on_line`, a line at a time. Returns its id (`Job.id`).
 
         One that runs already is left to run, never started beside itself; one that has ended runs again."""
         ...
@@ -134,6 +162,19 @@ class Target(Protocol):
 
     def cancel(self, id: str) -> None:
         """End the job and everything it started. Cancelling an ended job does nothing."""
+        ...
+
+    def warm_up(self, run: str, python: Path, modules: Sequence[str], shown: Sequence[Path]) -> None:
+        """Jobs of `run` will follow in this Python, importing these modules, with inputs out of the folders `shown`. A hint: a target may
+        get ready for them in the background, or do nothing."""
+        ...
+
+    def warm(self, run: str) -> Warm | None:
+        """The interpreter that was got ready for `run` on this machine; None where none was."""
+        ...
+
+    def cool_down(self, run: str) -> None:
+        """No more jobs of `run` will follow."""
         ...
 
     def apply(self, spec: EndpointSpec) -> EndpointState:

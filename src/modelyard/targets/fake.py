@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class _Endpoint:
 def would_run(job: Job, on_line: OnLine, cancel: threading.Event) -> JobState:
     """The work of a dry run: says what would run."""
     on_line(f"{job.entry_point} would run")
-    return JobState("done", output=job.base / ("model" if job.kind == "train" else "processing/output"))
+    return JobState("done", output=job.base / ("model" if job.kind == "train" else "outputs"))
 
 
 class FakeTarget:
@@ -65,6 +65,15 @@ class FakeTarget:
 
     def behaviour(self, version: str) -> Behaviour:
         return self.behaviours.get(version, Behaviour())
+
+    def warm_up(self, run: str, python: Path, modules: Sequence[str], shown: Sequence[Path]) -> None:
+        """There is nothing to get ready."""
+
+    def warm(self, run: str) -> None:
+        return None
+
+    def cool_down(self, run: str) -> None:
+        """Nothing was got ready."""
 
     def apply(self, spec: EndpointSpec) -> EndpointState:
         with self._lock:

@@ -31,7 +31,7 @@ class Jobs:
         self._closed = False
 
     def submit(self, job: Job, on_line: OnLine) -> str:
-        id = f"{job.run}/{job.name}"
+        id = job.id
         with self._lock:
             if self._closed:
                 raise Unavailable("the target is closing", where=id)

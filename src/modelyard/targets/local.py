@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from modelyard.build import contract
+from modelyard.build import contract, sandbox, stage
 from modelyard.build.processes import RECORD
+from modelyard.build.stage import METRICS
+from modelyard.build.warm import Warm
 from modelyard.errors import Unavailable
-from modelyard.home import Home
+from modelyard.home import Home, scratch_prefix
+from modelyard.serve import runner as serve_runner
 from modelyard.targets.base import EndpointSpec, EndpointState, Job, JobState, OnLine
 from modelyard.targets.endpoint import LocalEndpoint
 from modelyard.targets.jobs import Jobs
@@ -26,15 +31,37 @@ class LocalTarget:
 
     def __init__(self, home: Home, on_failure: OnFailure) -> None:
         self._home, self._on_failure = home, on_failure
-        self._jobs = Jobs(_work)
+        self._jobs = Jobs(lambda job, on_line, cancel: _work(job, on_line, cancel, self._warm.get(job.run)))
+        self._warm: dict[str, Warm] = {}
         self.submit, self.job, self.cancel = self._jobs.submit, self._jobs.job, self._jobs.cancel
         self._endpoints: dict[str, LocalEndpoint] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
-        for record in home.runs.glob(f"*/*/{RECORD}"):
-            contract.kill_leftover(record.parent)  # what outlived an owner that was killed together with its keepers
+        for depth in ("*/*", "*/*/*", "*/*/*/*"):  # a build's own steps, further ones, those of a trial
+            for record in home.runs.glob(f"{depth}/{RECORD}"):
+                contract.kill_leftover(record.parent)  # what outlived an owner that was killed together with its keepers
         self._watcher.start()
+
+    def warm_up(self, run: str, python: Path, modules: Sequence[str], shown: Sequence[Path]) -> None:
+        """Start a warm interpreter, where users may make namespaces. MODELYARD_WARM=0 turns it off."""
+        if not modules or os.environ.get("MODELYARD_WARM") == "0" or not sandbox.namespaces():
+            return
+        self.cool_down(run)
+        environment, log = stage.variables(python, "/tmp"), self._home.runs / run / "warm.log"  # noqa: S108  (the sandbox's own)
+        ours = [stage.shims(), serve_runner.install_runtime(self._home.path)]
+        made = Warm(python, modules, shown, environment, log, read_only=ours, prefix=scratch_prefix(self._home.path))
+        with self._lock:
+            self._warm[run] = made
+
+    def warm(self, run: str) -> Warm | None:
+        return self._warm.get(run)
+
+    def cool_down(self, run: str) -> None:
+        with self._lock:
+            warm = self._warm.pop(run, None)
+        if warm is not None:
+            warm.close()
 
     def apply(self, spec: EndpointSpec) -> EndpointState:
         with self._lock:
@@ -70,6 +97,8 @@ class LocalTarget:
         for name in names:
             self.remove(name)
         self._jobs.close()
+        for run in list(self._warm):
+            self.cool_down(run)
         self._watcher.join()
 
     def _watch(self) -> None:
@@ -82,7 +111,8 @@ class LocalTarget:
                     log.exception("the processes of %s could not be looked after", endpoint.name)
 
 
-def _work(job: Job, on_line: OnLine, cancel: threading.Event) -> JobState:
+def _work(job: Job, on_line: OnLine, cancel: threading.Event, warm: Warm | None = None) -> JobState:
+    train = job.kind == "train"
     step = contract.StepJob(
         run_id=job.run,
         name=job.name,
@@ -90,14 +120,33 @@ def _work(job: Job, on_line: OnLine, cancel: threading.Event) -> JobState:
         entry_point=job.entry_point,
         code=job.code,
         base=job.base,
-        channels=job.inputs if job.kind == "train" else {},
+        channels=job.inputs if train else {},
         hyperparameters=job.hyperparameters,
         timeout=job.timeout,
         cpus=job.cpus,
         network=job.network,
+        contract=job.contract,
+        environment=job.environment,
+        instances=job.instances,
+        retries=job.retries,
+        metrics=job.metrics,
+        arguments=job.arguments,
+        model_path=job.model_path,
+        warm=warm,
     )
-    if job.kind == "train":
-        done = contract.train(step, on_line, cancel=cancel)
-        return JobState("done", isolation=done.sandbox, output=done.model_dir)
-    done = contract.process(step, job.arguments, job.inputs, job.outputs, on_line, cancel=cancel)
-    return JobState("done", isolation=done.sandbox, output=done.output_dir)
+    if not train:
+        done = contract.process(
+            step,
+            job.arguments,
+            job.inputs,
+            job.outputs,
+            on_line,
+            input_paths=job.input_paths,
+            output_paths=job.output_paths,
+            cancel=cancel,
+        )
+        return JobState("done", isolation=done.sandbox, output=done.output_dir)
+    done = contract.train(step, on_line, cancel=cancel)
+    left = {"output": done.output_dir / "data", METRICS: job.base / METRICS}
+    beside = {name: path for name, path in left.items() if path.exists()}
+    return JobState("done", isolation=done.sandbox, output=done.model_dir, beside=beside, metrics=done.metrics, notes=done.notes)

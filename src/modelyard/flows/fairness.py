@@ -1,0 +1,137 @@
+"""The bias step: the comparisons that `bias:` asks for, settled before training and measured after it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from modelyard import tables
+from modelyard.durable import Outcome
+from modelyard.errors import BadInput, NotFound
+from modelyard.signature import Signature
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from modelyard.flows.site import Site
+    from modelyard.quality.bias.analysis import Asked
+
+DOCUMENT, CLARIFY, QUESTION = "bias.json", "analysis.json", "analysis_config.json"
+
+
+def packaged(site: Site) -> list[str]:
+    """The SHA-256 of an `analysis_config.json`, wherever it lies: what it asks is part of what a version is judged by. Raises NotFound."""
+    wanted = site.config.bias.analysis_config if site.config.bias is not None else None
+    if wanted is None:
+        return []
+    path = site.repository / wanted
+    if not path.is_file():
+        raise NotFound(f"there is no file {wanted}", where="bias.analysis_config")
+    return [hashlib.sha256(path.read_bytes()).hexdigest()]
+
+
+def verify(site: Site) -> Outcome[list[str]]:
+    """Settle every comparison on the training split, before minutes are spent on training. Returns the comparisons' names.
+
+    An `analysis_config.json` is copied, so that what is edited while a build runs does not change it.
+
+    Raises BadInput: a facet's column that is not in the data, a value that does not occur, a group without rows, a gate on a metric
+    that is not measured, or what cannot be honoured of an `analysis_config.json`.
+    """
+    from modelyard.quality.bias import analysis, clarify
+
+    training = _training(site)
+    wanted = site.config.bias.analysis_config if site.config.bias is not None else None
+    if wanted is not None:
+        (site.folder / QUESTION).write_text(json.dumps(clarify.read(site.repository / wanted)), encoding="utf-8")
+    groups = analysis.verify(_asked(site, training), training, site.config.data.target_col)
+    return Outcome([group.name for group in groups], summary=f"{len(groups)} comparisons")
+
+
+def bias(site: Site, explanations: dict[str, dict[str, float]] | None = None) -> Outcome[dict[str, Any]]:
+    """Clarify's metrics, after `verify`: pre-training of the training split, post-training of the hold-out as the runner answered it.
+
+    Writes bias.json (see `analysis.analyse`) and, in Clarify's own shape, analysis.json, with the `explanations` where there are some:
+    global SHAP values by label (`label0`, or a class) and feature. Returns `{"measures": [...]}`, see `analysis.measures`.
+    """
+    import polars as pl
+
+    from modelyard.quality.bias import analysis, clarify
+    from modelyard.quality.bias.measure import Interval
+
+    training = _training(site)
+    asked = _asked(site, training)
+    signed = Signature.from_dict(json.loads((site.folder / "signature.json").read_text(encoding="utf-8")))
+    holdout = _with_columns(site, pl.read_parquet(site.folder / "holdout.parquet"), asked.columns)
+    wanted = site.config.evaluate.confidence
+    document = analysis.analyse(asked, training, holdout, signed, Interval(wanted.level, wanted.resamples, wanted.seed))
+    _write(site, DOCUMENT, document)
+    _write(site, CLARIFY, clarify.analysis(document, explanations))
+    measured = analysis.measures(document)
+    undefined = sum(row["value"] is None for row in measured)
+    facets = len(document["facets"])
+    summary = f"{len(measured)} measures of {facets} comparison{'s' if facets != 1 else ''}"
+    return Outcome({"measures": measured}, summary=summary + (f", {undefined} of them undefined" if undefined else ""))
+
+
+def _write(site: Site, name: str, document: dict[str, Any]) -> None:
+    (site.folder / name).write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def _training(site: Site) -> pl.DataFrame:
+    """The training split as it came out of the snapshot: `preprocess` may drop or recode a facet."""
+    import polars as pl
+
+    return pl.read_parquet(site.raw("train"))
+
+
+def _asked(site: Site, training: pl.DataFrame) -> Asked:
+    from modelyard.quality.bias import analysis, clarify
+
+    config = site.config
+    data, wanted, kind = config.data, config.bias, config.model.problem_type
+    assert wanted is not None  # by the flow: no `bias`, no step
+    if wanted.analysis_config is None:
+        return analysis.asked(wanted, kind, data.positive_class, data.schema_.weight_col)
+    threshold = config.evaluate.decision_threshold
+    setting = clarify.Setting(
+        training=training,
+        target=data.target_col,
+        problem_type=kind,
+        positive_class=data.positive_class,
+        decision_threshold=0.5 if threshold is None and kind == "binary_classification" else threshold,
+        explains=config.explain is not None,
+    )
+    found = clarify.asked(clarify.read(site.folder / QUESTION), setting, wanted.analysis_config)
+    gated = tuple(dict.fromkeys(criterion.metric for criterion in wanted.criteria))
+    return replace(found, weight_col=data.schema_.weight_col, gated=gated)
+
+
+def _with_columns(site: Site, holdout: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+    """The hold-out with `names` as the source has them: preparing steps may have dropped or recoded a facet, or left rows out."""
+    import polars as pl
+
+    lacking = [name for name in names if name not in holdout.columns]
+    raw, id_col = pl.read_parquet(site.raw("test")), site.config.data.id_col
+    if site.part("test") == site.raw("test") and raw.height == holdout.height:
+        return holdout.with_columns(raw[name] for name in lacking)
+    if id_col is not None:
+        key = raw[id_col].cast(pl.String).alias(tables.INFERENCE_ID)
+        if key.is_unique().all() and holdout[tables.INFERENCE_ID].is_in(key.implode()).all():
+            return holdout.join(raw.select(lacking).with_columns(key), on=tables.INFERENCE_ID, how="left", maintain_order="left")
+    return holdout.with_columns(_kept(site, holdout, raw, name) for name in lacking)
+
+
+def _kept(site: Site, holdout: pl.DataFrame, raw: pl.DataFrame, name: str) -> pl.Series:
+    """A column that came through `preprocess` with the values it had."""
+    for column in (tables.extra(name), tables.feature(name)):
+        there = holdout[column] if column in holdout.columns else None
+        if there is not None and there.dtype == raw[name].dtype and there.drop_nulls().is_in(raw[name].implode()).all():
+            return there.alias(name)
+    raise BadInput(
+        f"'{name}' did not come through the preparing steps as it was, so that the hold-out's rows have no group",
+        where="bias",
+        next="name an `id_col` under `data` that they keep, or have them keep the column",
+    )

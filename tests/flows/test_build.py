@@ -1,0 +1,177 @@
+"""A build of the smallest model: what is done, what is not done a second time, and that it says so; then made again and compared.
+
+The tests go on from each other's home, in their order, since a home costs seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from modelyard.errors import BadInput
+from modelyard.flows import caching
+from modelyard.yard import Yard
+
+TINY = Path(__file__).parent.parent / "fixtures" / "tiny"
+
+
+class Bench:
+    """A yard, and the repository of a model beside it."""
+
+    def __init__(self, home: Path, repository: Path) -> None:
+        self.yard, self.repository = Yard(home), repository
+        shutil.copytree(TINY, repository, dirs_exist_ok=True)
+        numbers = random.Random(0)
+        rows = [f"{numbers.gauss(2 * (n % 2), 0.7):.4f},{numbers.random():.4f},{n % 2}" for n in range(120)]
+        (repository / "rows.csv").write_text("\n".join(["x,noise,label", *rows]) + "\n")
+        for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "tiny"]):
+            subprocess.run(["git", "-C", str(repository), *words], check=True, capture_output=True)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.repository / name
+        text = path.read_text()
+        assert re.search(old, text)
+        path.write_text(re.sub(old, new, text))
+
+    def build(self, **how: bool) -> tuple[str, dict[str, str]]:
+        """How it ended, and what each step said of itself."""
+        return self._ended(self.yard.build(str(self.repository / "config.yaml"), "ada", **how)["run"])
+
+    def reproduce(self, version: str) -> tuple[str, dict[str, str]]:
+        return self._ended(self.yard.reproduce("tiny", version, "ada")["run"])
+
+    def _ended(self, run: str) -> tuple[str, dict[str, str]]:
+        state = self.yard.wait(run)
+        items = self.yard.shop.runs.feed(run).items()
+        return state["reason"], {item["step"]: item["summary"] for item in items if item["kind"] == "step_done"}
+
+    def manifest(self, version: str) -> dict[str, Any]:
+        folder = self.yard.shop.bundle(self.yard.shop.version("tiny", version))
+        return dict(json.loads((folder / "manifest.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    home, repository = Path(tempfile.mkdtemp(prefix="yard-")), Path(tempfile.mkdtemp(prefix="tiny-"))
+    bench = Bench(home, repository)
+    yield bench
+    bench.yard.close()
+    for folder in (home, repository):
+        subprocess.run(["chmod", "-R", "u+w", str(folder)], check=False)
+        shutil.rmtree(folder)
+
+
+def test_a_first_build_does_every_step(bench: Bench) -> None:
+    said, steps = bench.build()
+    assert said == "built tiny:1"
+    order = [
+        "package",
+        "lock",
+        "data",
+        "compare with what is there",
+        "expectations",
+        "split",
+        "environment",
+        "train",
+        "predict",
+        "evaluate",
+    ]
+    assert [name for name in steps if name in order] == order
+    assert not any("kept from" in summary for summary in steps.values())
+    made = bench.manifest("1")
+    assert [name for name, _ in made["outputs"]] == ["train"] and made["hyperparameters"] == {"seconds": 0.0}
+    folder = bench.yard.shop.bundle(bench.yard.shop.version("tiny", "1"))
+    lock = (folder / "env" / "requirements.lock").read_text()
+    assert re.fullmatch(r"# Python 3\.\d+, \S+ \S+\nnumpy==[\d.]+\n", lock), "no index, no host, no path"
+
+
+def test_an_unchanged_build_stops_where_it_sees_that(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caching, "RACY", 0.0)
+    bench.build()
+    said, steps = bench.build()
+    assert said == "built tiny:1"
+    assert list(steps) == ["package", "lock", "data", "compare with what is there"]
+    assert steps["compare with what is there"] == "nothing has changed since tiny:1"
+    assert "as resolved on" in steps["lock"] and "the source is untouched" in steps["data"]
+
+
+def test_where_a_gate_changes_only_what_comes_of_it_is_done(bench: Bench) -> None:
+    bench.edit("config.yaml", r"threshold: 0\.8", "threshold: 0.7")
+    said, steps = bench.build()
+    assert said == "built tiny:2"
+    assert re.match(r"kept from run build-\w+: in|kept from run build-\w+: without a sandbox", steps["train"])
+    assert "kept from run build-" in steps["predict"] and "kept from" not in steps["evaluate"]
+    one, two = (pl.read_parquet(bench.yard.shop.bundle(bench.yard.shop.version("tiny", n)) / "holdout.parquet") for n in ("1", "2"))
+    assert one.equals(two)
+
+
+def test_where_the_script_changes_it_trains_again(bench: Bench) -> None:
+    bench.edit("train.py", "training ended", "training has ended")
+    said, steps = bench.build()
+    assert said == "built tiny:3" and "kept from" not in steps["train"]
+    assert "kept from" not in steps["predict"], "its model_fn is the script's"
+
+
+def test_without_the_cache_everything_is_done_again(bench: Bench) -> None:
+    said, steps = bench.build(cache=False)
+    assert said == "built tiny:4"
+    assert not any("kept from" in summary for summary in steps.values())
+    assert steps["compare with what is there"].startswith("not compared")
+
+
+def test_requirements_stay_resolved_until_a_new_lock_is_asked_for(bench: Bench) -> None:
+    (file,) = (bench.yard.home.path / "locks").glob("*.json")
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps({**kept, "made": 0.0}))
+    assert bench.build()[1]["lock"] == "1 packages, as resolved on 1970-01-01"
+    assert bench.build(refresh=True)[1]["lock"] == "1 packages"
+    assert json.loads(file.read_text())["made"] > 0
+
+
+def test_a_version_is_made_again_from_its_own_code_rows_and_lock(bench: Bench) -> None:
+    said, steps = bench.reproduce("1")
+    assert re.fullmatch(r"tiny:1 is reproduced: 36 predictions and \d+ metrics are equal", said)
+    assert re.fullmatch(r"the bundle's code, which is that of commit \w{10}", steps["package"])
+    assert not any("kept from" in summary for summary in steps.values()), "nothing is taken from the step cache"
+    _, steps = bench.reproduce("3")
+    assert steps["package"].endswith("it had uncommitted changes")
+
+
+def test_where_it_comes_out_otherwise_it_says_where_they_part(bench: Bench) -> None:
+    """Training draws from the system's entropy, after a preparing step that does not."""
+    (bench.repository / "prepare.py").write_text(
+        "import os, pathlib, shutil\nbase = pathlib.Path(os.environ['MODELYARD_PROCESSING_DIR'])\n"
+        "for n in ('train', 'validation', 'test'):\n    shutil.copy(base / 'input' / n / f'{n}.parquet', base / 'output' / n)\n"
+    )
+    bench.edit("config.yaml", r"\ntrain:", "\npreprocess: {entry_point: prepare.py}\n\ntrain:")
+    bench.edit("train.py", r"sum\(means\) / 2\}", "sum(means) / 2 + int.from_bytes(os.urandom(4), 'big') / 2**33}")
+    assert bench.build()[0] == "built tiny:5"
+    said, _ = bench.reproduce("5")
+    assert said.startswith("tiny:5 is not reproduced: y.") and re.search(r"differs in 36 rows, first in row 0: [\d.]+ became [\d.]+", said)
+    assert re.search(r"log_loss [\d.]+ became [\d.]+", said)
+    assert said.endswith("the files that `train` made are the first to differ (`preprocess` made the same)")
+
+
+def test_a_damaged_bundle_is_not_reproduced(bench: Bench) -> None:
+    folder = bench.yard.shop.bundle(bench.yard.shop.version("tiny", "2"))
+    code = folder / "code" / "train.py"
+    text = code.read_text()
+    code.chmod(0o644)
+    code.write_text(text + "# edited\n")
+    said, _ = bench.reproduce("2")
+    assert "digest mismatch" in said
+    code.write_text(text)
+    assert os.access(code, os.R_OK)
+    with pytest.raises(BadInput):
+        bench.yard.reproduce("tiny", "9", "ada")
