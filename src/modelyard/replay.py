@@ -145,7 +145,7 @@ class _Sender:
         data = yard.shop.config(model).data
         self._time, self._id, self._target = data.time_col or "", data.id_col or "", data.target_col
         signed = bundle.open(yard.shop.version(model).digest, yard.home.path).signature
-        beside = (signed.id_col, signed.time_col, *signed.entity_cols, *data.schema_.sensitive_not_served)
+        beside = (signed.id_col, signed.time_col, *signed.companions, *data.schema_.sensitive_not_served)
         self._sent = [c for c in traffic.columns if c in (*signed.names, *beside)]
         self._labels = traffic.filter(traffic[self._target].is_not_null() & traffic[KNOWN].is_not_null()).sort(KNOWN)
         self._row = self._label = self._failed = 0

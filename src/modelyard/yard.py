@@ -23,11 +23,24 @@ from modelyard.config.check import check
 from modelyard.config.load import Loaded, load
 from modelyard.config.plan import plan_stages
 from modelyard.config.spec import STAGES, AlertKind, Stage
-from modelyard.data import compare
 from modelyard.durable import Run, RunRecord, Stopped
 from modelyard.errors import BadConfig, BadInput, GateRefused, HomeLocked, NoRoom, NotAllowed, NotFound, Unavailable, YardError, no_room
 from modelyard.events import AlertSent, RunnerFailed
-from modelyard.flows import alerting, approval, batch, endpoints, history, holdout, lineage, monitor, reproduce, status
+from modelyard.flows import (
+    alerting,
+    approval,
+    batch,
+    datasets,
+    endpoints,
+    explanation,
+    history,
+    holdout,
+    lineage,
+    monitor,
+    reporting,
+    reproduce,
+    status,
+)
 from modelyard.flows.build import build
 from modelyard.flows.release import ABORT, enforce, forsake, moving, reapply, release, roll_back
 from modelyard.flows.retrain import retrain
@@ -272,25 +285,31 @@ class Yard:
         changes = plan_stages(before, loaded.canonical(), greater_is_better=GREATER_IS_BETTER)
         return {"model": loaded.config.model.name, "digest": loaded.digest, "changes": [asdict(change) for change in changes]}
 
-    def up(self, config: str, by: str) -> dict[str, Any]:
+    def up(self, config: str, by: str, *, cache: bool = True, refresh: bool = False) -> dict[str, Any]:
         """Build, release, watch. A run of the same config that was cut short goes on instead of a new one."""
-        return self._begin("up", config, by)
+        return self._begin("up", config, by, cache=cache, refresh=refresh)
 
-    def build(self, config: str, by: str) -> dict[str, Any]:
-        """Build and register a version, for continuous integration; nothing is deployed."""
-        return self._begin("build", config, by)
+    def build(self, config: str, by: str, *, cache: bool = True, refresh: bool = False) -> dict[str, Any]:
+        """Build and register a version, for continuous integration; nothing is deployed.
 
-    def _begin(self, flow: str, config: str, by: str) -> dict[str, Any]:
+        Without `cache` every step is done again, also where nothing changed; `refresh` resolves the requirements anew.
+        """
+        return self._begin("build", config, by, cache=cache, refresh=refresh)
+
+    def _begin(self, flow: str, config: str, by: str, **how: bool) -> dict[str, Any]:
         loaded = load(Path(config))
-        problems = check(loaded, metrics=names_for(loaded.config.model.problem_type))
+        known = names_for(loaded.config.model.problem_type, at=loaded.config.evaluate.at)
+        problems = check(loaded, metrics=known, greater_is_better=GREATER_IS_BETTER)
         with self._beginning:  # of two that ask for the same at once, the second gets the first one's run
-            kept = self._cut_short(loaded.config.model.name, flow, loaded)
+            kept = self._cut_short(loaded.config.model.name, flow, loaded, how)
             if problems and (kept is None or not settled(self.shop, kept)):
                 raise BadConfig(problems)
             self._make_way(loaded.config.model.name, flow, kept)
-            return self._go_on_or_start(flow, config, loaded, kept, by)
+            return self._go_on_or_start(flow, config, loaded, kept, by, how)
 
-    def _go_on_or_start(self, flow: str, config: str, loaded: Loaded, kept: RunRecord | None, by: str) -> dict[str, Any]:
+    def _go_on_or_start(
+        self, flow: str, config: str, loaded: Loaded, kept: RunRecord | None, by: str, how: dict[str, bool]
+    ) -> dict[str, Any]:
         model, planned = loaded.config.model.name, self.plan(config)
         loosened = [c["sentence"] for c in planned["changes"] if c["loosens"]]
         if kept is not None:
@@ -304,15 +323,17 @@ class Yard:
             by,
             loosened,
             file=loaded.path.name,
+            cache=how["cache"],
+            refresh=how["refresh"],
         )
         record = self.shop.runs.start(model, flow, asdict(order), by=by, config_digest=loaded.digest)
         self._launch(record)
         return {"run": record.id, "resumed": False, "offset": 0, **planned}
 
-    def _cut_short(self, model: str, flow: str, loaded: Loaded) -> RunRecord | None:
+    def _cut_short(self, model: str, flow: str, loaded: Loaded, how: dict[str, bool]) -> RunRecord | None:
         """A run of this very config and code to go on with."""
         for record in self.shop.runs.unfinished(model):
-            same = (record.flow, record.args.get("digest")) == (flow, loaded.digest)
+            same = (record.flow, record.args.get("digest")) == (flow, loaded.digest) and how.items() <= record.args.items()
             if same and same_code(self.shop, record, loaded):
                 return record
         return None
@@ -473,6 +494,14 @@ class Yard:
         """Predict a file into a file."""
         return batch.batch(self.shop, model, version, Path(source), Path(target))
 
+    def explain(self, model: str, version: str | None, id: str | None, rows: str | None) -> dict[str, Any]:
+        """How a version came to its outputs: for a kept row, for the rows of a file, or overall."""
+        return explanation.of_version(self.shop, model, version, id, Path(rows) if rows else None)
+
+    def report(self, model: str, version: str | None) -> dict[str, Any]:
+        """A version's model card as it stands today: what it was built as, and what became of it."""
+        return reporting.of_version(self.shop, model, version)
+
     def labels(self, model: str, file: str) -> dict[str, Any]:
         """Take labels in: a file with the model's id and target columns, or `inference_id` and `label`."""
         config = self.shop.config(model)
@@ -486,7 +515,19 @@ class Yard:
 
     def data_diff(self, a: str, b: str) -> dict[str, Any]:
         """Two tables, snapshots or versions' data side by side."""
-        return compare.diff(history.table(self.shop, a), history.table(self.shop, b))
+        return datasets.diff(self.shop, a, b)
+
+    def data_list(self, model: str | None) -> list[dict[str, Any]]:
+        """The snapshots there are, or those of a model, and which versions use them."""
+        return datasets.listed(self.shop, model)
+
+    def data_profile(self, what: str) -> dict[str, Any]:
+        """What a table, snapshot or version's data holds, column by column."""
+        return datasets.profiled(self.shop, what)
+
+    def data_reread(self, model: str) -> dict[str, Any]:
+        """Have the next build read an incremental source whole."""
+        return datasets.reread(self.shop, model)
 
     def retraining(self, model: str) -> str | None:
         """The retraining of a model that is under way."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from modelyard.cli.screen import Screen, plain
+from modelyard.cli import pipeline
+from modelyard.cli.screen import Ended, Screen, plain
+from modelyard.errors import BadInput
 
 
 @pytest.mark.parametrize(
@@ -43,3 +47,43 @@ def test_on_a_terminal_a_line_is_no_markup(monkeypatch: pytest.MonkeyPatch) -> N
         screen.show({"kind": "step_started", "step": "train"})
         screen.show({"kind": "line", "text": "[/nothing] opened this"})
         screen._progress.refresh()
+
+
+def test_of_steps_that_run_at_once_each_line_says_whose_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen()
+    done: dict[str, Any] = {"kind": "step_done", "seconds": 1.0, "summary": "loss 0.5"}
+    for item in (
+        {"kind": "step_started", "step": "trial 1"},
+        {"kind": "line", "step": "trial 1", "text": "alone"},
+        {"kind": "step_started", "step": "trial 2"},
+        {"kind": "line", "step": "trial 2", "text": "beside"},
+        {**done, "step": "trial 1"},
+        {"kind": "trials", "done": 1, "total": 2, "sentence": "1 of 2 trials"},
+        {"kind": "line", "step": "trial 2", "text": "alone again"},
+    ):
+        screen.show(item)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if not line.startswith("✓")] == ["| alone", "| trial 2: beside", "1 of 2 trials", "| alone again"]
+
+
+def test_on_a_terminal_a_search_has_a_bar_until_its_best_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    with Screen() as screen:
+        for done in (1, 2):
+            screen.show({"kind": "trials", "done": done, "total": 8, "sentence": f"{done} of 8 trials"})
+        (bar,) = screen._progress.tasks
+        assert (bar.completed, bar.total, bar.fields["last"]) == (2, 8, "2 of 8 trials")
+        screen.show({"kind": "step_done", "step": "train", "seconds": 0.0, "summary": "trial 2"})
+        assert screen._progress.tasks == []
+
+
+@pytest.mark.parametrize(("error", "named"), [(None, True), (BadInput("no such column"), False)])
+def test_a_run_that_failed_without_a_report_names_no_other_versions(
+    error: BadInput | None, named: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MODELYARD_HOME", str(tmp_path))
+    status = {"stages": {"production": {"address": "", "live": False}}, "versions": [{"report": "/of/version/1.html"}]}
+    told = {"status": [status], "run": {"report": None}}
+    caller: Any = SimpleNamespace(call=lambda name, **_: told[name])
+    assert pipeline._report(caller, "demo", "build-2", False, Ended(0 if named else 2, error)) == (0 if named else 2)
+    assert ("/of/version/1.html" in capsys.readouterr().out) == named

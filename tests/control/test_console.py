@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ import pytest
 
 from modelyard import events as e
 from modelyard.control import console, moments, timeline
+from modelyard.quality.report import document
 from modelyard.yard import Yard
 from tests.control.yards import DIGEST, Plane, accept, ask, deploy, judge, plane, register
 
@@ -176,14 +178,17 @@ def test_unknown_things_are_pages_that_say_what_there_is(served: Plane) -> None:
     assert "alert" not in str(get(served, "/models/%3Cscript%3Ealert(1)", 404).scripts)
 
 
-def test_a_report_is_its_bundles(served: Plane) -> None:
+def test_a_report_is_its_bundles_with_what_became_of_it(served: Plane) -> None:
     a_model(served.yard)
     folder = served.yard.home.bundles / DIGEST
     folder.mkdir(parents=True)
-    (folder / "report.html").write_text("<!doctype html><p>The report</p>")
+    sealed = document(
+        about={"model": {"name": "flights", "problem_type": "regression"}, "version": "1"}, signature=None, gates=[], lineage={}, data={}
+    )
+    (folder / "report.json").write_text(json.dumps(sealed))
     (served.yard.home.bundles / "secret").write_text("no")
     answer = served.web.get("/reports/flights/1")
-    assert answer.text == "<!doctype html><p>The report</p>"
+    assert "flights" in answer.text and "registered flights:1" in answer.text and "nothing judged this version" in answer.text
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "sandbox" in policy and "script-src" not in policy
     for path in ("/reports/flights/..%2fsecret", "/reports/../secret", "/reports/flights/%2e%2e/secret", "/reports/..%2f..%2fetc/passwd"):

@@ -21,6 +21,9 @@ from modelyard.home import Home, default_home
 
 YES = click.option("--yes", is_flag=True, help="Approve without asking, where the config lets whoever asked approve.")
 
+NO_CACHE = click.option("--no-cache", is_flag=True, help="Do every step again, also where nothing has changed.")
+REFRESH = click.option("--refresh", is_flag=True, help="Resolve the requirements anew, for newer releases of what they leave open.")
+
 
 @click.command()
 @CONFIG
@@ -46,18 +49,20 @@ def _tell_changes(answer: dict[str, Any]) -> None:
 @YES
 @click.option("--detach", is_flag=True, help="Leave the endpoints running in the background.")
 @PORT
+@NO_CACHE
+@REFRESH
 @JSON
-def up(config: Path, yes: bool, detach: bool, port: int, as_json: bool) -> int:
+def up(config: Path, yes: bool, detach: bool, port: int, no_cache: bool, refresh: bool, as_json: bool) -> int:
     """The whole loop: build CONFIG's model, pass its gates, release it to staging and production, serve and watch it.
 
     Without --detach it stays in the foreground until Ctrl-C, which stops everything cleanly; the next `up` goes on from there.
     A run that was cut short, even by kill -9, resumes at its last completed step.
     """
-    path = str(config.resolve())
+    words = {"config": str(config.resolve()), "cache": not no_cache, "refresh": refresh}
     if detach:
-        return _up(ensure_server(port), path, yes, as_json, detach=True)
+        return _up(ensure_server(port), words, yes, as_json, detach=True)
     with until_stopped() as stop, asking(live=True, console=port, on_down=stop.set) as caller:
-        code = _until(stop, caller, lambda: _up(caller, path, yes, as_json))
+        code = _until(stop, caller, lambda: _up(caller, words, yes, as_json))
         if isinstance(caller, LocalCaller) and code in (0, 3) and not stop.is_set() and _anything_live(caller):
             if not as_json:
                 click.echo("  serving and watching; Ctrl-C stops everything")
@@ -83,8 +88,8 @@ def _until(stop: threading.Event, caller: Caller, work: Any) -> int:
     return int(work())
 
 
-def _up(caller: Caller, config: str, yes: bool, as_json: bool, *, detach: bool = False) -> int:
-    started = caller.call("up", config=config)
+def _up(caller: Caller, words: dict[str, Any], yes: bool, as_json: bool, *, detach: bool = False) -> int:
+    started = caller.call("up", **words)
     if isinstance(caller, LocalCaller):  # this process owns the home: the other models are its care too
         caller.yard.resume()
         caller.yard.start_watching()
@@ -150,7 +155,8 @@ def _report(caller: Caller, model: str, run: str, as_json: bool, ended: Ended) -
         click.echo(json.dumps({**error, **own, **found}, default=str))
         return ended.code
     address = found["stages"]["production"]["address"]
-    if report := state["report"] or next((v["report"] for v in found["versions"]), None):
+    newest = None if ended.error else next((v["report"] for v in found["versions"]), None)  # of an error it would be another's
+    if report := state["report"] or newest:
         click.echo(f"  report: {report}")
     if found["stages"]["production"]["live"]:
         click.echo(f"  endpoint: {address}/invocations   (modelyard predict {model} FILE)")
@@ -161,14 +167,19 @@ def _report(caller: Caller, model: str, run: str, as_json: bool, ended: Ended) -
 
 @click.command()
 @CONFIG
+@NO_CACHE
+@REFRESH
 @JSON
-def build(config: Path, as_json: bool) -> int:
+def build(config: Path, no_cache: bool, refresh: bool, as_json: bool) -> int:
     """Run the build pipeline only: data, training, evaluation, gates, registration. Nothing is deployed.
+
+    What was done before, of the same code, rows, config and environment, is kept and not done again. Locked requirements stay as they
+    were resolved until they are edited, or `--refresh`.
 
     Exit code 3 when a gate says no: for continuous integration.
     """
     with until_stopped() as stop, asking(runs=True, on_down=stop.set) as caller:
-        started = caller.call("build", config=str(config.resolve()))
+        started = caller.call("build", config=str(config.resolve()), cache=not no_cache, refresh=refresh)
         return _until(stop, caller, lambda: _to_the_end(caller, started, as_json))
 
 

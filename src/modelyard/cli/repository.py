@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from modelyard.cli.options import CONFIG, JSON
+from modelyard.signature import ProblemType
 
 
 @click.command()
@@ -21,10 +23,11 @@ def check(config: Path, as_json: bool) -> None:
     from modelyard.config import check as checks
     from modelyard.config import load
     from modelyard.errors import BadConfig
-    from modelyard.quality.metrics import names_for
+    from modelyard.quality.catalogue import GREATER_IS_BETTER, names_for
 
     loaded = load.load(config)
-    problems = checks.check(loaded, metrics=names_for(loaded.config.model.problem_type))
+    known = names_for(loaded.config.model.problem_type, at=loaded.config.evaluate.at)
+    problems = checks.check(loaded, metrics=known, greater_is_better=GREATER_IS_BETTER)
     if problems:
         raise BadConfig(problems)
     if as_json:
@@ -49,10 +52,12 @@ def schema() -> None:
 @click.command()
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--name", help="The model's name; by default the folder's.")
-@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A csv or parquet file to learn from.")
+@click.option(
+    "--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A csv, parquet or JSON lines file to learn from."
+)
 @click.option("--target", help="The column to predict; by default guessed.")
 @click.option("--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An existing training script to adopt.")
-@click.option("--problem-type", type=click.Choice(["binary_classification", "multiclass_classification", "regression"]))
+@click.option("--problem-type", type=click.Choice(get_args(ProblemType)), help="By default read off the target.")
 @JSON
 def init(
     folder: Path,

@@ -1,16 +1,14 @@
-"""Commands on rows: predictions, labels, data."""
+"""Commands on rows: predictions and labels."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 from modelyard.cli.options import JSON, MODEL, VERSION, show
 from modelyard.cli.owner import asking
-from modelyard.cli.screen import table
 from modelyard.errors import BadInput
 
 TYPES = {".json": "application/json", ".csv": "text/csv"}
@@ -36,6 +34,7 @@ def predict(model: str, file: str, content_type: str | None, as_json: bool) -> N
     click.secho(f"{answer['model']}:{answer['version']}", bold=True)
     for row in answer["predictions"]:
         shares = "  ".join(f"{name} {p:.4f}" for name, p in row.get("probabilities", {}).items())
+        shares = shares or (f"score {row['score']:.4f}" if "score" in row else "")
         click.echo(f"  {row['inference_id']}  {row['prediction']}  {click.style(shares, dim=True)}")
 
 
@@ -81,39 +80,3 @@ def labels(model: str, file: Path, as_json: bool) -> None:
             said += f"; {answer['matched']:,} of them match a captured prediction so far"
         blank = f", {answer['blank']:,} rows without a label left out" if answer.get("blank") else ""
         click.echo(f"{click.style('✓', fg='green')} {said}{blank}\n  next: modelyard monitor {model} --now")
-
-
-@click.group()
-def data() -> None:
-    """Look at data and its versions."""
-
-
-@data.command()
-@click.argument("a")
-@click.argument("b")
-@JSON
-def diff(a: str, b: str, as_json: bool) -> None:
-    """Two tables side by side: schema, rows, and how each column's distribution moved (PSI).
-
-    A and B are files (csv, parquet), snapshots' digests, or MODEL:VERSION for the data a version was built on.
-    """
-    named = [str(Path(x).resolve()) if Path(x).exists() else x for x in (a, b)]
-    with asking() as caller:
-        answer = caller.call("data-diff", a=named[0], b=named[1])
-    if show(answer, as_json):
-        return
-    click.echo(f"rows  {answer['rows'][0]:,} -> {answer['rows'][1]:,}")
-    for word in ("added", "removed"):
-        if answer[word]:
-            click.echo(f"{word}  {', '.join(answer[word])}")
-    for column in answer["retyped"]:
-        click.echo(f"retyped  {column['column']}: {column['before']} -> {column['after']}")
-    click.echo(table([_column(c) for c in answer["columns"]], ["COLUMN", "TYPE", "MISSING", "MEAN OR DISTINCT", "PSI"]))
-
-
-def _column(column: dict[str, Any]) -> list[str]:
-    missing = " -> ".join(f"{share:.1%}" for share in column["missing"])
-    pair = column.get("mean") or column.get("distinct") or []
-    moved = " -> ".join(f"{value:,.4g}" if value is not None else "-" for value in pair)
-    psi = column["psi"]
-    return [column["column"], column["type"], missing, moved, "-" if psi is None else f"{psi:.3f}"]

@@ -32,6 +32,8 @@ class Screen:
         self._silent, self._rich = as_json, sys.stdout.isatty() and not as_json
         self._progress: Any = None
         self._task: Any = None
+        self._search: Any = None
+        self._at_work: set[str] = set()
 
     def __enter__(self) -> Screen:
         if self._rich:
@@ -80,12 +82,26 @@ class Screen:
             handler(item)
 
     def _step_started(self, item: dict[str, Any]) -> None:
+        self._at_work.add(item["step"])
         if self._progress is not None:
             self._clear()
             self._task = self._progress.add_task(f"{item['step']:<28}", total=None, last="")
 
+    def _trials(self, item: dict[str, Any]) -> None:
+        """How far a search over hyperparameters has come."""
+        if self._progress is None:
+            self.say(f"    {item['sentence']}")
+            return
+        if self._search is None:
+            self._search = self.bar("trials", item["total"])
+        self.move(self._search, item["done"], item["sentence"])
+
     def _step_done(self, item: dict[str, Any]) -> None:
         self._clear()
+        self._at_work.discard(item["step"])
+        if item["step"] == "train" and self._search is not None:
+            self._progress.remove_task(self._search)
+            self._search = None
         summary = click.style(item["summary"], dim=True)
         self.say(f"{click.style('✓', fg='green')} {item['step']:<28} {item['seconds']:6.1f} s  {summary}")
 
@@ -98,6 +114,8 @@ class Screen:
 
     def _line(self, item: dict[str, Any]) -> None:
         text = plain(item["text"])
+        if len(self._at_work) > 1:
+            text = f"{item['step']}: {text}"
         if self._progress is not None and self._task is not None:
             from rich.markup import escape
 

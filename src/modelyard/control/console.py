@@ -14,12 +14,13 @@ from typing import Any
 
 import jinja2
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from markupsafe import Markup
 
 from modelyard.control import pages
-from modelyard.errors import NotFound, YardError
+from modelyard.errors import YardError
+from modelyard.quality import report as card
 from modelyard.yard import Yard
 
 REPORT_POLICY = (
@@ -41,11 +42,8 @@ def mount(app: FastAPI, yard: Yard) -> None:
         return _page("model", pages.one(yard, model), request)
 
     @router.get("/reports/{model}/{version}")
-    def report(model: str, version: str) -> FileResponse:
-        file = yard.shop.bundle(yard.shop.version(model, version)) / "report.html"  # the digest names it, never the address
-        if not file.is_file():
-            raise NotFound(f"the report of {model}:{version} is not in its bundle", where=str(file))
-        return FileResponse(file, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": REPORT_POLICY})
+    def report(model: str, version: str) -> HTMLResponse:
+        return HTMLResponse(card.render(yard.report(model, version)), headers={"Content-Security-Policy": REPORT_POLICY})
 
     app.include_router(router)
 

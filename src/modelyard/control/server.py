@@ -5,34 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import select
 import socket
-import struct
 import threading
 import time
-from asyncio import Transport
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from typing import TYPE_CHECKING
 
 from modelyard.control.address import at_home
-from modelyard.control.app import create_app
 from modelyard.errors import BadInput, Unavailable
 from modelyard.home import write_private
 from modelyard.yard import Yard
 
-
-class PeerProtocol(HttpToolsProtocol):
-    """HTTP that knows, on a Unix socket, which user is at the other end (SO_PEERCRED: the kernel's word, not the peer's)."""
-
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        peer: socket.socket = transport.get_extra_info("socket")
-        if peer.family == socket.AF_UNIX:
-            _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-            self.app_state: dict[str, Any] = {**self.app_state, "peer_uid": uid}
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def console_token(home: Path) -> str:
@@ -59,13 +46,25 @@ class Server:
             self._sockets.append(console)
             here = console.getsockname()[1]
             self.address = f"http://127.0.0.1:{here}"
-        app = create_app(yard, self.token, yard.home.path.stat().st_uid, on_down, stays, here)
-        config = uvicorn.Config(
-            app, http=PeerProtocol, ws="none", lifespan="off", access_log=False, log_config=None, server_header=False,
-            timeout_graceful_shutdown=2,
-        )  # fmt: skip
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="api", daemon=True)
+        self._facts = (yard, self.token, yard.home.path.stat().st_uid, on_down, stays, here)
+        self._server: uvicorn.Server | None = None
+        self._ended = threading.Event()
+        self._wake, self._awake = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
+
+    def _serve(self) -> None:
+        """Serve; without a console, from when somebody asks: importing what serves takes 0.2 s, which most commands never need."""
+        if not self.address:
+            select.select([*self._sockets, self._awake], [], [])
+        if self._ended.is_set():
+            return
+        from modelyard.control import peers
+        from modelyard.control.app import create_app
+
+        server = peers.server(create_app(*self._facts))
+        self._server = server
+        if not self._ended.is_set():
+            server.run(self._sockets)
 
     def _listen_at(self, port: int) -> socket.socket:
         for wanted in (PORT, 0) if port == ANY else (port,):
@@ -92,11 +91,13 @@ class Server:
         return f"{self.address}/login?token_given={self.token}"
 
     def start(self) -> None:
+        """Begin to serve; with a port, return once it is so. Raises Unavailable where that does not come about."""
         self._thread.start()
-        if self.address:
-            self._write_link()
+        if not self.address:
+            return
+        self._write_link()
         deadline = time.monotonic() + 20
-        while not self._server.started:
+        while self._server is None or not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
                 raise Unavailable("the control plane could not start", next="see the log above")
             time.sleep(0.01)
@@ -107,9 +108,15 @@ class Server:
 
     def stop(self) -> None:
         self._link.unlink(missing_ok=True)
-        self._server.should_exit = True
-        self._thread.join(timeout=10)
-        for listener in self._sockets:
+        self._ended.set()
+        if self._server is not None:
+            self._server.should_exit = True
+            if self._server.started and self._server.server_state.connections:
+                self._thread.join(timeout=10)  # whoever asked is answered
+        self._wake.close()  # a server that nobody has asked wakes, and ends
+        if self._thread.is_alive() and self._server is None:
+            self._thread.join(timeout=10)
+        for listener in (*self._sockets, self._awake):
             listener.close()
         with contextlib.suppress(OSError):
             self._socket.unlink()

@@ -21,6 +21,11 @@ class OfConfig(Words):
     config: str
 
 
+class Build(OfConfig):
+    cache: bool = True
+    refresh: bool = False
+
+
 class OfModel(Words):
     model: str
 
@@ -63,6 +68,11 @@ class Batch(OfVersion):
     target: str
 
 
+class Explanation(OfVersion):
+    id: str | None = None
+    rows: str | None = None
+
+
 class Labels(OfModel):
     file: str
 
@@ -88,8 +98,8 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "plan": Verb(OfConfig, lambda y, w, by: y.plan(w.config), of_owner=True),
-    "up": Verb(OfConfig, lambda y, w, by: y.up(w.config, by), of_owner=True),
-    "build": Verb(OfConfig, lambda y, w, by: y.build(w.config, by), of_owner=True),
+    "up": Verb(Build, lambda y, w, by: y.up(w.config, by, cache=w.cache, refresh=w.refresh), of_owner=True),
+    "build": Verb(Build, lambda y, w, by: y.build(w.config, by, cache=w.cache, refresh=w.refresh), of_owner=True),
     "deploy": Verb(Deploy, lambda y, w, by: y.deploy(w.model, w.version, w.stage, by)),
     "approve": Verb(Word, lambda y, w, by: y.approve(w.model, w.version, by, w.comment)),
     "reject": Verb(Word, lambda y, w, by: y.reject(w.model, w.version, by, w.comment)),
@@ -105,6 +115,11 @@ VERBS: dict[str, Verb] = {
     "who-served": Verb(Served, lambda y, w, by: y.who_served(w.prediction, w.model, w.at)),
     "predict": Verb(Predict, lambda y, w, by: y.predict(w.model, w.body.encode(), w.content_type)),
     "batch": Verb(Batch, lambda y, w, by: y.batch(w.model, w.version, w.source, w.target), of_owner=True),
+    "explain": Verb(Explanation, lambda y, w, by: y.explain(w.model, w.version, w.id, w.rows), of_owner=True),
+    "report": Verb(OfVersion, lambda y, w, by: y.report(w.model, w.version)),
     "labels": Verb(Labels, lambda y, w, by: y.labels(w.model, w.file), of_owner=True),
     "data-diff": Verb(Diff, lambda y, w, by: y.data_diff(w.a, w.b), of_owner=True),
+    "data-list": Verb(MaybeModel, lambda y, w, by: y.data_list(w.model)),
+    "data-profile": Verb(What, lambda y, w, by: y.data_profile(w.what), of_owner=True),
+    "data-reread": Verb(OfModel, lambda y, w, by: y.data_reread(w.model)),
 }
