@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-HEAVY = {"polars", "pyarrow", "pandas", "sklearn", "scipy", "matplotlib", "mlflow", "sqlalchemy", "duckdb"}
+HEAVY = {"polars", "pyarrow", "pandas", "sklearn", "scipy", "matplotlib", "mlflow", "optuna", "sqlalchemy", "duckdb"}
 
 
 def loaded_by(statement: str) -> set[str]:

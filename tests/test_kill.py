@@ -29,7 +29,8 @@ from tests.killing import Command, Home, Place, Process, gone, until
 pytestmark = pytest.mark.slow
 
 SOME = [
-    *("package", "data", "expectations", "split", "environment", "compare with what is there", "train", "predict", "evaluate", "gates"),
+    *("package", "lock", "data", "compare with what is there", "expectations", "split", "leakage", "environment", "train", "predict"),
+    *("evaluate", "gates"),
     *("bundle", "register", "mlflow", "staging: deploy", "staging: smoke test", "staging: promote", "production: ask for approval"),
     *("production: deploy", "production: smoke test", "production: promote", "champion in MLflow"),
 ]
@@ -152,7 +153,8 @@ def test_training_that_was_killed_left_nothing_and_began_anew(story: Story) -> N
     assert named(story.children["training"], TRAINING), "it was alive when its owner was killed"
     later = story.home.items(story.run)[story.items_when_training_was_killed :]
     lines = [item["text"] for item in later if item["kind"] == "line"]
-    assert lines == ["training began", "training ended"] * (2 if story.when == "before" else 1), "from its start, and once for each life"
+    # an owner that dies between the end of training and its receipt finds in the step cache what training made
+    assert lines == ["training began", "training ended"], "from its start, and once"
 
 
 def test_every_effect_is_there_once(story: Story) -> None:

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,17 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in (a or b for a, b in targets):
         if not target.startswith(("http://", "https://", "#", "mailto:")):
             assert (page.parent / target.partition("#")[0]).exists(), f"{page.relative_to(ROOT)}: {target} leads nowhere"
+
+
+def test_the_site_leads_to_every_page() -> None:
+    def named(item: Any) -> list[str]:
+        inner = item.values() if isinstance(item, dict) else item
+        return [item] if isinstance(item, str) else [name for one in inner for name in named(one)]
+
+    nav = named(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"])
+    assert sorted(nav) == sorted(p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md"))
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert [p for p in nav if not p.startswith(("index", "decisions")) and f"({p})" not in index] == []
 
 
 def test_the_generated_reference_is_what_the_code_says() -> None:

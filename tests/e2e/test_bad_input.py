@@ -56,9 +56,14 @@ def in_config(old: str, new: str) -> Spoil:
     return lambda place: change(place / "config.yaml", old, new)
 
 
-def script(*lines: str) -> Spoil:
-    """Another train.py."""
-    return lambda place: (place / "train.py").write_text("\n".join(lines) + "\n")
+def added(text: str) -> Spoil:
+    """More of a config."""
+    return lambda place: (place / "config.yaml").write_text((place / "config.yaml").read_text() + text + "\n")
+
+
+def script(*lines: str, name: str = "train.py") -> Spoil:
+    """Another train.py, or one more script."""
+    return lambda place: (place / name).write_text("\n".join(lines) + "\n")
 
 
 def table(*lines: str) -> Spoil:
@@ -110,6 +115,17 @@ GARBAGE = "import os, pathlib; pathlib.Path(os.environ['SM_MODEL_DIR'], 'model.j
 SECRET = "source: {using: sql, location: {secret: WAREHOUSE}, query: SELECT 1}"
 CSV = "source: {using: csv, location: rows.csv}"
 PARQUET = "source: {using: parquet, location: rows.csv}"
+
+OWN = "evaluate:\n  custom_metrics: [{name: cost, entry_point: own.py, function: cost, greater_is_better: false}]"
+TUNED = """\
+  metric_definitions: [{name: loss, regex: 'loss=(.*)'}]
+  tune: {trials: 3, objective: {metric: loss, direction: minimize}, space: {steps: {int: [10, 200]}}}"""
+
+
+def toy_with_carriers(place: Path) -> None:
+    first, *lines = (place / "rows.csv").read_text().splitlines()
+    (place / "rows.csv").write_text("\n".join([f"{first},carrier", *(f"{line},{'UA' if i % 2 else 'AA'}" for i, line in enumerate(lines))]))
+
 
 CASES = [
     Case("no-data-file", lambda p: (p / "rows.csv").unlink(), 2, (r"config\.yaml:6:\d+: there is no file rows\.csv",)),
@@ -177,6 +193,54 @@ CASES = [
         1,
         (r"cannot be resolved", r"\| .*numpy==0\.0\.0\.1"),
     ),
+    Case(
+        "missing-requirement",
+        script("import csv", "import lightgbm"),
+        2,
+        (r"train\.py, line 2, imports `lightgbm`, which the environment does not have", r"next: add `lightgbm` to the requirements"),
+    ),
+    Case(
+        "no-such-python",
+        in_config("framework: sklearn", "framework: sklearn\n  python: '3.99'"),
+        2,
+        (r"3\.99", r"train\.python", r"next: "),
+    ),
+    Case(
+        "privileged-that-is-nobody",
+        both(lambda p: toy_with_carriers(p), added("bias: {facets: [{column: carrier, privileged: [UAA]}]}")),
+        2,
+        (r"bias", r"UAA", r"did you mean `?'?UA'?`?", r"next: "),
+    ),
+    Case("class-that-is-none", added("explain: {class: 7}"), 2, (r"explain\.class.* is 7, which is none of the classes", r"one of 0, 1")),
+    Case(
+        "nan-of-ones-own",
+        both(
+            script("def cost(rows):", "    return float('nan')", name="own.py"),
+            in_config("roc_auc, threshold: 0.6", "cost, threshold: 9"),
+            in_config("evaluate:", OWN),
+        ),
+        3,
+        (r"cost was not measured: failed", "next: see the report"),
+    ),
+    Case(
+        "objective-never-printed",
+        in_config("  hyperparameters: {steps: 200}", TUNED),
+        1,
+        (
+            r"train\.tune: .*it never printed loss: no line of its log matches loss=\(\.\*\)",
+            r"next: mend the regex",
+            r"trained on 120 rows",
+        ),
+    ),
+    Case(
+        "objective-is-nan",
+        both(
+            in_config("  hyperparameters: {steps: 200}", TUNED),
+            lambda p: change(p / "train.py", 'print(f"trained on', 'print(f"loss=nan of'),
+        ),
+        1,
+        (r"loss", r"nan|no number"),
+    ),
     Case("secret-missing", in_config(CSV, SECRET), 2, (r"the secret `WAREHOUSE` is not there", r"next: set MODELYARD_SECRET_WAREHOUSE")),
 ]
 
@@ -218,6 +282,96 @@ def test_every_key_that_is_planned_is_refused_by_name(me: Person, tmp_path: Path
         assert any(last in message and "not honoured" in message for message in problems), f"{key} is not refused by name: {problems}"
 
 
+REGRESSION = both(
+    in_config("problem_type: binary_classification", "problem_type: regression"),
+    in_config("  positive_class: 1\n", ""),
+    in_config("metric: roc_auc, threshold: 0.6", "metric: r2, threshold: 0.1"),
+)
+CYCLE = (
+    "steps: ["
+    + ", ".join(
+        f"{{name: {name}, entry_point: train.py, inputs: {{x: steps.{other}.out}}, outputs: [out]}}" for name, other in ("ab", "ba")
+    )
+    + "]"
+)
+BIAS = "bias: {facets: [{column: wind, above: 0}], %s}"
+SEEN: list[tuple[str, Spoil, tuple[str, ...]]] = [
+    ("entry-point", in_config("train.py", "trian.py"), (r":14:16: there is no file trian\.py; did you mean train\.py\?",)),
+    ("syntax", script("def main(:", "    pass"), (r":14:16: train\.py, line 1: ",)),
+    ("no-program", both(script("exit 0", name="fit"), in_config("train.py", "fit")), (r":14:16: fit is neither", r"chmod \+x fit")),
+    ("requirements", in_config("requirements.txt", "reqs.txt"), (r":15:17: there is no file reqs\.txt",)),
+    ("slice", in_config("evaluate:", "evaluate:\n  slices: [wimd]"), (r":19:12: rows\.csv has no column `wimd`; did you mean `wind`\?",)),
+    ("facet", added("bias: {facets: [{column: wimd}]}"), (r":28:26: rows\.csv has no column `wimd`; did you mean `wind`\?",)),
+    (
+        "facet-dropped",
+        both(in_config("  id_col: id", "  id_col: id\n  schema: {exclude: [wind]}"), added(BIAS % "criteria: []")),
+        (r":29:26: `wind` is needed here and dropped by `data\.schema\.exclude`",),
+    ),
+    (
+        "facet-gated",
+        added(BIAS % "criteria: [{metric: DI, within: 1, facet: wimd}]"),
+        (r"`wimd` is none of the facets; did you mean `wind`\?",),
+    ),
+    ("condition", added(BIAS % "criteria: [{metric: CDDL, within: 1}]"), (r"CDDL needs the column to condition on", r"write `group_col`")),
+    ("analysis-config", added("bias: {analysis_config: train.py}"), (r":28:25: train\.py, line 1: ",)),
+    ("class", both(REGRESSION, added("explain: {class: 1}")), (r":27:18: `explain\.class` is 1, but regression has no probability",)),
+    (
+        "objective",
+        both(in_config("  hyperparameters: {steps: 200}", TUNED), in_config("{metric: loss,", "{metric: los,")),
+        (r"no trial will report los; did you mean loss\?",),
+    ),
+    (
+        "direction",
+        both(
+            in_config("  hyperparameters: {steps: 200}", TUNED),
+            in_config("{metric: loss, direction: minimize}", "{metric: roc_auc, direction: minimize}"),
+        ),
+        (r":17:61: roc_auc is to be maximized, not minimized", r"leave out `direction`"),
+    ),
+    (
+        "no-time",
+        in_config("  id_col: id", "  id_col: id\n  leakage: {time_order: block}"),
+        (r":10:25: the order of time cannot be judged", r"name it: `data\.time_col`"),
+    ),
+    (
+        "which-way",
+        both(in_config("  hyperparameters: {steps: 200}", TUNED), in_config("{metric: loss, direction: minimize}", "{metric: loss}")),
+        (r"which way loss is better is not known", r"write `direction: maximize` or `minimize`"),
+    ),
+    (
+        "regex",
+        both(in_config("  hyperparameters: {steps: 200}", TUNED), in_config("'loss=(.*)'", "'loss=.*'")),
+        (r":16:44: 'loss=\.\*' must have one group, the number",),
+    ),
+    ("before", added("inference: {pre: before.py}"), (r":28:18: there is no file before\.py",)),
+    ("after", added("inference: {post: train.py}"), (r":28:19: train\.py has no function `postprocess`",)),
+    ("serving", added("inference: {source_dir: serving}"), (r":28:25: there is no folder serving",)),
+    ("cycle", added(CYCLE), (r":28:54: a -> b -> a: each waits for the one before it",)),
+    (
+        "output",
+        added("steps: [{name: a, entry_point: train.py, outputs: [out]}, {name: b, entry_point: train.py, inputs: {x: steps.a.uot}}]"),
+        (r"has no output `uot`; did you mean `out`\?",),
+    ),
+    (
+        "own-metric",
+        in_config("evaluate:", OWN.replace("own.py", "train.py").replace("function: cost", "function: mian")),
+        (r"train\.py has no function `mian`; did you mean `main`\?",),
+    ),
+]
+
+
+@pytest.mark.parametrize("name,spoil,said", SEEN, ids=[name for name, _, _ in SEEN])
+def test_check_says_it_with_its_place_and_a_build_does_not_begin(
+    me: Person, tmp_path: Path, name: str, spoil: Spoil, said: tuple[str, ...]
+) -> None:
+    other = spoiled(me, tmp_path, name, spoil)
+    for command in ("check", "build"):
+        told = other.run(command, code=2).all
+        for pattern in said:
+            assert re.search(pattern, told), f"{pattern!r} is not in what {command} says:\n{told}"
+    assert name not in [m["model"] for m in me.json("status")]
+
+
 WORDS = [
     (("check", "nowhere.yaml"), "nowhere.yaml"),
     (("up", "nowhere.yaml", "--detach"), "nowhere.yaml"),
@@ -236,7 +390,7 @@ WORDS = [
     (("labels", "toy", "nowhere.csv"), "no file"),
     (("labels", "toy", "lacking.csv"), "late"),
     (("data", "diff", "rows.csv", "nowhere.csv"), "nowhere.csv"),
-    (("data", "diff", "rows.csv", "train.py"), "cannot be read as a table"),
+    (("data", "diff", "rows.csv", "train.py"), "train.py cannot be read as parquet"),
     (("status", "tooy"), "did you mean `toy`?"),
     (("logs", "tooy"), "tooy"),
     (("monitor", "tooy", "--now"), "did you mean `toy`?"),
