@@ -4,7 +4,7 @@ VENV := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick check bench docs docs-reference clean
+.PHONY: help demo test test-quick check bench bench-startup bench-pipeline docs docs-reference clean
 
 help:  ## say what there is
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,9 +28,17 @@ check:  ## ruff, mypy and the import contracts
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
 
-bench:  ## start-up times beside their bounds (ARGS=--json)
+bench:  ## every bench below, each beside its peers in one run (minutes; ARGS=--json)
+	@scripts/setup.sh
+	@rc=0; for each in startup.py bias.py explain.py data.py pipeline/run.py; do $(VENV)/python bench/$$each $(ARGS) || rc=1; echo; done; exit $$rc
+
+bench-startup:  ## start-up times of the quick commands beside their bounds (ARGS=--json)
 	@scripts/setup.sh
 	@$(VENV)/python bench/startup.py $(ARGS)
+
+bench-pipeline:  ## a build beside a plain script and seven other tools, each in an environment of its own (ARGS=--only plain,modelyard)
+	@scripts/setup.sh
+	@$(VENV)/python bench/pipeline/run.py $(ARGS)
 
 docs:  ## write the generated reference and build the site into site/
 	@scripts/setup.sh docs
@@ -44,5 +52,5 @@ docs-reference:  ## write docs/reference/{cli,config}.md and config.schema.json 
 clean:  ## remove the environment, caches, built docs, example data and the demo's home
 	@[ ! -d .modelyard/demo ] || chmod -R u+w .modelyard/demo
 	rm -rf .modelyard/demo
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis site examples/flights/data
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis site examples/flights/data .bench
 	find src tests examples scripts bench -name __pycache__ -type d -prune -exec rm -rf {} +
