@@ -93,9 +93,14 @@ def parts_in(field: dict[str, Any], defs: dict[str, Any]) -> Iterator[tuple[str,
             yield "", defs[name]
     for option in field.get("anyOf", []):
         yield from parts_in(option, defs)
-    for suffix, key in (("[]", "items"), (".NAME", "additionalProperties")):
-        if isinstance(field.get(key), dict):
-            yield from ((suffix + deeper, found) for deeper, found in parts_in(field[key], defs))
+    for suffix, inside in (("[]", field.get("items")), (".NAME", values(field))):
+        if isinstance(inside, dict):
+            yield from ((suffix + deeper, found) for deeper, found in parts_in(inside, defs))
+
+
+def values(field: dict[str, Any]) -> Any:
+    """The schema of a mapping's values; its names may be held to a pattern."""
+    return field.get("additionalProperties") or next(iter(field.get("patternProperties", {}).values()), None)
 
 
 def kind(field: dict[str, Any], defs: dict[str, Any]) -> str:
@@ -112,7 +117,7 @@ def kind(field: dict[str, Any], defs: dict[str, Any]) -> str:
     if field.get("type") == "array":
         return f"list of {kind(field['items'], defs)}" if "items" in field else f"list of {len(field.get('prefixItems', []))} numbers"
     if field.get("type") == "object":
-        below = field.get("additionalProperties")
+        below = values(field)
         return f"mapping of {kind(below, defs)}" if isinstance(below, dict) else "mapping"
     words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}.get(field.get("type", ""), "any")
     if field.get("examples"):
