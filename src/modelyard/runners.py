@@ -52,17 +52,16 @@ def start(what: Loadable, socket: Path, log: Path, warm: Warm | None = None) -> 
     if sandbox.available():
         model, code = MODEL, PROGRAM if what.framework == "custom" else CODE
         shown = {what.model: model, what.code: code, what.signature: str(what.signature), runtime: str(runtime)}
-        wrap = functools.partial(
-            warm.wrap if warm is not None and not what.environment else sandbox.wrap,
+        view = sandbox.View(
             binds={socket.parent: str(socket.parent)},
             read_only={
                 **{path: place for path, place in shown.items() if path.exists()},  # a brought model has no code
                 **sandbox.python_mounts(what.python),
             },
-            network=False,
             cwd=str(runtime),
             die_with_parent=False,  # it would die with the thread that starts it; end of standard input ends it instead
         )
+        wrap = functools.partial(warm.wrap if warm is not None and not what.environment else sandbox.wrap, view=view)
         env["MODELYARD_SANDBOXED"] = "1"  # for a server that listens on a port: it may have any
     return runner.spawn_runner(
         python=what.python,

@@ -15,14 +15,8 @@ PYTHON = Path(sys.executable)
 
 
 def inside(code: str, home: Path, *, network: bool = False, **binds: str) -> subprocess.CompletedProcess[str]:
-    argv = sandbox.wrap(
-        [str(PYTHON), "-c", code],
-        binds={home / name: place for name, place in binds.items()},
-        read_only=sandbox.python_mounts(PYTHON),
-        network=network,
-        cwd="/tmp",
-        die_with_parent=True,
-    )
+    places = {home / name: place for name, place in binds.items()}
+    argv = sandbox.wrap([str(PYTHON), "-c", code], sandbox.View(places, sandbox.python_mounts(PYTHON), network=network, cwd="/tmp"))
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, env={"PATH": "/usr/bin:/bin"})
 
 
@@ -130,15 +124,9 @@ print(json.dumps([
     os.getpid() == int(os.readlink("/proc/self")), sorted(p for p in os.listdir("/proc") if p.isdigit()),
 ]))
 """
-    argv = sandbox.enclose(
-        [str(PYTHON), "-c", code],
-        binds={home / "b": "/opt/ml/sub", home / "a": "/opt/ml"},
-        read_only=sandbox.python_mounts(PYTHON),
-        network=False,
-        cwd="/opt/ml",
-        die_with_parent=True,
-        hostname="algo-1",
-    )
+    places = {home / "b": "/opt/ml/sub", home / "a": "/opt/ml"}
+    view = sandbox.View(places, sandbox.python_mounts(PYTHON), cwd="/opt/ml", hostname="algo-1")
+    argv = sandbox.enclose([str(PYTHON), "-c", code], view)
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env={"PATH": "/usr/bin:/bin"})
     found = json.loads(done.stdout or "null")
     assert found is not None, done.stderr
@@ -156,14 +144,14 @@ print(json.dumps([
 def test_a_command_ends_as_it_would_outside(processes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "own_processes", lambda: processes)
     for command, code in (("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137), ("(sleep 600; exit 3) & exit 0", 0)):
-        argv = sandbox.enclose(["/bin/sh", "-c", command], binds={}, read_only={}, network=True, cwd="/", die_with_parent=True)
+        argv = sandbox.enclose(["/bin/sh", "-c", command], sandbox.View(network=True))
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60, env={"PATH": "/usr/bin:/bin"})
         assert done.returncode in (code, 128 - code), command  # a signal's own number where nothing is in between
 
 
 @needs_namespaces
 def test_a_command_that_is_not_there_is_named() -> None:
-    argv = sandbox.enclose(["no-such-program"], binds={}, read_only={}, network=True, cwd="/", die_with_parent=True)
+    argv = sandbox.enclose(["no-such-program"], sandbox.View(network=True))
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env={"PATH": "/usr/bin:/bin"})
     assert (done.returncode, done.stdout) == (127, "")
     assert done.stderr.startswith("no-such-program cannot be started in namespaces of its own: No such file")

@@ -183,15 +183,12 @@ def test_equal_to_the_training_script_of_the_sdk(drivers: Path, home: Path, name
     (base / "input" / "data" / "sm_drivers" / "sm_train.sh").write_text(_template(drivers))
     (base / "input" / "data" / "train").mkdir(exist_ok=True)
     python, pip = Path(sys.executable), drivers.parents[5]  # the script wants to find a pip, though it has nothing to install
-    argv = sandbox.wrap(
-        ["/bin/bash", "/opt/ml/input/data/sm_drivers/sm_train.sh"],
+    view = sandbox.View(
         binds={base / place: f"/opt/ml/{place}" for place in ("input", "model", "output")},
         read_only={**sandbox.python_mounts(python), pip: str(pip)},
-        network=False,
-        cwd="/",
-        die_with_parent=True,
         hostname="algo-1",
     )
+    argv = sandbox.wrap(["/bin/bash", "/opt/ml/input/data/sm_drivers/sm_train.sh"], view)
     done = subprocess.run(
         argv,
         env={"PATH": f"{python.parent}:{pip}/bin:/usr/bin:/bin", "TRAINING_JOB_NAME": "run-1"},

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,15 +36,9 @@ def warm(tmp_path: Path) -> Iterator[Warm]:
 def command(warm: Warm, tmp_path: Path, code: str, *arguments: str, network: bool = False, fork: bool = True) -> list[str]:
     (tmp_path / "run" / "ml" / "script.py").write_text(code)
     wrap = warm.wrap if fork else sandbox.wrap
-    argv = wrap(
-        [str(PYTHON), "--", "script.py", *arguments],
-        binds={tmp_path / "run" / "ml": "/opt/ml"},
-        read_only=sandbox.python_mounts(PYTHON),
-        network=network,
-        cwd="/opt/ml",
-        die_with_parent=True,
-        hostname="algo-1",
-    )
+    places = {tmp_path / "run" / "ml": "/opt/ml"}
+    view = sandbox.View(places, sandbox.python_mounts(PYTHON), network=network, cwd="/opt/ml", hostname="algo-1")
+    argv = wrap([str(PYTHON), "--", "script.py", *arguments], view)
     assert (ask.__file__ in argv) == fork
     return argv
 
@@ -282,12 +277,10 @@ def test_without_it_the_command_goes_into_a_sandbox(warm: Warm, tmp_path: Path) 
 
 
 def test_what_cannot_be_forked_is_not(warm: Warm, tmp_path: Path) -> None:
-    places = {"binds": {tmp_path / "run" / "ml": "/opt/ml"}, "read_only": sandbox.python_mounts(PYTHON)}
-    rest = {"network": True, "cwd": "/opt/ml", "die_with_parent": True}
+    view = sandbox.View({tmp_path / "run" / "ml": "/opt/ml"}, sandbox.python_mounts(PYTHON), network=True, cwd="/opt/ml")
     for argv in (["/bin/sh", "x.sh"], ["/usr/bin/python3", "x.py"], [str(PYTHON), "-c", "pass"]):
-        assert ask.__file__ not in warm.wrap(argv, **places, **rest)  # type: ignore[arg-type]
-    elsewhere = {**places, "binds": {tmp_path: "/opt/ml"}}
-    assert ask.__file__ not in warm.wrap([str(PYTHON), "x.py"], **elsewhere, **rest)  # type: ignore[arg-type]
+        assert ask.__file__ not in warm.wrap(argv, view)
+    assert ask.__file__ not in warm.wrap([str(PYTHON), "x.py"], replace(view, binds={tmp_path: "/opt/ml"}))
 
 
 def test_many_at_once(warm: Warm, tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from modelyard.build import enter
 from modelyard.errors import BadInput
@@ -29,6 +29,8 @@ Within = Literal["auto", "bubblewrap", "namespace", "plain"]
 
 Mounts = Mapping[Path, str | tuple[str, ...]]
 """What is on the machine, and its place inside, or its places."""
+Mount = tuple[str, str, str]
+"""How (see build/enter.py), source and place."""
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 # not all of /etc: for root, the step's user is root inside too, and could read what only root may
@@ -41,20 +43,25 @@ _SETTINGS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
 """The kernel's own, which answer to root of the machine, capabilities or not: a step of root's could have a program run there."""
 
 
-class Wrap(Protocol):
-    """`wrap` below, of one kind of sandbox."""
+@dataclass(frozen=True)
+class View:
+    """What a command sees in a sandbox.
 
-    def __call__(
-        self,
-        argv: list[str],
-        *,
-        binds: Mounts,
-        read_only: Mounts,
-        network: bool,
-        cwd: str,
-        die_with_parent: bool,
-        hostname: str = "",
-    ) -> list[str]: ...
+    `binds` and `read_only` map what is on the machine (a file or folder that exists) to its place inside; a place below another
+    lies over it. `cwd` is a folder of the inside, `hostname` the machine's name there, empty for the real one. `die_with_parent` ends
+    everything inside when the thread that starts the command dies.
+    """
+
+    binds: Mounts = field(default_factory=dict)
+    read_only: Mounts = field(default_factory=dict)
+    network: bool = False
+    cwd: str = "/"
+    die_with_parent: bool = True
+    hostname: str = ""
+
+
+Wrap = Callable[[list[str], View], list[str]]
+"""`wrap` below, of one kind of sandbox."""
 
 
 @dataclass(frozen=True)
@@ -86,33 +93,18 @@ def available() -> str | None:
     if program is None:
         return None
     try:
-        argv = wrap(["true"], binds={}, read_only={}, network=False, cwd="/", die_with_parent=True)
-        subprocess.run(argv, check=True, capture_output=True, timeout=20, stdin=subprocess.DEVNULL)
+        subprocess.run(wrap(["true"], View()), check=True, capture_output=True, timeout=20, stdin=subprocess.DEVNULL)
         said = subprocess.run([program, "--version"], check=True, capture_output=True, text=True, timeout=20).stdout
     except (OSError, subprocess.SubprocessError):
         return None
     return f"bwrap {said.split()[-1]}"
 
 
-def wrap(
-    argv: list[str],
-    *,
-    binds: Mounts,
-    read_only: Mounts,
-    network: bool,
-    cwd: str,
-    die_with_parent: bool,
-    hostname: str = "",
-) -> list[str]:
-    """The bubblewrap command line that runs `argv` in the sandbox, in folder `cwd` of it.
-
-    `binds` and `read_only` map what is on the machine (a file or folder that exists) to its place inside; a place below another
-    lies over it. The environment is the caller's to choose: it passes through unchanged. `die_with_parent` ends everything inside
-    when the thread that starts the command dies. `hostname` is the name of the machine inside, empty for the real one.
-    """
-    options = ["bwrap", "--unshare-all", *(["--share-net"] if network else []), "--new-session", "--cap-drop", "ALL"]
-    options += ["--die-with-parent"] if die_with_parent else []
-    options += ["--hostname", hostname] if hostname else []
+def wrap(argv: list[str], view: View) -> list[str]:
+    """The bubblewrap command line that runs `argv` in the sandbox. The environment is the caller's to choose: it passes unchanged."""
+    options = ["bwrap", "--unshare-all", *(["--share-net"] if view.network else []), "--new-session", "--cap-drop", "ALL"]
+    options += ["--die-with-parent"] if view.die_with_parent else []
+    options += ["--hostname", view.hostname] if view.hostname else []
     for place in _SYSTEM:
         path = Path(place)
         if path.is_symlink():
@@ -123,31 +115,30 @@ def wrap(
         options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     options += ["--proc", "/proc", *(word for path in _SETTINGS for word in ("--ro-bind-try", path, path)), "--dev", "/dev"]
     options += ["--tmpfs", "/tmp"]  # noqa: S108  (the sandbox's own, and a bind may lie over it)
-    for how, outside, inside in _placed(binds, read_only):
+    for how, outside, inside in _placed(view):
         options += ["--ro-bind" if how == "read-only" else "--bind", outside, inside]
-    return [*options, "--chdir", cwd, "--", *argv]
+    return [*options, "--chdir", view.cwd, "--", *argv]
 
 
-def _placed(binds: Mounts, read_only: Mounts) -> list[tuple[Literal["bind", "read-only"], str, str]]:
+def _placed(view: View) -> list[Mount]:
     """How, source and place of each mount, those that lie over others after them."""
-    found: list[tuple[Literal["bind", "read-only"], str, str]] = []
-    for outside, inside in binds.items():
-        found += [("bind", str(outside), place) for place in ((inside,) if isinstance(inside, str) else inside)]
-    for outside, inside in read_only.items():
-        found += [("read-only", str(outside), place) for place in ((inside,) if isinstance(inside, str) else inside)]
+    found: list[Mount] = []
+    for how, mounts in (("bind", view.binds), ("read-only", view.read_only)):
+        for outside, inside in mounts.items():
+            found += [(how, str(outside), place) for place in ((inside,) if isinstance(inside, str) else inside)]
     return sorted(found, key=lambda mount: Path(mount[2]).parts)
 
 
 @functools.cache
 def namespaces() -> bool:
     """Whether a user may make namespaces and mount in them; really tried, once a process."""
-    return own_processes() or _works(_enclosed(["true"], {}, {}, processes=False))
+    return own_processes() or _works(_enclosed(["true"], View(), processes=False))
 
 
 @functools.cache
 def own_processes() -> bool:
     """Whether process ids and a /proc of its own can be among them; really tried, once a process."""
-    return _works(_enclosed(["true"], {}, {}, processes=True))
+    return _works(_enclosed(["true"], View(), processes=True))
 
 
 def _works(argv: list[str]) -> bool:
@@ -157,40 +148,39 @@ def _works(argv: list[str]) -> bool:
         return False
 
 
-def enclose(
-    argv: list[str],
-    *,
-    binds: Mounts,
-    read_only: Mounts,
-    network: bool,
-    cwd: str,
-    die_with_parent: bool,
-    hostname: str = "",
-) -> list[str]:
+def enclose(argv: list[str], view: View) -> list[str]:
     """As `wrap`, in namespaces that we make ourselves; they always end with the thread that starts them."""
-    assert die_with_parent  # runners, which must outlive it, have bubblewrap or nothing
-    return _enclosed(argv, binds, read_only, processes=own_processes(), network=network, cwd=cwd, hostname=hostname)
+    assert view.die_with_parent  # runners, which must outlive it, have bubblewrap or nothing
+    return _enclosed(argv, view, processes=own_processes())
 
 
-def _enclosed(
-    argv: list[str], binds: Mounts, read_only: Mounts, *, processes: bool, network: bool = False, cwd: str = "/", hostname: str = ""
-) -> list[str]:
-    mounts: list[tuple[str, str, str]] = []
+def _enclosed(argv: list[str], view: View, *, processes: bool) -> list[str]:
+    plan = {
+        "network": view.network,
+        "mounts": mounts(view, processes=processes),
+        "cwd": view.cwd,
+        "hostname": view.hostname,
+        "processes": processes,
+    }
+    return [*_ENTER, json.dumps(plan), *argv]
+
+
+def mounts(view: View, *, processes: bool) -> list[Mount]:
+    """What a new root consists of, in the order to be made; `processes`: with a /proc of its own."""
+    found: list[Mount] = []
     for place in _SYSTEM:
         path = Path(place)
         if path.is_symlink():
-            mounts.append(("link", str(path.readlink()), place))
+            found.append(("link", str(path.readlink()), place))
         elif path.exists():
-            mounts.append(("read-only", place, place))
-    mounts += [("read-only", f"/etc/{name}", f"/etc/{name}") for name in _ETC if Path(f"/etc/{name}").exists()]
-    mounts += [("proc", "", "/proc") if processes else ("bind", "/proc", "/proc")]
-    mounts += [("read-only", path, path) for path in _SETTINGS if Path(path).exists()]
-    mounts += [("fresh", "", "/dev/shm"), ("fresh", "", "/tmp")]  # noqa: S108  (the sandbox's own)
-    mounts += [("bind", f"/dev/{name}", f"/dev/{name}") for name in _DEVICES if Path(f"/dev/{name}").exists()]
-    mounts += [("link", f"/proc/self/fd{end}", f"/dev/{name}") for name, end in _STREAMS]
-    mounts += _placed(binds, read_only)
-    plan = {"network": network, "mounts": mounts, "cwd": cwd, "hostname": hostname, "processes": processes}
-    return [*_ENTER, json.dumps(plan), *argv]
+            found.append(("read-only", place, place))
+    found += [("read-only", f"/etc/{name}", f"/etc/{name}") for name in _ETC if Path(f"/etc/{name}").exists()]
+    found += [("proc", "", "/proc") if processes else ("bind", "/proc", "/proc")]
+    found += [("read-only", path, path) for path in _SETTINGS if Path(path).exists()]
+    found += [("fresh", "", "/dev/shm"), ("fresh", "", "/tmp")]  # noqa: S108  (the sandbox's own)
+    found += [("bind", f"/dev/{name}", f"/dev/{name}") for name in _DEVICES if Path(f"/dev/{name}").exists()]
+    found += [("link", f"/proc/self/fd{end}", f"/dev/{name}") for name, end in _STREAMS]
+    return found + _placed(view)
 
 
 def cut_off(argv: list[str]) -> list[str]:

@@ -230,15 +230,14 @@ class Stage:
         # folder by folder, so that the step can reach neither its record nor its log
         binds = {base / name: f"{ML}/{name}" for name in _FOLDERS if name != KEPT}
         binds |= {self.job.base.absolute() / KEPT: f"{ML}/{KEPT}", base / "tmp": "/tmp"}  # noqa: S108  (the sandbox's own)
-        wrapped = self._sandbox.wrap(
-            argv,
+        view = sandbox.View(
             binds=binds,
             read_only={**sandbox.python_mounts(self.job.python), **self._read_only, names: "/etc/hosts"},
             network=self.job.network or len(self.hosts) > 1,  # several share one that is cut off as a whole
             cwd=f"{ML}/{cwd}" if cwd else "/",
-            die_with_parent=True,
             hostname=host,
         )
+        wrapped = self._sandbox.wrap(argv, view)
         if self._sandbox is self.job.warm and ask.__file__ not in wrapped:  # it could not be forked
             self._said = getattr(sandbox.find(self.job.within), "said", None)
         return wrapped

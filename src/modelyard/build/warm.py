@@ -49,10 +49,10 @@ class Warm:
         for path in own:
             path.mkdir(parents=True, exist_ok=True)
         mine = {Path(zygote.__file__): f"{_INSIDE}/zygote.py", Path(enter.__file__): f"{_INSIDE}/enter.py"}
-        mine |= {path: str(path) for path in others}
-        mounts = self._mounts({path: str(path) for path in own}, {**sandbox.python_mounts(python), **mine}, "/")
+        seen = {path: str(path) for path in others}
+        view = sandbox.View({path: str(path) for path in own}, {**sandbox.python_mounts(python), **mine, **seen})
         # a fork has a /proc of its own only where none of this one is covered
-        mounts = [mount for mount in mounts if not mount[2].startswith("/proc/")]
+        mounts = [mount for mount in sandbox.mounts(view, processes=True) if not mount[2].startswith("/proc/")]
         with socket.socket(socket.AF_UNIX) as listener, log.open("ab") as output:
             listener.bind(str(self._folder / "socket"))
             listener.listen(64)
@@ -75,33 +75,15 @@ class Warm:
                 pass_fds=(listener.fileno(),),
             )
 
-    @staticmethod
-    def _mounts(binds: sandbox.Mounts, read_only: sandbox.Mounts, cwd: str) -> list[list[str]]:
-        command = sandbox.enclose([], binds=binds, read_only=read_only, network=True, cwd=cwd, die_with_parent=True)
-        mounts: list[list[str]] = json.loads(command[-1])["mounts"]
-        return [["proc", "", "/proc"] if mount[2] == "/proc" else mount for mount in mounts]
-
-    def wrap(
-        self,
-        argv: list[str],
-        *,
-        binds: sandbox.Mounts,
-        read_only: sandbox.Mounts,
-        network: bool,
-        cwd: str,
-        die_with_parent: bool,
-        hostname: str = "",
-    ) -> list[str]:
+    def wrap(self, argv: list[str], view: sandbox.View) -> list[str]:
         """The command that runs `argv` in a fork; of what cannot be forked, as `sandbox.wrap` or `sandbox.enclose` have it."""
         usual = sandbox.find("auto")
         assert usual is not None  # else there would be no warm interpreter
-        cold = usual.wrap(
-            argv, binds=binds, read_only=read_only, network=network, cwd=cwd, die_with_parent=die_with_parent, hostname=hostname
-        )
-        if not self._can(argv, [*binds, *read_only]):
+        cold = usual.wrap(argv, view)
+        if not self._can(argv, [*view.binds, *view.read_only]):
             return cold
-        mounts = self._mounts(binds, read_only, cwd)
-        request = {"argv": argv, "mounts": mounts, "network": network, "cwd": cwd, "hostname": hostname}
+        mounts = sandbox.mounts(view, processes=True)
+        request = {"argv": argv, "mounts": mounts, "network": view.network, "cwd": view.cwd, "hostname": view.hostname}
         return [sys.executable, "-I", "-S", ask.__file__, str(self._folder / "socket"), json.dumps(request), *cold]
 
     def _can(self, argv: list[str], sources: Iterable[Path]) -> bool:

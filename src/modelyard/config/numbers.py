@@ -6,10 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from modelyard.config import words
 from modelyard.config.files import Finding
-from modelyard.config.spec import Config
-
-OPERATIONAL = ("latency_p50_ms", "latency_p99_ms", "model_size_mb")
-"""Numbers of every version, whatever its problem; less is better."""
+from modelyard.config.spec import OPERATIONAL, Config
 
 
 def findings(config: Config, metrics: Collection[str] | None, greater_is_better: Mapping[str, bool]) -> Iterator[Finding]:

@@ -45,7 +45,7 @@ class LocalTarget:
 
     def warm_up(self, run: str, python: Path, modules: Sequence[str], shown: Sequence[Path]) -> None:
         """Start a warm interpreter, where users may make namespaces. MODELYARD_WARM=0 turns it off."""
-        if not modules or os.environ.get("MODELYARD_WARM") == "0" or not sandbox.namespaces():
+        if not modules or os.environ.get("MODELYARD_WARM") == "0" or not sandbox.own_processes():
             return
         self.cool_down(run)
         environment, log = stage.variables(python, "/tmp"), self._home.runs / run / "warm.log"  # noqa: S108  (the sandbox's own)

@@ -85,6 +85,7 @@ from modelyard.signature import ProblemType
 __all__ = [
     "DATABASES",
     "GOES_WITH",
+    "OPERATIONAL",
     "PLANNED",
     "RESERVED",
     "STAGES",
