@@ -30,24 +30,24 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _call(name: str, *args: Any) -> None:
+def call(name: str, *args: Any) -> None:
     if getattr(_libc, name)(*args) != 0:
         raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
 def _mount(source: str, place: str, kind: str | None, flags: int) -> None:
-    _call("mount", source.encode(), place.encode(), kind.encode() if kind else None, ctypes.c_ulong(flags), None)
+    call("mount", source.encode(), place.encode(), kind.encode() if kind else None, ctypes.c_ulong(flags), None)
 
 
-def _unshare(flags: int) -> None:
+def unshare(flags: int) -> None:
     uid, gid = os.getuid(), os.getgid()
-    _call("unshare", flags | NEWUSER)
+    call("unshare", flags | NEWUSER)
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123  (pathlib costs 10 ms of a start)
             file.write(text)
 
 
-def _loopback_up() -> None:
+def loopback_up() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         request = struct.pack("16sh22x", b"lo", 0)
         flags = struct.unpack("16sh22x", fcntl.ioctl(probe, SIOCGIFFLAGS, request))[1]
@@ -64,7 +64,7 @@ def _read_only(place: str) -> None:
     _mount("none", place, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
 
 
-def _new_root(mounts: list[list[str]]) -> None:
+def new_root(mounts: list[list[str]]) -> None:
     """A root of its own, with the mounts in it and nothing else."""
     _mount("none", "/", None, MS_REC | MS_PRIVATE)
     # sources are opened before the new root covers a folder of the old one
@@ -93,26 +93,33 @@ def _new_root(mounts: list[list[str]]) -> None:
             if kind == "read-only":
                 _read_only(inside)
             os.close(fd)
-    _call("pivot_root", b".", b".")
-    _call("umount2", b".", MNT_DETACH)
+    call("pivot_root", b".", b".")
+    call("umount2", b".", MNT_DETACH)
     os.chdir("/")
 
 
-def _drop() -> None:
-    """No capability and no way to gain one: root inside is root of nothing."""
+def drop(kept: int | None = None) -> None:
+    """No capability but `kept` for a program that is started from here, and no way to gain one: root inside is root of nothing."""
     for capability in range(64):
-        with contextlib.suppress(OSError):  # the kernel knows fewer
-            _call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
-    _call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        if capability != kept:
+            with contextlib.suppress(OSError):  # the kernel knows fewer
+                call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
+    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def _settle(plan: dict[str, Any]) -> None:
+def settle(plan: dict[str, Any]) -> None:
     """The names and files of the plan, and nothing more that may be done to either."""
     if plan["hostname"]:
-        _call("sethostname", plan["hostname"].encode(), len(plan["hostname"]))
-    _new_root(plan["mounts"])
+        call("sethostname", plan["hostname"].encode(), len(plan["hostname"]))
+    new_root(plan["mounts"])
     os.chdir(plan["cwd"])
-    _drop()
+    drop()
+
+
+def forgo() -> None:
+    """Give up what this process itself holds: unlike a new program it keeps the capabilities that it has in its namespaces."""
+    if _libc.capset(struct.pack("Ii", 0x20080522, 0), bytes(24)) != 0:  # version 3, this thread
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def _alone(plan: dict[str, Any], command: list[str]) -> int:
@@ -122,23 +129,22 @@ def _alone(plan: dict[str, Any], command: list[str]) -> int:
         os.close(here)
         code = 127
         try:
-            _settle(plan)
+            settle(plan)
             code = _first(alive, command)
         except OSError as exc:
             sys.stderr.write(f"{command[0]} cannot be started in namespaces of its own: {exc.strerror or exc}\n")
             sys.stderr.flush()
         os._exit(code)
     os.close(alive)
-    return _code(os.waitpid(first, 0)[1])
+    return exit_code(os.waitpid(first, 0)[1])
 
 
 def _first(alive: int, command: list[str]) -> int:
     """The first process of a namespace: it starts the command, reaps what is left to it, and ends with the command; all else there is
     ended by the kernel with it. A command would not do as the first: the kernel keeps signals from that which it has no handler for."""
-    if _libc.capset(struct.pack("Ii", 0x20080522, 0), bytes(24)) != 0:  # version 3, this thread: no capability, for no command is run here
-        raise OSError(ctypes.get_errno(), "capset")
-    _call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)  # the command is of the same user, and may not look into it
-    _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    forgo()  # no command is run here
+    call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)  # the command is of the same user, and may not look into it
+    call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     os.set_blocking(alive, False)
     with contextlib.suppress(BlockingIOError):
         os.read(alive, 1)
@@ -146,13 +152,19 @@ def _first(alive: int, command: list[str]) -> int:
     os.close(alive)
     if (own := os.fork()) == 0:
         os.execvp(command[0], command)  # noqa: S606  (an argument list, no shell)
+    return reap(own)
+
+
+def reap(own: int) -> int:
+    """The exit code of the process `own`, once it ends; whatever else is left to this process is reaped meanwhile."""
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == own:
-            return _code(status)
+            return exit_code(status)
 
 
-def _code(status: int) -> int:
+def exit_code(status: int) -> int:
+    """As a shell gives it: 128 + N for signal N."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
@@ -161,12 +173,12 @@ def main(plan: dict[str, Any], command: list[str]) -> int:
     """Give the exit code of the command, unless this process becomes it."""
     parent, mounts = os.getppid(), plan["mounts"]
     network, alone = 0 if plan["network"] else NEWNET, mounts is not None and plan["processes"]
-    _unshare(network | (NEWNS | NEWUTS | NEWIPC if mounts is not None else 0) | (NEWPID if alone else 0))
+    unshare(network | (NEWNS | NEWUTS | NEWIPC if mounts is not None else 0) | (NEWPID if alone else 0))
     if network:
-        _loopback_up()
+        loopback_up()
     if mounts is not None and not alone:
-        _settle(plan)
-    _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # whatever came of it while the user changed
+        settle(plan)
+    call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # whatever came of it while the user changed
     if os.getppid() != parent:
         return 127
     if alone:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from modelyard.build import ask, enter, sandbox
-from modelyard.runtime import zygote
+from modelyard.runtime import interpreter, zygote
 
 SAID = "namespaces of its own, forked from a warm interpreter"
 _INSIDE = "/opt/modelyard"
@@ -48,7 +48,7 @@ class Warm:
         self._shown = [*own, *others]
         for path in own:
             path.mkdir(parents=True, exist_ok=True)
-        mine = {Path(zygote.__file__): f"{_INSIDE}/zygote.py", Path(enter.__file__): f"{_INSIDE}/enter.py"}
+        mine = {Path(str(one.__file__)): f"{_INSIDE}/{Path(str(one.__file__)).name}" for one in (zygote, interpreter, enter)}
         seen = {path: str(path) for path in others}
         view = sandbox.View({path: str(path) for path in own}, {**sandbox.python_mounts(python), **mine, **seen})
         # a fork has a /proc of its own only where none of this one is covered
