@@ -377,6 +377,15 @@ def test_a_delta_table_tells_its_columns_by_its_log(repository: Path) -> None:
         ("train.py}", "train.py}\ninference: {source_dir: serving, entry_point: whole.py, accept: text/csv}", None),
         ("sklearn, entry_point: train.py}", "r, entry_point: t.R}\ninference: {content_type: text/csv}", "`content_type` has no say: R is"),
         ("sklearn, entry_point: train.py}", "custom, entry_point: t.R}\ninference: {content_type: text/csv}", None),
+        ("train.py}", "train.py}\ndeploy: {replay: {}}", None),
+        ("train.py}", "train.py}\ndeploy: {replay: {}, capture: {mode: 'off'}}", "no request is captured, so that there is none to replay"),
+        ("train.py}", "train.py}\ndeploy: {replay: {}, capture: {sample: 0}}", "no request is captured, so that there is none to replay"),
+        ("train.py}", "train.py}\ndeploy: {replay: {last: 50}}", "`min_rows` is more than `last`, so that 100 rows are never replayed"),
+        ("train.py}", "train.py}\ndeploy: {rollback: {drift: warning}}", None),
+        ("train.py}", "train.py}\ndeploy: {rollback: {drift: warning}, capture: {mode: 'off'}}", "no request is captured, so that"),
+        ("train.py}", "train.py}\ndeploy: {strategy: {type: ab, metric: r2}}", None),
+        ("train.py}", "train.py}\ndeploy: {strategy: {type: ab, metric: r2}, capture: {mode: 'off'}}", "r2 cannot decide: no request is"),
+        ("train.py}", "train.py}\ndeploy: {strategy: {type: ab, metric: f2}}", "regression has no metric f2"),
     ],
 )
 def test_what_nothing_would_heed_is_refused(repository: Path, old: str, new: str, said: str | None) -> None:

@@ -65,6 +65,7 @@ def test_criteria_are_named_by_their_metric() -> None:
     assert plan(BASE, moved, greater_is_better=GREATER) == []
 
 
+REPLAY = FULL[FULL.index("  replay:") : FULL.index("  realtime:")]
 LOOSENED = [
     ("min_rows: 100\n", "min_rows: 99\n"),
     ("    min_rows: 100\n", ""),
@@ -101,6 +102,21 @@ LOOSENED = [
     ("error_rate: 0.01", "error_rate: 0.02"),
     ("latency_p99_ratio: 2", "latency_p99_ratio: 3"),
     ("min_requests: 20", "min_requests: 10"),
+    ("disagreement: 0.1", "disagreement: 0.2"),
+    ("drift: warning", "drift: violated"),
+    ("last: 5000", "last: 4000"),
+    ("min_rows: 200, max", "min_rows: 300, max"),
+    ("max_disagreement: 0.05", "max_disagreement: 0.06"),
+    ("max_error_rate: 0,", "max_error_rate: 0.01,"),
+    ("min_metric_change: -0.01", "min_metric_change: -0.02"),
+    (", min_metric_change: -0.01", ""),
+    ("min_metric_change: -0.01, on_fail: block", "min_metric_change: -0.01, on_fail: warn"),
+    (REPLAY, ""),
+    ("scores: 1.0e-6", "scores: 1.0e-3"),
+    ("compile: required", "compile: auto"),
+    ("keys: true", "keys: false"),
+    ("host: 127.0.0.1", "host: 0.0.0.0"),
+    ("host: 127.0.0.1", "host: models.example.com"),
     ("sample: 0.5", "sample: 0.4"),
     ("sample: 0.5", "sample: {staging: 0.5, production: 0.4}"),
     ("mode: buffered", "mode: 'off'"),
@@ -152,6 +168,33 @@ LOOSENED = [
     ("post_training: [DPPL, DI]", "post_training: [DPPL]"),
     (FULL[FULL.index("  - {name: notify") : FULL.index("preprocess:")], ""),
 ]
+
+SHADOW, BY_LABELS, PERSON = ("type: shadow, share: 0.5, steps: [10, 50]", "type: ab, steps: [50], metric: roc_auc", "type: ab, steps: [50]")
+STRATEGIES = [
+    (SHADOW, SHADOW.replace("0.5", "0.4")),
+    (SHADOW, "type: canary, steps: [10, 50]"),
+    (BY_LABELS, PERSON),
+    (BY_LABELS, BY_LABELS.replace("roc_auc", "accuracy")),
+    (BY_LABELS, "type: all_at_once"),
+]
+"""Ways to lead traffic over, each stricter than the one beside it."""
+
+
+@pytest.mark.parametrize(("strict", "loose"), STRATEGIES)
+def test_a_strategy_that_takes_less_care_is_flagged(strict: str, loose: str) -> None:
+    assert any(c.loosens for c in of_strategies(strict, loose))
+    assert any(c.loosens for c in of_strategies(loose, strict)) == (loose == BY_LABELS.replace("roc_auc", "accuracy"))
+
+
+def of_strategies(one: str, other: str) -> list[Change]:
+    before, after = (changed(FULL, ("type: canary, steps: [10, 50]", text)) for text in (one, other))
+    return plan(before, after, greater_is_better=GREATER)
+
+
+def test_a_stage_that_was_open_before_is_not_opened() -> None:
+    before, after = (changed(FULL, ("host: 127.0.0.1", f"host: {host}")) for host in ("192.168.0.9", "10.0.0.1"))
+    assert [c.loosens for c in plan(before, after)] == [False]
+
 
 EITHER_WAY = [
     ("greater_is_better: true", "greater_is_better: false"),
@@ -217,6 +260,7 @@ def test_every_rule_is_reached_by_a_case() -> None:
     flagged |= {c.path for c in plan(clarify, BASE) if c.loosens}
     failing = changed(FULL, ("above: 10}", "above: 10, otherwise: fail}"))
     flagged |= {c.path for c in plan(failing, BASE) if c.loosens}
+    flagged |= {c.path for pair in STRATEGIES for c in of_strategies(*pair) if c.loosens}
     assert [p for p in patterns if not any(re.fullmatch(p, path) for path in flagged)] == []
 
 
@@ -240,8 +284,12 @@ def test_true_is_not_one() -> None:
     assert plan(one, changed(SMALL, ("train.py}", "train.py, hyperparameters: {a: 1.0}}"))) == []
 
 
+INFERENCE = ("entry_point", "source_dir", "content_type", "accept", "batch_strategy", "pre", "post", "environment")
 NOT_GATES = {
-    "version", "model", "variables", "timezone", "bring", "inference", "environments.*.target", "environments.*.port",
+    "version", "model", "variables", "timezone", "bring", "environments.*.target", "environments.*.port",
+    *(f"environments.*.{key}" for key in ("names", "tls")),
+    *(f"inference.{key}" for key in INFERENCE), "deploy.batch",
+    *(f"deploy.capture.{key}" for key in ("retain", "max_size", "redact", "sagemaker")),
     "data.source", "data.target_col", "data.time_col", "data.id_col", "data.entity_cols",
     *(f"data.schema.{key}" for key in ("exclude", "types", "sensitive_not_served", "group_col")),
     "preprocess.entry_point", "preprocess.arguments", "preprocess.max_runtime",

@@ -39,7 +39,9 @@ def loaded(tree: Any) -> bool:
 def test_it_is_a_json_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
-    assert {n for n in SCHEMA["$defs"] if n.endswith("_by_stage")} == {"Realtime_by_stage", "Capture_by_stage"}
+    assert {n for n in SCHEMA["$defs"] if n.endswith("_by_stage")} == {
+        f"{part}_by_stage" for part in ("Realtime", "Asynchronous", "Traces", "Capture", "Redact")
+    }
     assert all(known_keys(tuple(part.split("."))) for part in BY_STAGE)
 
 
@@ -83,7 +85,7 @@ monitor: {performance: {criteria: [{metric: r2, threshold: {staging: 1, producti
 alerts: {to: [{staging: {secret: a}}, {secret: b}]}
 retrain: {on: {production: [drift]}}
 retrain: {window: {type: sliding, length: 3d}}
-deploy: {replay: {last: 5}}
+deploy: {replay: {last: 0}}
 evaluate: {slices: {staging: [a]}}
 evaluate: {validation_criteria: [{metric: r2}]}
 evaluate: {validation_criteria: [{metric: r2, versus: champion}]}

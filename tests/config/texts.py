@@ -21,7 +21,9 @@ environments:
   staging:
     target: local
     port: ${PORT}
-  production: {target: local, port: 8081, approval: {required: true, allow_self: false, expires: 7d, retrained: required}}
+  production:
+    {target: local, host: 127.0.0.1, port: 8081, keys: true,
+     approval: {required: true, allow_self: false, expires: 7d, retrained: required}}
 data:
   source: {using: parquet, location: "${DATA}/flights.parquet"}
   target_col: late
@@ -80,10 +82,11 @@ bias:
   post_training: [DPPL, DI]
   criteria: [{metric: DPPL, within: 0.2, facet: carrier}, {metric: DI, within: 0.3}]
 explain: {method: auto, background: 50, rows: 100}
-inference: {entry_point: serve.py}
+inference: {entry_point: serve.py, compile: required, tolerance: {scores: 1.0e-6}}
 deploy:
   strategy: {type: canary, steps: [10, 50], bake: 5m}
-  rollback: {error_rate: 0.01, latency_p99_ratio: 2, min_requests: 20}
+  rollback: {error_rate: 0.01, latency_p99_ratio: 2, min_requests: 20, disagreement: 0.1, drift: warning}
+  replay: {last: 5000, min_rows: 200, max_disagreement: 0.05, max_error_rate: 0, min_metric_change: -0.01, on_fail: block}
   realtime: {min_workers: 2, timeout: {staging: 1s, production: 5s}, max_body: 1000000, linger: 2s}
   capture: {sample: 0.5, mode: buffered}
 monitor:

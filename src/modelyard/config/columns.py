@@ -101,6 +101,7 @@ def _named_columns(loaded: Loaded) -> Iterator[tuple[words.Path, str]]:
         yield from ((("evaluate", "slices", i), c) for i, c in enumerate(config.evaluate.slices))
         yield from _sliced(config)
         yield from ((("monitor", "drift", "columns", i), c) for i, c in enumerate(config.monitor.drift.columns or ()))
+        yield from ((("deploy", "capture", "redact", i, "column"), rule.column) for i, rule in enumerate(config.deploy.capture.redact))
 
 
 def _sliced(config: Config) -> Iterator[tuple[words.Path, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 
 from modelyard.config.spec import parse_duration
@@ -35,6 +36,11 @@ def _becomes(value: Any) -> Judge:
     return lambda one, other: one != value and other == value and not _none(one)
 
 
+def _wider(one: Any, other: Any) -> bool:
+    """A tolerance loosens when it grows; one that is not written is what its model needs, 1e-6 at most."""
+    return bool((1e-6 if _none(other) else other) > (1e-6 if _none(one) else one))
+
+
 def _loses(one: Any, other: Any) -> bool:
     """A list of what is watched loosens when something drops out; None watches everything."""
     return not _none(other) and (_none(one) or not {repr(v) for v in one} <= {repr(v) for v in other})
@@ -53,6 +59,18 @@ def _changes(one: Any, other: Any) -> bool:
 def _differs(one: Any, other: Any) -> bool:
     """What is said otherwise than before, also where nothing was said: of a part that was there."""
     return one is not other
+
+
+def _opens(one: Any, other: Any) -> bool:
+    """An endpoint that only this machine reached, and others do now."""
+    return _local(one) and not _local(other)
+
+
+def _local(host: Any) -> bool:
+    try:
+        return _none(host) or host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _skips(one: Any, other: Any) -> bool:
@@ -84,7 +102,8 @@ def _period(cron: str) -> float:
 
 
 _WORDS = {"off": 0, "warn": 1, "block": 2}
-_ORDER = {"all_at_once": 0, "linear": 1, "canary": 1}
+_ORDER = {"all_at_once": 0, "linear": 1, "canary": 1, "ab": 1, "shadow": 2}
+_KEPT = {"off": 0, "buffered": 1, "required": 2}
 
 GATES: tuple[tuple[str, Judge, str], ...] = (
     (r"data\.expect\.min_rows", _falls, "smaller data pass"),
@@ -126,13 +145,22 @@ GATES: tuple[tuple[str, Judge, str], ...] = (
     (r"environments\..*\.approval\.allow_self", _becomes(True), "whoever asks may approve"),
     (r"environments\..*\.approval\.retrained", _becomes("not_required"), "retrained versions enter unasked"),
     (r"environments\..*\.approval\.expires", _by(parse_duration, _rises), "a request stays open longer"),
-    (r"deploy\.strategy\.type", _by(lambda kind: _ORDER[kind], _falls), "all traffic moves at once"),
+    (r"deploy\.strategy\.type", _by(lambda kind: _ORDER[kind], _falls), "traffic moves with less care"),
     (r"deploy\.strategy\.steps", _skips, "traffic moves in fewer or larger steps"),
     (r"deploy\.strategy\.bake", _by(parse_duration, _falls), "each step is watched for a shorter time"),
-    (r"deploy\.rollback\.(error_rate|latency_p99_ratio)", _rises, "the roll-out's alarm goes off later"),
+    (r"deploy\.strategy\.share", _falls, "the new version is asked less before it answers"),
+    (r"deploy\.strategy\.metric", _changes, "another metric, or a person, decides"),
+    (r"deploy\.rollback\.(error_rate|latency_p99_ratio|disagreement)", _rises, "the roll-out's alarm goes off later"),
+    (r"deploy\.rollback\.drift", _becomes("violated"), "the roll-out's alarm goes off later"),
+    (r"deploy\.replay\.(max_disagreement|max_error_rate|min_rows)", _rises, "a version that answers otherwise passes"),
+    (r"deploy\.replay\.(last|min_metric_change)", _falls, "less is compared"),
+    (r"inference\.tolerance\.scores", _wider, "a row plan may differ more from the model"),
+    (r"inference\.compile", lambda one, other: one == "required" != other, "a model that cannot be compiled passes"),
+    (r"environments\..*\.keys", _becomes(False), "callers need no key any more"),
+    (r"environments\..*\.host", _opens, "callers from beyond this machine reach it"),
     (r"deploy\.rollback\.min_requests", _falls, "fewer requests are enough to promote"),
     (r"deploy\.capture\.sample", _falls, "the monitors see fewer requests"),
-    (r"deploy\.capture\.mode", _becomes("off"), "the monitors see nothing"),
+    (r"deploy\.capture\.mode", _by(lambda mode: _KEPT[mode], _falls), "rows may be missing from what the monitors see"),
     (r"monitor\.(drift|performance)\.enabled", _becomes(False), "the monitor is off"),
     (r"monitor\.drift\.(psi|share|prediction_psi)", _rises, "more drift passes"),
     (r"monitor\.drift\.min_rows|monitor\.performance\.min_labels", _rises, "more windows stay unjudged"),

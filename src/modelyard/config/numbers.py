@@ -32,10 +32,10 @@ def _named(config: Config, metrics: Collection[str]) -> Iterator[Finding]:
     gates = [(("evaluate", "validation_criteria", i, "metric"), c.metric) for i, c in enumerate(evaluate.validation_criteria)]
     performance = config.monitor.performance.criteria
     watched = [(("monitor", "performance", "criteria", i, "metric"), c.metric) for i, c in enumerate(performance)]
-    baseline: list[tuple[words.Path, str]] = []
-    if evaluate.baseline.metric is not None:
-        baseline = [(("evaluate", "baseline", "metric"), evaluate.baseline.metric)]
-    for places, known in ((gates, [*metrics, *own, *OPERATIONAL]), ([*watched, *baseline], [*metrics])):
+    single: list[tuple[words.Path, str | None]] = [(("evaluate", "baseline", "metric"), evaluate.baseline.metric)]
+    single += [(("deploy", "strategy", "metric"), config.deploy.strategy.metric)]
+    others = [*watched, *((path, name) for path, name in single if name is not None)]
+    for places, known in ((gates, [*metrics, *own, *OPERATIONAL]), (others, [*metrics])):
         for path, metric in places:
             if metric not in known:
                 near = words.nearest(metric, known)

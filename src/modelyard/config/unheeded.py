@@ -26,6 +26,24 @@ def findings(loaded: Loaded) -> Iterator[files.Finding]:
         for key in sorted({"channel_format", "channel_target"} & data.model_fields_set):
             yield ("data", key), f"`{key}` is how training and steps find the splits, and there are neither", "remove it"
     yield from _serving(loaded, config)
+    yield from _unseen(config)
+
+
+def _unseen(config: Config) -> Iterator[files.Finding]:
+    """What judges a new version by captured rows, where none are kept, or by more of them than it looks at."""
+    deploy = config.deploy
+    kept, replay = deploy.capture.mode != "off" and deploy.capture.sample > 0, deploy.replay
+    hint = "remove it, or let `deploy.capture` keep rows"
+    if not kept and replay is not None:
+        yield ("deploy", "replay"), "no request is captured, so that there is none to replay", hint
+    if not kept and deploy.strategy.metric is not None:
+        said = f"{deploy.strategy.metric} cannot decide: no request is captured, so that no label finds its answer"
+        yield ("deploy", "strategy", "metric"), said, hint
+    if not kept and "drift" in deploy.rollback.model_fields_set:
+        yield ("deploy", "rollback", "drift"), "no request is captured, so that no drift can be seen", hint
+    if replay is not None and replay.min_rows > replay.last:
+        said = f"`min_rows` is more than `last`, so that {replay.min_rows:,} rows are never replayed and nothing is ever judged"
+        yield ("deploy", "replay", "min_rows"), said, f"write at most {replay.last}"
 
 
 def _serving(loaded: Loaded, config: Config) -> Iterator[files.Finding]:

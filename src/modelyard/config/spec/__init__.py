@@ -25,11 +25,23 @@ from modelyard.config.spec.build import (
     Processing,
     Range,
     Step,
+    Tolerance,
     Train,
     Tune,
 )
 from modelyard.config.spec.data import ColumnExpectation, Data, DataSchema, Expect, Leakage, Sample, Source, Split
-from modelyard.config.spec.deploy import Capture, Deploy, Realtime, Rollback, Strategy
+from modelyard.config.spec.deploy import (
+    Asynchronous,
+    Batch,
+    Capture,
+    Deploy,
+    Realtime,
+    Redact,
+    Replay,
+    Rollback,
+    Strategy,
+    Traces,
+)
 from modelyard.config.spec.monitor import (
     AlertAfter,
     AlertKind,
@@ -57,7 +69,7 @@ from modelyard.config.spec.quality import (
     Slice,
     WorstSlice,
 )
-from modelyard.config.spec.stages import Approval, Environments, Model, Production, Staging
+from modelyard.config.spec.stages import Approval, Environments, Model, Production, Staging, Tls
 from modelyard.config.spec.types import (
     DATABASES,
     STAGES,
@@ -93,7 +105,9 @@ __all__ = [
     "AlertKind",
     "Alerts",
     "Approval",
+    "Asynchronous",
     "Baseline",
+    "Batch",
     "Bias",
     "BiasCriterion",
     "Bring",
@@ -143,7 +157,9 @@ __all__ = [
     "Production",
     "Range",
     "Realtime",
+    "Redact",
     "RelativePath",
+    "Replay",
     "Retrain",
     "Rollback",
     "Sample",
@@ -157,6 +173,9 @@ __all__ = [
     "Staging",
     "Step",
     "Strategy",
+    "Tls",
+    "Tolerance",
+    "Traces",
     "Train",
     "TrainingWindow",
     "Tune",
@@ -287,16 +306,6 @@ PLANNED: dict[str, str] = {
     "data.targets": "several targets",
     "train.instances.gpus": "accelerators",
     "bring.signature": "a signature written by hand",
-    "inference.compile": "compiled serving",
-    "inference.tolerance": "compiled serving",
-    "deploy.replay": "the replay gate",
-    "deploy.rollback.disagreement": "disagreement alarms",
-    "deploy.rollback.drift": "drift alarms during a roll-out",
-    "deploy.realtime.max_workers": "autoscaling",
-    "deploy.batch": "scheduled batch jobs",
-    "deploy.capture.retain": "retention of captured rows",
-    "deploy.capture.max_size": "a size limit for captured rows",
-    "deploy.capture.redact": "redaction of captured columns",
     "monitor.data_quality": "data-quality monitors",
     "monitor.performance.estimate": "performance estimated before labels",
     "monitor.bias": "bias drift",

@@ -276,8 +276,26 @@ class Bring(Part):
 ContentType = Literal["application/json", "application/jsonlines", "text/csv", "application/x-npy"]
 
 
+class Tolerance(Part):
+    """How far a row plan's answers may lie from the model's own. Labels must be equal."""
+
+    scores: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Largest difference of a score, absolute or relative; by default 1e-9, and 1e-6 for XGBoost, which sums in float32.",
+    )
+
+
 class Inference(Part):
     """How a version predicts."""
+
+    compile: Literal["auto", "off", "required"] = Field(
+        "auto",
+        description="Whether the endpoint answers by a row plan, proven equal to the model at build time, where the model can be written "
+        "out as one (auto); required fails the build where it cannot.",
+    )
+    tolerance: Tolerance = Tolerance()
 
     entry_point: RelativePath | None = Field(
         None,

@@ -61,12 +61,12 @@ class Monitor(Part):
     alert_after: AlertAfter = AlertAfter()
 
 
-AlertKind = Literal["gate_failed", "pipeline_failed", "rollback", "drift", "performance"]
+AlertKind = Literal["gate_failed", "pipeline_failed", "rollback", "drift", "performance", "capture"]
 
 
 class Alerts(Part):
     to: tuple[Channel | Secret, ...] = Field((), description="Apprise URLs, or secrets that hold them. The log always gets every alert.")
-    on: tuple[AlertKind, ...] = ("gate_failed", "pipeline_failed", "rollback", "drift", "performance")
+    on: tuple[AlertKind, ...] = ("gate_failed", "pipeline_failed", "rollback", "drift", "performance", "capture")
 
 
 class Budget(Part):

@@ -29,11 +29,22 @@ class Approval(Part):
     retrained: Literal["required", "not_required"] = Field("required", description="Whether a retrained version needs one too.")
 
 
+class Tls(Part):
+    """Files of the endpoint's certificate (with its chain) and private key, PEM; renewed files are taken up by themselves."""
+
+    certificate: str
+    key: str
+
+
 class Staging(Part):
     """Where a version is tried before production."""
 
     target: Literal["local"] = "local"
-    port: int = Field(0, ge=0, le=65535, description="Loopback port of the endpoint; 0 picks a free one and keeps it.")
+    host: str = Field("127.0.0.1", description="Address that the endpoint listens on; one beyond this machine needs `tls` and `keys`.")
+    port: int = Field(0, ge=0, le=65535, description="Port of the endpoint; 0 picks a free one and keeps it.")
+    names: tuple[str, ...] = Field((), description="Further names that callers may use for the endpoint (their Host header).")
+    tls: Tls | None = None
+    keys: bool = Field(False, description="Callers need an API key (`modelyard keys`).")
     approval: Approval = Approval(required=False)
 
 

@@ -18,6 +18,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d|w)")
 _WINDOW = re.compile(r"[1-9][0-9]{0,3}(s|m|h|d|w|mo)")
 _LONGEST = timedelta(days=36525)
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZE = re.compile(r"([0-9]{1,9})(B|KB|MB|GB|TB)")
 _CRON_WORD = r"(?!\S*[0-9]{3})[0-9A-Za-z*,/#-]{1,100}"
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://.+", re.DOTALL)
 _BREAKS = re.compile(r"[\x00-\x1f\x7f]")
@@ -53,6 +55,22 @@ def format_duration(span: timedelta) -> str:
         count, seconds = divmod(seconds, _UNITS[unit])
         parts += [f"{count}{unit}"] if count else []
     return "".join(parts) or "0s"
+
+
+def parse_size(value: Any) -> int:
+    """`500MB`, `10GB`: bytes, by thousands."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if found is None or not int(found[1]):
+        raise ValueError(f"{shown(value)} is not a size; write 500MB, 10GB or 1TB")
+    return int(found[1]) * _BYTES[found[2]]
+
+
+def format_size(size: int) -> str:
+    """The shortest writing of a size in bytes."""
+    unit = next(u for u in reversed(_BYTES) if size % _BYTES[u] == 0)
+    return f"{size // _BYTES[unit]}{unit}"
 
 
 def _window(value: str) -> str:
@@ -126,6 +144,12 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^([0-9]{1,9}(s|m|h|d|w))+$", "examples": ["15m", "24h", "7d"]}),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    PlainSerializer(format_size, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,9}(B|KB|MB|GB|TB)$", "examples": ["500MB", "10GB"]}),
 ]
 Window = Annotated[str, AfterValidator(_window), Field(examples=["15m", "1d", "1mo"])]
 Cron = Annotated[str, AfterValidator(_cron), Field(examples=["*/15 * * * *"])]
