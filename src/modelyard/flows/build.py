@@ -7,7 +7,7 @@ from typing import Any
 from modelyard.durable import Outcome, Run
 from modelyard.errors import GateRefused
 from modelyard.events import ConfigAccepted, VersionRegistered
-from modelyard.flows import evaluation, explanation, fairness, findings, leaks, processing, reporting, steps, tuning, warmth
+from modelyard.flows import evaluation, explanation, fairness, findings, leaks, processing, reporting, session, steps, tuning, warmth
 from modelyard.flows.site import Order, Site
 from modelyard.registry.state import Version
 from modelyard.workshop import Workshop
@@ -61,7 +61,8 @@ def _new(site: Site, code: dict[str, Any], data: dict[str, Any], lock: dict[str,
 
 
 def make(site: Site, code: dict[str, Any], data: dict[str, Any]) -> processing.Line:
-    """From the splits to the hold-out's answers: every step that makes the version what it is, of a build and of a reproduction.
+    """From the splits to the hold-out's answers and the row plan: every step that makes the version what it is, of a build and of a
+    reproduction.
 
     `code` and `data` are the receipts of those steps. Returns the line of processing steps, whose last ones are still to come.
     """
@@ -69,7 +70,9 @@ def make(site: Site, code: dict[str, Any], data: dict[str, Any]) -> processing.L
     line.before()
     trained = tuning.train(site, site.lock(), code, data) if site.config.train is not None else {}
     line.between(trained)
-    run.step("predict", steps.predict, site, site.lock(), code)
+    with session.kept():
+        run.step("predict", steps.predict, site, site.lock(), code)
+        run.step("compile", steps.compile, site, site.lock(), code)
     return line
 
 

@@ -13,7 +13,7 @@ from modelyard.data import snapshots
 from modelyard.durable import Outcome
 from modelyard.errors import BadInput
 from modelyard.events import Event, GateJudged
-from modelyard.flows import findings, inference, leaks, measuring, reporting, warmth
+from modelyard.flows import findings, inference, leaks, measuring, plans, reporting, warmth
 from modelyard.flows.scoring import as_predictions, bundled, score, score_and_time
 from modelyard.flows.site import SPLITS, Site
 from modelyard.monitor import profile
@@ -25,11 +25,12 @@ from modelyard.signature import Signature
 if TYPE_CHECKING:
     import polars as pl
 
-MADE = ("signature.json", "holdout.parquet", "baseline.json", "latency.json")
+MADE = ("signature.json", "holdout.parquet", "baseline.json", plans.LATENCY)
 """What `predict` leaves in the run's folder."""
 DOCUMENT = "evaluation.json"
 BUNDLED = (
     DOCUMENT,
+    *plans.MADE,
     "bias.json",
     "analysis.json",
     "explanations.json",
@@ -51,7 +52,7 @@ def predict(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, An
     (site.folder / "signature.json").write_text(json.dumps(signed.to_dict(), indent=1), encoding="utf-8")
     scored, latency = score_and_time(loadable(site, lock, code), test, signed, site.folder / "runner.log", warmth.of(site))
     note = latency.pop("note", "")
-    (site.folder / "latency.json").write_text(json.dumps(latency), encoding="utf-8")
+    (site.folder / plans.LATENCY).write_text(json.dumps({**latency, "by": "runner"}), encoding="utf-8")
     holdout = as_predictions(scored, signed, "candidate", extras)
     holdout.write_parquet(site.folder / "holdout.parquet")
     seen = train.rename({name: f"f.{name}" for name in signed.names})
@@ -122,7 +123,7 @@ def evaluate(site: Site) -> Outcome[dict[str, Any]]:
         "baseline": {**naive, "metrics": finite(naive["metrics"])},
         "champion": champion,
         "custom": {name: {"value": v["holdout"], "greater_is_better": v["greater_is_better"]} for name, v in custom.items()},
-        "latency": json.loads((site.folder / "latency.json").read_text(encoding="utf-8")),
+        "latency": plans.latency(site.folder),
         "size": {"bytes": measuring.size(site.model)},
         "leakage": leaks.findings(site),
     }

@@ -14,12 +14,13 @@ from modelyard.config.spec.quality import Explain
 from modelyard.data import snapshots
 from modelyard.durable import Outcome
 from modelyard.errors import BadInput, NotFound
-from modelyard.flows import batch, evaluation
+from modelyard.flows import batch, evaluation, plans
 from modelyard.flows.scoring import bundled
 from modelyard.flows.site import SPLITS
 from modelyard.runners import running
 from modelyard.serve import explain as structural
 from modelyard.serve import runner
+from modelyard.serve.plan.compiled import RowPlan
 from modelyard.signature import Scalar, Signature
 from modelyard.workshop import Workshop
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from modelyard.flows.site import Site
     from modelyard.quality.explain import Ask, Explanation
+    from modelyard.serve.explanations import Explained
 
 DOCUMENT, ROWS, BACKGROUND = "explanations.json", "attributions.parquet", "background.parquet"
 MADE = (DOCUMENT, ROWS, BACKGROUND)
@@ -77,10 +79,11 @@ def explain(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, An
     rows, background = _features(drawn, signed), _drawn(training.select(signed.names), asked.background, asked.seed)
     say = _progress(lambda text: site.run.feed.put("line", step="explain", text=text))
     with running(evaluation.loadable(site, lock, code), site.folder / "explain.log") as socket:
-        found = attributed(socket, rows, background, signed, output, asked, say)
+        ask = _ask(socket, signed, output, site.folder)
+        found = attributed(socket, ask, rows, background, signed, output, asked, say)
         document = {**summary(found, rows, seed=asked.seed), "partial_dependence": []}
         if asked.partial_dependence:
-            document["partial_dependence"] = _dependence(socket, rows, signed, output, document, asked)
+            document["partial_dependence"] = _dependence(ask, rows, document, asked)
     (site.folder / DOCUMENT).write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
     _table(drawn[tables.INFERENCE_ID], found).write_parquet(site.folder / ROWS)
     background.write_parquet(site.folder / BACKGROUND)
@@ -124,9 +127,9 @@ def explained_output(signature: Signature, wanted: Scalar, labels: pl.Series) ->
 
 
 def attributed(
-    socket: Path, rows: pl.DataFrame, background: pl.DataFrame, signature: Signature, output: str, asked: Explain, say: Said
+    socket: Path, ask: Ask, rows: pl.DataFrame, background: pl.DataFrame, signature: Signature, output: str, asked: Explain, say: Said
 ) -> Explanation:
-    """Attributions of `rows` by the runner at `socket`: by the model's structure where the runner sees through it, else by asking."""
+    """Attributions of `rows`: by the model's structure where the runner at `socket` sees through it, else by asking."""
     reason = f"`{asked.method}` is asked for"
     if asked.method in ("auto", "tree", "linear"):
         try:
@@ -137,10 +140,10 @@ def attributed(
             what = f"`explain.method: {asked.method}` does not suit this model: {reason}"
             raise BadInput(what, where="explain.method", next="write `method: auto`, which asks the model itself where it must")
     say(f"{reason}; the model itself is asked")
-    return _by_asking(_ask(socket, signature, output), rows, background, output, asked, reason, say)
+    return _by_asking(ask, rows, background, output, asked, reason, say)
 
 
-def _exactly(parts: list[structural.Explained], background: int, rows: pl.DataFrame, output: str) -> Explanation:
+def _exactly(parts: list[Explained], background: int, rows: pl.DataFrame, output: str) -> Explanation:
     import numpy as np
 
     from modelyard.quality.explain import Explanation
@@ -167,22 +170,28 @@ def _by_asking(ask: Ask, rows: pl.DataFrame, background: pl.DataFrame, output: s
     return Explanation(tuple(rows.columns), values, game.base, unit, output, choice.method, why, used.height, error)
 
 
-def _ask(socket: Path, signature: Signature, output: str) -> Ask:
-    """The explained output of the runner at `socket` for any rows."""
+def _ask(socket: Path, signature: Signature, output: str, folder: Path) -> Ask:
+    """The explained output for any rows: by the row plan in `folder` where there is one, which takes a fifth of the time of the runner at
+    `socket`, and is proven to answer as it does."""
+    import numpy as np
+
+    path = plans.plan_of(folder)
+    plan = RowPlan.load(path, signature) if path else None
 
     def ask(table: pl.DataFrame) -> Any:
-        return runner.predict(socket, table, signature)[tables.output(output)].to_numpy()
+        if plan is None:
+            return runner.predict(socket, table, signature)[tables.output(output)].to_numpy()
+        columns = {name: values.to_list() for name, values in runner.features(table, signature).items()}
+        return np.asarray(plan.predict(columns, table.height)[output], dtype=np.float64)
 
     return ask
 
 
-def _dependence(
-    socket: Path, rows: pl.DataFrame, signature: Signature, output: str, document: dict[str, Any], asked: Explain
-) -> list[dict[str, Any]]:
+def _dependence(ask: Ask, rows: pl.DataFrame, document: dict[str, Any], asked: Explain) -> list[dict[str, Any]]:
     from modelyard.quality.explain import partial_dependence
 
     top = [row["feature"] for row in document["global"][: asked.top]]
-    return partial_dependence(_ask(socket, signature, output), rows, top, seed=asked.seed)
+    return partial_dependence(ask, rows, top, seed=asked.seed)
 
 
 def _drawn(table: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
@@ -247,6 +256,12 @@ def of_version(shop: Workshop, model: str, version: str | None, id: str | None =
     return {**answer, **facts, "rows": [_kept_row(opened, id, document["of"])]}
 
 
+def online(opened: bundle.Bundle) -> tuple[Path | None, str | None]:
+    """What answers of a version are explained against while it serves, and which output; None where it keeps no background."""
+    path, document = opened.path / BACKGROUND, _kept_document(opened)
+    return (path, document["of"]) if document is not None and path.exists() else (None, None)
+
+
 def _kept_document(opened: bundle.Bundle) -> dict[str, Any] | None:
     path = opened.path / DOCUMENT
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -282,8 +297,9 @@ def _new(shop: Workshop, opened: bundle.Bundle, file: Path, name: str) -> dict[s
     rows = _typed(table.select(signed.names), background)
     log = shop.home.runs / "explain" / f"{name}.log"
     with running(bundled(shop, opened), log) as socket:
-        found = attributed(socket, rows, background, signed, output, asked, lambda text: None)
-        answers = _ask(socket, signed, output)(rows).tolist()
+        ask = _ask(socket, signed, output, opened.path)
+        found = attributed(socket, ask, rows, background, signed, output, asked, lambda text: None)
+        answers = ask(rows).tolist()
     why = found.why if kept.exists() else f"{found.why} (no background was kept: rows of the hold-out stand in)"
     facts = {"method": found.method, "why": why, "output": found.output, "of": found.of, "base_value": found.base}
     ids = table[signed.id_col] if signed.id_col in table.columns else pl.Series(range(table.height))

@@ -16,7 +16,7 @@ from modelyard.config.spec import STAGES, Config
 from modelyard.data import snapshots
 from modelyard.durable import Outcome, Run
 from modelyard.errors import BadInput, GateRefused, NotFound
-from modelyard.flows import evaluation, inference, processing, references, steps, warmth
+from modelyard.flows import evaluation, inference, plans, processing, references, steps, warmth
 from modelyard.flows.build import made, make
 from modelyard.flows.site import Order, Site
 from modelyard.quality import metrics as measures
@@ -117,6 +117,7 @@ def _compare(site: Site, opened: Bundle, outputs: list[list[str]]) -> Outcome[di
     moved = [f"{name} {_number(before[name])} became {_number(after[name])}" for name in before if before[name] != after[name]]
     equal, steps_said = not parted and not moved, _parting_step(opened.manifest.get("outputs", []), outputs)
     said = f"{old.height:,} predictions and {len(before)} metrics are equal" if equal else "; ".join([*parted, *moved])
+    said += plans.compared(opened.path, site.folder)
     return Outcome({"equal": equal, "sentence": said + steps_said, "before": before, "after": after}, summary=said + steps_said)
 
 

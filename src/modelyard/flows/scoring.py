@@ -10,7 +10,8 @@ from modelyard.build import envs
 from modelyard.build.bundle import Bundle
 from modelyard.build.warm import Warm
 from modelyard.flows import inference
-from modelyard.runners import Loadable, running
+from modelyard.flows.session import running
+from modelyard.runners import Loadable
 from modelyard.serve import runner
 from modelyard.signature import Signature
 from modelyard.workshop import Workshop

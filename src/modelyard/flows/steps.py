@@ -17,9 +17,24 @@ from modelyard.data import artifacts, expect, profile, snapshots, splits
 from modelyard.durable import Outcome, Run, RunRecord
 from modelyard.errors import NotFound
 from modelyard.events import Event, GateJudged
-from modelyard.flows import caching, evaluation, explanation, fairness, inference, lacking, measuring, processing, sourcing
+from modelyard.flows import (
+    caching,
+    compiling,
+    evaluation,
+    explanation,
+    fairness,
+    inference,
+    lacking,
+    measuring,
+    plans,
+    processing,
+    sourcing,
+)
 from modelyard.flows.site import SPLITS, Order, Site
 from modelyard.workshop import Workshop
+
+PLANNED = ("compile", "tolerance")
+"""Keys of `inference` that only the row plan depends on."""
 
 
 def package(site: Site) -> Outcome[dict[str, Any]]:
@@ -198,6 +213,13 @@ def predict(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, An
     return caching.cached(site, key, site.folder, [*evaluation.MADE], lambda: evaluation.predict(site, lock, code))
 
 
+def compile(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, Any]]:
+    """Write the model out as a row plan (flows/compiling.py), unless that of this very model was proven on these very rows before."""
+    asked = site.order.configs["production"]["inference"]
+    key = {"step": "compile", "asked": {name: asked[name] for name in PLANNED}, **_answering(site, lock, code)}
+    return caching.cached(site, key, site.folder, [*plans.MADE], lambda: compiling.compile(site, lock, code))
+
+
 def explain(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, Any]]:
     """Explain the hold-out (flows/explanation.py), unless the very same was explained before."""
     key = {"step": "explain", "asked": site.order.configs["production"]["explain"], **_answering(site, lock, code)}
@@ -207,11 +229,12 @@ def explain(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, An
 def _answering(site: Site, lock: str, code: dict[str, Any]) -> dict[str, Any]:
     """All that the hold-out's answers depend on."""
     written = site.order.configs["production"]
+    inference_said = {name: value for name, value in written["inference"].items() if name not in PLANNED}
     return {
         "python": envs.ensure(lock, site.shop.home.path).digest,
         "code": {name: value for name, value in code.items() if name not in ("commit", "dirty")},
         "framework": site.framework,
-        "config": {name: written[name] for name in ("model", "data", "inference")},
+        "config": {"model": written["model"], "data": written["data"], "inference": inference_said},
         "threshold": site.config.evaluate.decision_threshold,
         "places": [site.config.evaluate.at, site.config.evaluate.season],
         "files": [site.model, inference.code_of(site.folder)],

@@ -17,6 +17,7 @@ The document, `modelyard.report/1` (JSON; numbers that are undefined are null, t
     evaluation   what was measured of the hold-out, as evaluation.json has it: metrics, intervals, slices, worst, baseline, champion,
                  custom, latency, size, leakage
     curves       numbers of the pictures: see `curves.curves`
+    compile      how the version answers, as compile.json has it; null where nothing says
     bias, explanations, profile, tuning    as the files of these names have them, less what is too much for a page
     data         {"digest", "source", "rows": {split: rows}, "captured", "dropped": [sentence]}
     lineage      {"commit", "dirty", "code", "environment", "config", "recipe", "framework", "entry_point", "hyperparameters",
@@ -29,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from modelyard.quality import page
@@ -64,7 +65,7 @@ def document(
     """The whole document; see the module for its shape. Two calls give the same.
 
     signature: None where a build was refused before there was a model. about: {"model": {...}, "version", "run", "made_at", "made_by",
-    "because"}. chapters: `bias`, `explanations`, `profile` and `tuning`,
+    "because"}. chapters: `compile`, `bias`, `explanations`, `profile` and `tuning`,
     those that there are. gates: GateResults as dicts. What is more than a page can show is left out here, so that both are small.
     """
     given, found = dict(chapters or {}), dict(evaluation or {})
@@ -78,6 +79,7 @@ def document(
         "expectations": list(expectations),
         "evaluation": {**found, "slices": found["slices"][:MAX_SLICES]} if found else None,
         "curves": dict(curves or {}),
+        "compile": given.get("compile"),
         "bias": given.get("bias"),
         "explanations": _fewer_explanations(given.get("explanations")),
         "profile": _fewer_columns(given.get("profile")),
@@ -199,9 +201,9 @@ def _cut(text: str, most: int = page.MAX_TEXT) -> str:
     return whole if len(whole) <= most else whole[: most - 1] + "…"
 
 
-@lru_cache(maxsize=1)
-def template() -> jinja2.Template:
-    """The page, compiled once a process."""
+@cache
+def template(name: str = "report.html.j2") -> jinja2.Template:
+    """A page, compiled once a process."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -212,7 +214,7 @@ def template() -> jinja2.Template:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _shown(value: Any) -> Any:

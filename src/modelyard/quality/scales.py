@@ -13,7 +13,7 @@ Scale = Callable[[float], float]
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round numbers from `low` to `high`, at most so many: steps of 1, 2, 2.5 or 5 times a power of ten."""
     span = high - low
-    if not (math.isfinite(span) and span > 0):
+    if not (math.isfinite(span) and span / most > 0):  # the least numbers there are have no parts
         return [low]
     power = 10.0 ** math.floor(math.log10(span / most))
     step = next((power * s for s in (1, 2, 2.5, 5, 10) if span / (power * s) <= most), power * 10)

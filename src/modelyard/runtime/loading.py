@@ -24,14 +24,16 @@ class Served:
     """A loaded model: `predict(columns, rows)` gives the signature's outputs.
 
     `model` is the object that was loaded (None where another process, `process`, holds it), for whoever looks inside; `model_fn` and
-    `predict_fn` say whether the script or the framework has them; `facts` go into the hello. A model that knows its features' names gets
-    them in its own order; columns that it does not know are left out only where the script takes no part in predicting.
+    `predict_fn` say whether the script or the framework has them; `facts` go into the hello; `signature` is that of a `model`. A model that
+    knows its features' names gets them in its own order; columns that it does not know are left out only where the script takes no part in
+    predicting.
     """
 
     def __init__(self, raw: Raw, inputs: Inputs, outputs: Outputs, model: Any, found: set[str]) -> None:
         self._raw, self._inputs, self._outputs = raw, inputs, outputs
-        self.model = model
+        self.model, self._found = model, found
         self.facts: dict[str, Any] = {}
+        self.signature: dict[str, Any] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self.model_fn = "script" if "model_fn" in found else "framework"
         self.predict_fn = "script" if {"predict_fn", "transform_fn"} & found else "framework"
@@ -45,11 +47,18 @@ class Served:
         """Take up `inference.pre` and `inference.post`. Raises CannotLoad."""
         self._pre, self._post = _hook(code_dir, pre, "preprocess"), _hook(code_dir, post, "postprocess")
 
-    def _rows(self, columns: dict[str, list[Any]], rows: int) -> Rows:
+    def _rows(self, taken: Callable[[Inputs], Rows]) -> Rows:
         if self._pre is None:
-            return Rows(columns, rows, self._arranged)
-        taken = Rows(columns, rows, self._inputs)
-        return taken.after(self._pre(taken.frame)).arranged(self._wanted, fewer=self._fewer)
+            return taken(self._arranged)
+        rows = taken(self._inputs)
+        return rows.after(self._pre(rows.frame)).arranged(self._wanted, fewer=self._fewer)
+
+    @property
+    def code(self) -> list[str]:
+        """What of the user's own runs at every prediction: functions of the script, and hooks."""
+        hooks = {"inference.pre": self._pre, "inference.post": self._post}
+        own = sorted(self._found & {"input_fn", "predict_fn", "output_fn", "transform_fn"})
+        return [*own, *(name for name, hook in hooks.items() if hook is not None)]
 
     @property
     def inputs(self) -> Inputs | None:
@@ -60,9 +69,26 @@ class Served:
         """The signature's outputs, a list of `rows` values each. Raises BadOutput, or whatever the user's code raises."""
         if self.single and rows > 1:
             return self._one_by_one(columns, rows)
-        result = self._raw(self._rows(columns, rows))
+        return self._answered(lambda inputs: Rows(columns, rows, inputs), rows)
+
+    @property
+    def kinds(self) -> list[tuple[str, str]]:
+        """The signature's columns, and the type of each."""
+        return self._inputs.columns
+
+    @property
+    def takes_frames(self) -> bool:
+        """Whether `framed` answers as `predict` does: no body is made of the rows, and no other process has the model."""
+        return not (self.single or self.process is not None or {"input_fn", "output_fn", "transform_fn"} & self._found)
+
+    def framed(self, frame: Callable[[Inputs], Any], rows: int) -> dict[str, list[Any]]:
+        """`predict` of what `frame` makes for some inputs: a DataFrame or array of their columns and dtypes."""
+        return self._answered(lambda inputs: Rows(None, rows, inputs, frame(inputs)), rows)
+
+    def _answered(self, taken: Callable[[Inputs], Rows], rows: int) -> dict[str, list[Any]]:
+        result = self._raw(self._rows(taken))
         if self._post is not None:
-            result = self._post(result, Rows(columns, rows, self._inputs).frame)
+            result = self._post(result, taken(self._inputs).frame)
         return self._outputs(result, rows)
 
     def _one_by_one(self, columns: dict[str, list[Any]], rows: int) -> dict[str, list[Any]]:
@@ -111,7 +137,7 @@ def load(
         raise CannotLoad(str(exc)) from exc
     note = frameworks.numbered(model, signature)
     served = Served(raw, inputs, Outputs(signature, order, numbered=bool(note)), model, set(found))
-    served.facts = {"note": note} if note else {}
+    served.facts, served.signature = {"note": note} if note else {}, signature
     return served
 
 

@@ -3,16 +3,18 @@ r"""The runner: holds one model and answers the runner protocol on a Unix socket
     python -m modelyard.runtime.runner --model-dir DIR --code-dir DIR --entry-point NAME --signature FILE \
         --framework NAME --socket PATH [--content-type TYPE --accept TYPE --pre NAME --post NAME --batch-strategy WORD]
 
-It ends when its standard input does: then its owner is gone. Exit codes: 0 asked to end, 3 the model cannot be loaded, 4 the process
-that holds the model (R's, a server's) ended.
+It ends when its standard input does, which whoever needs it holds open, or when a byte comes. Exit codes: 0 asked to end, 3 the model
+cannot be loaded, 4 the process that holds the model (R's, a server's) ended.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
+import resource
 import selectors
 import signal
 import socket
@@ -26,7 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.runtime import wire
+from modelyard.runtime.batch import batch
 from modelyard.runtime.explain import explain
+from modelyard.runtime.extract import written
 from modelyard.runtime.frameworks import NAMES
 from modelyard.runtime.inputs import check
 from modelyard.runtime.loading import CannotLoad, Served, load
@@ -35,10 +39,11 @@ from modelyard.runtime.outputs import BadOutput
 
 _SEND_TIMEOUT = 30.0
 _GRACE = 5.0
+_OOM_SCORE, _PROCESSES = "500", 2048
 
 
 class Life:
-    """When to end: at SIGTERM or at the end of standard input, after the request in hand."""
+    """When to end: at SIGTERM, at a byte of standard input or at its end, after the request in hand."""
 
     def __init__(self) -> None:
         self.busy = threading.Lock()
@@ -50,12 +55,8 @@ class Life:
             os._exit(0)
 
     def watch_stdin(self) -> None:
-        while True:
-            try:
-                if not os.read(0, 4096):
-                    break
-            except OSError:
-                break
+        with contextlib.suppress(OSError):
+            os.read(0, 1)  # a word from the owner, or nobody is left who needs this process
         self.stopping = True
         self.busy.acquire(timeout=_GRACE)
         os._exit(0)
@@ -71,7 +72,7 @@ def predict(message: dict[str, Any], served: Served, names: list[str]) -> dict[s
     return {"outputs": served.predict(columns, rows)}
 
 
-OPS: dict[str, Op] = {"predict": predict, "explain": explain}
+OPS: dict[str, Op] = {"predict": predict, "explain": explain, "extract": written, "batch": batch}
 
 
 def answer(message: dict[str, Any], served: Served, names: list[str], hello: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +140,16 @@ def watch(process: subprocess.Popen[bytes], what: str) -> None:
     os._exit(4)
 
 
+def contain() -> None:
+    """Where memory runs out, the kernel ends this process before the platform's; and in a sandbox, whose processes are counted apart, it
+    and what it starts are so many at most."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+    if os.environ.get("MODELYARD_SANDBOXED") == "1":
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NPROC, (_PROCESSES, _PROCESSES))
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="modelyard.runtime.runner", description="Hold a model and answer the runner protocol.")
     for name in ("model-dir", "code-dir", "signature", "socket"):
@@ -182,6 +193,7 @@ def why(exc: Exception) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
+    contain()
     life = Life()
     threading.Thread(target=life.watch_stdin, daemon=True).start()
     signal.signal(signal.SIGTERM, life.on_term)

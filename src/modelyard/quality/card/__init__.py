@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from modelyard.quality.card.answering import answering
 from modelyard.quality.card.head import head, life
 from modelyard.quality.card.made import data, lineage, tuning
 from modelyard.quality.card.measured import gates, metrics, pictures, slices
@@ -17,6 +18,7 @@ CHAPTERS = {
     "life": ("Life", life),
     "gates": ("Gates", gates),
     "metrics": ("Metrics", metrics),
+    "answering": ("How it answers", answering),
     "pictures": ("Pictures", pictures),
     "slices": ("Slices", slices),
     "bias": ("Bias", bias),

@@ -115,7 +115,9 @@ def _cost(measured: Document) -> list[tuple[str, str]]:
     """What an answer costs: time and room."""
     found = []
     if latency := measured.get("latency"):
-        found += [("Median latency", f"{page.number(latency['p50_ms'])} ms"), ("99th percentile", f"{page.number(latency['p99_ms'])} ms")]
+        by = f", {latency['by']}" if latency.get("by") else ""
+        for name, key in (("Median latency", "p50_ms"), ("99th percentile", "p99_ms")):
+            found.append((name, f"{page.number(latency[key])} ms{by}"))
     if (size := (measured.get("size") or {}).get("bytes")) is not None:
         found.append(("Size of the model", page.size(size)))
     return found
