@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from modelyard.home import Home, append_private, open_to_whom_the_user_likes, write_private
+from modelyard.home import Home, append_private, scratch_prefix, usual_mode, write_private
 
 
 def mode(path: Path) -> int:
@@ -31,9 +32,7 @@ def test_what_an_owner_makes_is_for_its_user_alone(home: Path, tmp_path: Path) -
     (home / "folder").mkdir()
     assert (mode(home / "kept"), mode(home / "folder")) == (0o600, 0o700)
     assert mode(home) == 0o755, "its own mode is its user's matter"
-    (tmp_path / "output.csv").write_text("")
-    open_to_whom_the_user_likes(tmp_path / "output.csv")
-    assert mode(tmp_path / "output.csv") == 0o644
+    assert usual_mode() == 0o644
     ours.unlock()
     (tmp_path / "second").write_text("")
     assert mode(tmp_path / "second") == 0o600, "the other home is still ours"
@@ -64,3 +63,15 @@ def test_private_files_are_private_whatever_was_there(tmp_path: Path) -> None:
     assert (secret.read_text(), mode(secret)) == ("new", 0o600)
     assert (log.read_text(), mode(log)) == ("old new", 0o600)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log", "secret"]
+
+
+def test_a_sweep_leaves_the_folder_of_a_runner_that_goes_on(home: Path) -> None:
+    folders = [Path(tempfile.mkdtemp(prefix=scratch_prefix(home))) for _ in range(3)]
+    for folder in folders[:2]:
+        os.mkfifo(folder / "runner.alive")
+    reading = os.open(folders[0] / "runner.alive", os.O_RDONLY | os.O_NONBLOCK)
+    Home(home).sweep()
+    assert [folder.exists() for folder in folders] == [True, False, False]
+    os.close(reading)
+    Home(home).sweep()
+    assert not folders[0].exists()

@@ -105,7 +105,8 @@ class Home:
                     Path(folder).chmod(0o700)
                 shutil.rmtree(left, ignore_errors=True)
         for left in Path(tempfile.gettempdir()).glob(f"{scratch_prefix(self.path)}*"):  # folders of sockets
-            shutil.rmtree(left, ignore_errors=True)
+            if not any(_read(pipe) for pipe in left.glob("*.alive")):
+                shutil.rmtree(left, ignore_errors=True)
 
     def labels(self, model: str) -> Path:
         return self.path / "labels" / model
@@ -154,10 +155,9 @@ class _Umask:
 _umask = _Umask()
 
 
-def open_to_whom_the_user_likes(file: Path) -> None:
-    """Give a file that an owner made outside of its home the mode that the user's umask asks for."""
-    if _umask.usual >= 0:
-        file.chmod(0o666 & ~_umask.usual)
+def usual_mode() -> int | None:
+    """The mode of a file that an owner makes outside of its home, as the user's umask asks for it; None where nobody owns one."""
+    return 0o666 & ~_umask.usual if _umask.usual >= 0 else None
 
 
 def write_private(path: Path, text: str) -> None:
@@ -188,6 +188,15 @@ def _taken(file: IO[str], kind: int, tries: int) -> bool:
         if left:
             time.sleep(0.02)
     return False
+
+
+def _read(pipe: Path) -> bool:
+    """Whether a process reads from it: a runner that went on when its owner was killed."""
+    try:
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def user_name(uid: int | None = None) -> str:

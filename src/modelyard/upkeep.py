@@ -15,12 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from modelyard.config.spec import STAGES, AlertKind, Stage
-from modelyard.flows import alerting, endpoints
+from modelyard.errors import BadInput, YardError
+from modelyard.flows import alerting, capturing, endpoints
 from modelyard.workshop import Workshop
 
 log = logging.getLogger("modelyard")
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0
 """Seconds before what failed is tried again: the first time, and at the most."""
+TIDY = 60.0
+"""Seconds between two looks after what an endpoint captured."""
 DEATHS, WITHIN = 3, 300.0
 """So many deaths of production's processes within so many seconds are a crash loop, and somebody is told."""
 WORDS = 1000
@@ -76,6 +79,8 @@ class Upkeep:
         self._down: set[str] = set()
         self._told: set[tuple[str, str, str]] = set()
         self._lock = threading.Lock()
+        self._tidied: dict[str, float] = {}
+        self._unkept: dict[str, int] = {}
         # Loading a model takes minutes and a mail server may not answer: neither holds up the thread that looks.
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="upkeep")
 
@@ -124,6 +129,42 @@ class Upkeep:
         body = f"{DEATHS} times within {WITHIN / 60:g} minutes; the last time: {reason}. Next: modelyard rollback {model}"
         log.error("%s: %s", title, body)
         self._later(self._alert, model, "rollback", title, body)
+
+    # -- captures --------------------------------------------------------------------------------------------------------------
+
+    def tidy(self, model: str) -> None:
+        """Once in a while, see to what a model's endpoints captured, and to what they could not."""
+        for stage in STAGES:
+            name = endpoints.name(model, stage)
+            if time.monotonic() - self._tidied.get(name, -TIDY) >= TIDY and self._shop.model(model).stage(stage).history:
+                self._tidied[name] = time.monotonic() + LONGEST_PAUSE  # until this one is done
+                self._later(self._tidy, model, stage)
+
+    def _tidy(self, model: str, stage: Stage) -> None:
+        name, title = endpoints.name(model, stage), f"{model}: what {stage} captured cannot be looked after"
+        try:
+            over = capturing.tidy(self._shop, model, stage).over
+            self._forgive(model, title)
+            if over:
+                said = BadInput("monitors and roll-outs need more than `max_size` of it", next="allow more under deploy.capture")
+                self.trouble(model, "capture", f"{model}: the capture of {stage} is too large", said)
+            self._tell_of_unkept(model, stage)
+        except Exception as exc:
+            self.trouble(model, "capture", title, exc)
+        finally:
+            self._tidied[name] = time.monotonic()
+
+    def _tell_of_unkept(self, model: str, stage: Stage) -> None:
+        """Alert where rows were lost since the last look; a second time only after a look without a loss."""
+        name, title = endpoints.name(model, stage), f"{model}: {stage} cannot keep what it answers"
+        state = self._shop.target.endpoint(name)
+        lost = state.unkept if state else 0
+        before, self._unkept[name] = self._unkept.get(name, 0), lost
+        if state is None or lost <= before:
+            self._forgive(model, title)
+        else:
+            said = YardError(f"rows are not captured: {state.unkept_because}", where=str(state.capture), next="make room on the disk")
+            self.trouble(model, "capture", title, said)
 
     # -- telling ---------------------------------------------------------------------------------------------------------------
 

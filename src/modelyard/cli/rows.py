@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -49,17 +50,43 @@ def _text(data: bytes, file: str) -> str:
 @VERSION
 @click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUTPUT", type=click.Path(path_type=Path))
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that predict; by default about as many as there are cores.")
+@click.option(
+    "--join", is_flag=True, help="Write the input's columns too; of JSON lines, the record with the answer under SageMakerOutput."
+)
+@click.option("--input-filter", metavar="PATH", default="$", help="The part of a record that the model is given, such as $[1:].")
+@click.option("--output-filter", metavar="PATH", default="$", help="The part that is written, such as $['id', 'prediction'].")
+@click.option("--format", "kind", type=click.Choice(["csv", "jsonl", "parquet"]), help="Of the outputs; by default as the inputs are.")
+@click.option("--suffix", default="", help="Added to each file's name, such as .out.")
+@click.option("--max-errors", type=click.IntRange(0), default=0, help="Rows that may be refused; they are listed in OUTPUT.errors.jsonl.")
 @JSON
-def batch(version: tuple[str, str | None], source: Path, target: Path, as_json: bool) -> None:
-    """Predict every row of INPUT into OUTPUT (csv, parquet or jsonl by their endings) with MODEL[:VERSION], the champion by default.
+def batch(
+    version: tuple[str, str | None],
+    source: Path,
+    target: Path,
+    input_filter: str,
+    output_filter: str,
+    kind: str | None,
+    as_json: bool,
+    **how: Any,
+) -> None:
+    """Predict every row of INPUT into OUTPUT with MODEL[:VERSION], the champion by default. No endpoint is needed.
 
-    No endpoint is needed. OUTPUT appears whole or not at all.
+    INPUT is a file (csv, parquet or jsonl by its ending), or a folder of such, whose files go one for one into the folder OUTPUT. A file
+    appears whole or not at all. Called again after it was cut short, it does what is left.
     """
     with asking() as caller:
-        words = {"source": str(source.resolve()), "target": str(target.resolve())}
-        answer = caller.call("batch", model=version[0], version=version[1], **words)
-    if not show(answer, as_json):
-        click.echo(f"{click.style('✓', fg='green')} {answer['rows']:,} rows by {answer['model']}:{answer['version']} -> {target}")
+        words = {"source": str(source.resolve()), "target": str(target.resolve()), "input_filter": input_filter}
+        answer = caller.call("batch", model=version[0], version=version[1], **words, output_filter=output_filter, format=kind, **how)
+    if show(answer, as_json):
+        return
+    files = f" in {answer['files']:,} files ({answer['kept']:,} done before)" if source.is_dir() else ""
+    refused = f", {answer['refused']:,} refused (see *.errors.jsonl)" if answer["refused"] else ""
+    click.echo(
+        f"{click.style('✓', fg='green')} {answer['rows']:,} rows{files} by {answer['model']}:{answer['version']} -> {target}{refused}"
+    )
+    if answer["skipped"]:
+        click.echo(f"  left out, since their endings say no format: {', '.join(answer['skipped'][:10])}")
 
 
 @click.command()
@@ -69,7 +96,8 @@ def batch(version: tuple[str, str | None], source: Path, target: Path, as_json: 
 def labels(model: str, file: Path, as_json: bool) -> None:
     """Take in the truth about MODEL's past predictions from FILE (csv, parquet or jsonl).
 
-    It has the config's id and target columns, or `inference_id` and `label`; optionally `labelled_at`. Late, repeated and corrected
+    It has the config's id and target columns, or `inference_id` and `label`; optionally `labelled_at`. Or it is SageMaker's ground truth:
+    a file of it, or a folder. Late, repeated and corrected
     labels are welcome: nothing is lost or counted twice.
     """
     with asking() as caller:

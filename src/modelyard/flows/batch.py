@@ -1,45 +1,82 @@
-"""Batch: a file of rows through a version's runner, to a file of predictions. No endpoint is needed."""
+"""Batch: files of rows through a version, to files of predictions. No endpoint is needed."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard import tables
 from modelyard.build import bundle
+from modelyard.config.spec import Config
+from modelyard.durable import Run
 from modelyard.errors import BadInput, NotFound
+from modelyard.flows import plans
 from modelyard.flows.scoring import bundled
-from modelyard.home import open_to_whom_the_user_likes
+from modelyard.home import usual_mode
+from modelyard.monitor import windows
+from modelyard.registry.state import ModelState
 from modelyard.runners import running
-from modelyard.serve import runner
+from modelyard.serve.batch import filters, launch
+from modelyard.serve.batch.order import ENDINGS, MOST_WORKERS, Answering, Order, Shape, usual_workers
 from modelyard.workshop import Workshop
 
 if TYPE_CHECKING:
     import polars as pl
 
-FORMATS = (".csv", ".parquet", ".jsonl")
+RUN = "batch-"
+"""How the ids of scheduled runs begin; the model and the instant follow."""
 
 
-def batch(shop: Workshop, model: str, version: str | None, source: Path, target: Path) -> dict[str, Any]:
-    """Predict every row of `source` into `target`, which appears whole or not at all. Formats go by the ending.
+def batch(
+    shop: Workshop,
+    model: str,
+    version: str | None,
+    source: Path,
+    target: Path,
+    *,
+    shape: Shape | None = None,
+    suffix: str = "",
+    workers: int | None = None,
+    max_errors: int = 0,
+    on_file: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Predict every row of a file, or of each file in a folder, into files that appear whole or not at all. Formats go by the endings.
 
-    Without a version the champion answers, else the newest. The output has the input's id (or row number) and the outputs.
-    Raises NotFound, BadInput (a column is missing or does not fit), StepFailed (the model cannot be loaded), NoRoom.
+    Without a version the champion answers, else the newest: by its row plan where it has one, else by as many runners as `workers`.
+    Raises NotFound, BadInput (a column is missing, a row does not fit, a filter does not hold), StepFailed (the model cannot be loaded),
+    NoRoom.
     """
-    state = shop.model(model)
-    found = shop.version(model, version or state.champion)
-    opened = bundle.open(found.digest, shop.home.path)
-    signature, table = opened.signature, read(source)
-    if target.suffix not in FORMATS:
-        raise BadInput(f"the output {target.name} has no ending that says its format", next=f"end it with one of {', '.join(FORMATS)}")
-    id_col = signature.id_col if signature.id_col in table.columns else None
+    shape = shape or Shape()
+    for text in (shape.input_filter, shape.output_filter):
+        filters.parse(text)
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise BadInput(f"1 to {MOST_WORKERS} workers, not {workers}")
+    found = shop.version(model, version or shop.model(model).champion)
     log = shop.home.runs / "batch" / f"{model}-{found.version}.log"
-    with running(bundled(shop, opened), log) as socket:
-        answers = runner.predict(socket, table, signature)
-    result = answers.rename({name: name.removeprefix(tables.OUTPUT) for name in answers.columns})
-    ids = table[id_col] if id_col else result.with_row_index("row")["row"]
-    _write(result.insert_column(0, ids), target)
-    return {"model": model, "version": found.version, "rows": table.height, "output": str(target)}
+    workers = workers or usual_workers(plan=plans.plan_of(shop.bundle(found)) is not None)
+    with _answering(shop, found.digest, workers, log) as answering:
+        order = Order(str(source), str(target), found.digest, answering, shape, suffix, workers, max_errors)
+        done = launch.run(order, log, usual_mode(), on_file)
+    return {"model": model, "version": found.version, "output": str(target), **done}
+
+
+@contextlib.contextmanager
+def _answering(shop: Workshop, digest: str, workers: int, log: Path) -> Iterator[Answering]:
+    """Who answers, for as long as the block lasts."""
+    opened = bundle.open(digest, shop.home.path)
+    signature, plan = opened.signature.to_dict(), plans.plan_of(opened.path)
+    if plan is not None:
+        yield Answering(signature, plan=str(plan))
+        return
+    what = bundled(shop, opened)
+    logs = [log.with_name(f"{log.stem}-{number}.log") for number in range(workers)]
+    with contextlib.ExitStack() as stack:
+        with ThreadPoolExecutor(workers) as pool:  # models take their time to load
+            sockets = list(pool.map(lambda log: stack.enter_context(running(what, log)), logs))
+        yield Answering(signature, sockets=tuple(map(str, sockets)))
 
 
 def read(path: Path) -> pl.DataFrame:
@@ -54,7 +91,7 @@ def read(path: Path) -> pl.DataFrame:
         ".jsonl": pl.read_ndjson,
     }
     if path.suffix not in readers:
-        raise BadInput(f"{path.name} has no ending that says its format", next=f"end it with one of {', '.join(FORMATS)}")
+        raise BadInput(f"{path.name} has no ending that says its format", next=f"end it with one of {ENDINGS}")
     try:
         table: pl.DataFrame = readers[path.suffix](path)
     except (pl.exceptions.PolarsError, OSError) as exc:
@@ -64,13 +101,45 @@ def read(path: Path) -> pl.DataFrame:
     return table
 
 
-def _write(table: pl.DataFrame, path: Path) -> None:
-    work = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        writers: dict[str, Any] = {".csv": table.write_csv, ".parquet": table.write_parquet, ".jsonl": table.write_ndjson}
-        writers[path.suffix](work)
-        open_to_whom_the_user_likes(work)
-        work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
+# -- on a schedule ---------------------------------------------------------------------------------------------------------------
+
+
+def due(config: Config, state: ModelState, now: datetime) -> datetime | None:
+    """The newest instant at which the config's batch was to begin and none did; of several that were missed only that one."""
+    stage = state.stage("production")
+    if config.deploy.batch is None or not stage.weights or state.champion is None:
+        return None
+    since = max((_instant(run) for run in state.runs if run.startswith(RUN)), default=datetime.fromisoformat(stage.history[-1][0]))
+    ticks = windows.ticks(config.deploy.batch.schedule_expression, config.timezone, since, now)
+    return ticks[-1] if ticks else None
+
+
+def run_id(model: str, tick: datetime) -> str:
+    """The id of the run for an instant: there is one."""
+    return f"{RUN}{model}-{int(tick.timestamp())}"
+
+
+def _instant(run: str) -> datetime:
+    return datetime.fromtimestamp(int(run.rpartition("-")[2]), UTC)
+
+
+def scheduled(shop: Workshop, run: Run) -> str:
+    """Predict what is new in the config's folder with the version that production has now. Files that are done stay done."""
+    asked, state = shop.config(run.model).deploy.batch, shop.model(run.model)
+    if asked is None or state.champion is None:
+        return "nothing is asked for any more"
+    folder = Path(state.folder)
+    done = run.step("predict files", _predict, shop, run, folder / asked.input, folder / asked.output, state.champion)
+    return str(done)
+
+
+def _predict(shop: Workshop, run: Run, source: Path, target: Path, version: str) -> str:
+    done = batch(
+        shop, run.model, version, source, target, on_file=lambda file: run.feed.put("line", step="predict files", text=_said(file))
+    )
+    fresh = done["files"] - done["kept"]
+    return f"{done['rows']:,} rows in {done['files']:,} files by {run.model}:{version}, {fresh:,} of them new"
+
+
+def _said(file: dict[str, Any]) -> str:
+    return f"{file['output']}: {file['rows']:,} rows{', done before' if file['kept'] else ''}"

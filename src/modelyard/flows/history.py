@@ -14,6 +14,7 @@ from modelyard.config.spec import Config
 from modelyard.data import parts
 from modelyard.data.parts import Parts
 from modelyard.events import LabelsReceived
+from modelyard.flows import capturing
 from modelyard.flows.holdout import SMOKE
 from modelyard.monitor import labels
 from modelyard.serve import captured
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def folder(shop: Workshop, model: str) -> Path:
     """Where the production endpoint's capture lies."""
-    return shop.home.endpoints / f"{model}-production" / "capture"
+    return capturing.folder(shop, model, "production")
 
 
 def answers(
@@ -34,9 +35,8 @@ def answers(
     """Captured production rows with `start <= event_time < end`, without labels; `only` as `captured.read` takes it."""
     import polars as pl
 
-    where = folder(shop, model)
-    captured.compact(where)
-    rows = captured.read(where, start=start, end=end, only=only)
+    capturing.compact(shop, model, "production")
+    rows = captured.read(folder(shop, model), start=start, end=end, only=only)
     return rows.filter(~pl.col(tables.INFERENCE_ID).str.starts_with(SMOKE))
 
 
@@ -45,6 +45,17 @@ def predictions(
 ) -> pl.DataFrame:
     """`answers` with the labels known so far (null where none came)."""
     return labels.join(answers(shop, model, start, end, only), labels.latest(shop.home.labels(model)))
+
+
+def newest(shop: Workshop, model: str, last: int, *, since: datetime | None = None, version: str | None = None) -> pl.DataFrame:
+    """The newest `last` captured production rows, by when they came, oldest first; of one version where it is named, and not older than
+    `since`."""
+    import polars as pl
+
+    capturing.compact(shop, model, "production")
+    found = captured.newest(folder(shop, model), last, since=since, version=version)
+    found = found.sort(tables.RECEIVED_AT, maintain_order=True).tail(last)
+    return found.filter(~pl.col(tables.INFERENCE_ID).str.starts_with(SMOKE))
 
 
 def labelled_since(shop: Workshop, model: str, since: datetime | None) -> int:
@@ -78,9 +89,10 @@ def extend(
     columns = {data.target_col: tables.LABEL}
     columns |= {data.time_col: tables.EVENT_TIME} if data.time_col else {}
     columns |= {data.id_col: tables.INFERENCE_ID} if data.id_col else {}
+    redacted = {rule.column for rule in config.deploy.capture.redact}
     for name in source.schema:
         for prefixed in (tables.feature(name), tables.extra(name)):
-            if prefixed in taken.columns:
+            if prefixed in taken.columns and name not in redacted:  # a hash is no value to learn from
                 columns.setdefault(name, prefixed)
     added, left_out = _as_source(taken, columns, source.schema)
     if data.id_col:

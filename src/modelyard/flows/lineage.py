@@ -9,6 +9,7 @@ from typing import Any
 from modelyard import tables
 from modelyard.config.spec import STAGES
 from modelyard.errors import BadInput, NotFound
+from modelyard.flows import capturing
 from modelyard.registry.state import ModelState
 from modelyard.serve import captured
 from modelyard.workshop import Workshop
@@ -29,7 +30,7 @@ def of_prediction(shop: Workshop, inference_id: str, model: str | None = None) -
     found: dict[str, dict[str, Any]] = {}
     for state in [shop.model(model)] if model else shop.state.values():
         for stage in STAGES:
-            row = captured.find(shop.home.endpoints / f"{state.model}-{stage}" / "capture", inference_id)
+            row = captured.find(capturing.folder(shop, state.model, stage), inference_id)
             if row is not None:
                 prediction = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()}
                 found[state.model] = {"prediction": prediction, "stage": stage, "version": of_version(state, str(row[tables.VERSION]))}

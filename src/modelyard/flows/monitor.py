@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard import tables
 from modelyard.build import bundle
-from modelyard.config.spec import Config
+from modelyard.config.spec import Config, Drift
 from modelyard.durable import Outcome, Run
 from modelyard.errors import BadInput
 from modelyard.events import Event, RetrainDecided, WindowJudged
@@ -19,6 +19,7 @@ from modelyard.quality import metrics as measures
 from modelyard.registry.state import ModelState, Window
 from modelyard.retrain import governor
 from modelyard.serve import captured
+from modelyard.signature import Signature
 from modelyard.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -129,7 +130,22 @@ def _judge_drift(shop: Workshop, config: Config, state: ModelState, version: str
 
     opened = bundle.open(state.versions[version].digest, shop.home.path)
     baseline = json.loads((opened.path / "baseline.json").read_text(encoding="utf-8"))
-    return drift.judge(profile.profile(rows, baseline), baseline, config.monitor.drift, opened.signature).verdict
+    watched, redacted = as_captured(config, opened.signature, rows)
+    verdict = drift.judge(profile.profile(rows, baseline), baseline, watched, opened.signature).verdict
+    if not redacted:
+        return verdict
+    said = f"{verdict.reason}; not judged, since the capture does not keep {'it' if len(redacted) == 1 else 'them'}: {', '.join(redacted)}"
+    return replace(verdict, reason=said, evidence={**verdict.evidence, "redacted": redacted})
+
+
+def as_captured(config: Config, signature: Signature, rows: pl.DataFrame) -> tuple[Drift, list[str]]:
+    """What of the drift's settings can be judged of captured rows, and the watched columns that are redacted now or were then."""
+    wanted = signature.names if config.monitor.drift.columns is None else config.monitor.drift.columns
+    redacted = {rule.column for rule in config.deploy.capture.redact}
+    redacted |= {name for name in signature.names if tables.feature(name) not in rows.columns}
+    lacking = [name for name in wanted if name in redacted]
+    kept = tuple(name for name in wanted if name not in redacted)
+    return (config.monitor.drift.model_copy(update={"columns": kept}) if lacking else config.monitor.drift), lacking
 
 
 def _judge_performance(shop: Workshop, config: Config, state: ModelState, version: str, rows: pl.DataFrame) -> verdicts.Verdict:

@@ -1,0 +1,90 @@
+"""What is kept of an endpoint's requests: what its front is told, and what the owner makes of it from time to time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from modelyard.config.spec import Capture, Stage
+from modelyard.events import CaptureTrimmed
+from modelyard.monitor import windows
+from modelyard.serve import captured, routes
+from modelyard.serve.captured import sagemaker
+from modelyard.workshop import Workshop
+
+_MOVING = ("up", "deploy", "retrain")
+_KEY_BYTES = 32
+
+
+def folder(shop: Workshop, model: str, stage: Stage) -> Path:
+    """Where an endpoint's capture lies."""
+    return shop.home.endpoints / f"{model}-{stage}" / "capture"
+
+
+def asked(shop: Workshop, config: Capture) -> routes.Capture:
+    """What the front is told; the target names the folder."""
+    redact = tuple(routes.Redact(rule.column, rule.how) for rule in config.redact)
+    key = str(_key(shop)) if any(rule.how == "hash" for rule in redact) else None
+    return routes.Capture("", sample=config.sample, mode=config.mode, redact=redact, key=key)
+
+
+def _key(shop: Workshop) -> Path:
+    """The key of hashed columns, made once: the same value has the same hash in all captures of a home."""
+    path = shop.home.path / "capture.key"
+    if not path.exists():
+        work = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        handle = os.open(work, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(work)  # of two that make one at once, the first one's counts
+        work.unlink()
+    return path
+
+
+def compact(shop: Workshop, model: str, stage: Stage) -> None:
+    """Make Parquet of what the front has finished, and SageMaker's files where they are asked for. Raises OSError."""
+    where, export = folder(shop, model, stage), None
+    in_force = bool(shop.model(model).config)  # not before a first release
+    if in_force and shop.stage_config(model, stage).deploy.capture.sagemaker:
+        export = partial(sagemaker.write, _sagemaker(shop, model, stage), where.parent.name)
+    captured.compact(where, export)
+
+
+def _sagemaker(shop: Workshop, model: str, stage: Stage) -> Path:
+    return folder(shop, model, stage).with_name("sagemaker")
+
+
+def tidy(shop: Workshop, model: str, stage: Stage) -> captured.Trimmed:
+    """Compact, and let go of what is kept no longer. The journal says what went. Raises OSError."""
+    compact(shop, model, stage)
+    config, now = shop.stage_config(model, stage).deploy.capture, shop.clock.now()
+    done = captured.trim(
+        folder(shop, model, stage),
+        before=None if config.retain is None else now - config.retain,
+        max_bytes=config.max_size,
+        keep_from=needed_from(shop, model, now),
+    )
+    if config.retain is not None:
+        sagemaker.trim(_sagemaker(shop, model, stage), now - config.retain)
+    if done.rows:
+        since = done.since.isoformat() if done.since else ""
+        shop.record([CaptureTrimmed(model, stage, done.rows, done.bytes, since)])
+    return done
+
+
+def needed_from(shop: Workshop, model: str, now: datetime) -> datetime:
+    """From when on rows must stay, whatever is asked: since the newest whole window began, and since the open roll-out did."""
+    config, state = shop.config(model), shop.model(model)
+    open_now = windows.window_at(config.monitor.window, config.timezone, now)
+    start = windows.window_at(config.monitor.window, config.timezone, open_now.start - timedelta(microseconds=1)).start
+    if len(state.stage("production").weights) > 1:
+        running = [run.started_at for run in state.runs.values() if run.status == "running" and run.flow in _MOVING]
+        start = min([start, *map(datetime.fromisoformat, running)])
+    return start

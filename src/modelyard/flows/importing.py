@@ -1,0 +1,64 @@
+"""Predictions that SageMaker answered and captured, judged here: its capture files join our own capture, its ground truth our labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard import tables
+from modelyard.build import bundle
+from modelyard.errors import BadInput
+from modelyard.events import CaptureTaken
+from modelyard.flows import capturing, history
+from modelyard.monitor import datacapture
+from modelyard.serve import captured
+from modelyard.serve.capture.redaction import Redaction, hashed
+from modelyard.workshop import Workshop
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def take(shop: Workshop, model: str, folder: Path) -> dict[str, Any]:
+    """Take SageMaker's capture files in as production's, as if our front had captured them; taken again, nothing is counted twice.
+
+    A variant called as one of the model's versions is that version; any other is the champion, else the newest version.
+    Raises NotFound, BadInput (names the line that does not hold; then nothing was taken).
+    """
+    import polars as pl
+
+    state = shop.model(model)
+    judge = shop.version(model, state.champion)
+    rows = datacapture.read(folder, bundle.open(judge.digest, shop.home.path).signature)
+    if rows.filter(pl.col(tables.INFERENCE_ID) == "").height:
+        raise BadInput("an event has an empty id", where=str(folder))
+    known_version = pl.col(tables.VERSION).is_in(list(state.versions))
+    rows = rows.with_columns(pl.when(known_version).then(pl.col(tables.VERSION)).otherwise(pl.lit(judge.version)).alias(tables.VERSION))
+    keys = [tables.INFERENCE_ID, tables.RECEIVED_AT]
+    have = captured.read(history.folder(shop, model), only=keys)
+    fresh = rows.unique(keys, keep="first", maintain_order=True).join(have, on=keys, how="anti", maintain_order="left")
+    captured.add(history.folder(shop, model), _redacted(shop, model, fresh))
+    shop.record([CaptureTaken(model, str(folder), fresh.height, rows.height - fresh.height)])
+    times = rows[tables.EVENT_TIME]
+    first, last = (str(at) for at in (times.min(), times.max()))
+    return {"model": model, "rows": fresh.height, "known": rows.height - fresh.height, "first": first, "last": last}
+
+
+def _redacted(shop: Workshop, model: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """As the front would have written them."""
+    import polars as pl
+
+    asked = capturing.asked(shop, shop.config(model).deploy.capture)
+    key = Path(asked.key) if asked.key else None
+    Redaction(asked.redact, key)  # refuses a key that is none
+    for rule in asked.redact:
+        for name in (tables.feature(rule.column), tables.extra(rule.column)):
+            if name not in rows.columns:
+                continue
+            if rule.how == "drop" or key is None:
+                rows = rows.drop(name)
+                continue
+            secret, column = key.read_bytes(), rows[name]
+            values = column.dt.epoch("us") if column.dtype.is_temporal() else column
+            rows = rows.with_columns(pl.Series(name, [hashed(secret, value) for value in values], pl.String))
+    return rows

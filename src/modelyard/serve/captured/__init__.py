@@ -1,0 +1,13 @@
+"""Capture, the owner's side: segments to Parquet, and reading both as one predictions table.
+
+Every function may run while fronts write and others read. What a folder holds changes under its lock only, and in one step for whoever
+holds it (`folder`): no row is seen twice, none is missed.
+"""
+
+from __future__ import annotations
+
+from modelyard.serve.captured.merging import add, compact
+from modelyard.serve.captured.reading import earliest, find, newest, read
+from modelyard.serve.captured.trimming import Trimmed, trim
+
+__all__ = ["Trimmed", "add", "compact", "earliest", "find", "newest", "read", "trim"]

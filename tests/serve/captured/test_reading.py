@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from modelyard.serve.captured import add, compact, earliest, find, newest, read
+
+from ..capture.made import NOW, put, writer
+
+
+def test_what_is_written_is_read_as_a_predictions_table(tmp_path: Path) -> None:
+    folder = tmp_path / "capture"
+    w = writer(folder)
+    put(w, ["p", "q"], extras={"carrier": ["UA", None]}, times=[NOW - 1_000_000, NOW])
+    put(w, ["r"], version="2")
+    frame = read(folder)  # the open segment is read too
+    utc = pl.Datetime("us", "UTC")
+    assert dict(frame.schema) == {
+        "inference_id": pl.String, "event_time": utc, "received_at": utc, "version": pl.String, "latency_ms": pl.Float64,
+        "f.a": pl.Int64, "f.t": utc, "f.s": pl.String,
+        "y.prediction": pl.String, "y.probability_n": pl.Float64, "y.probability_y": pl.Float64, "x.carrier": pl.String,
+    }  # fmt: skip
+    moment = datetime.fromtimestamp(NOW / 1_000_000, UTC)
+    assert frame.row(1, named=True) == {
+        "inference_id": "q", "event_time": moment, "received_at": moment, "version": "1", "latency_ms": 1.5,
+        "f.a": 1, "f.t": moment, "f.s": "x\n",
+        "y.prediction": "y", "y.probability_n": 0.25, "y.probability_y": 0.75, "x.carrier": None,
+    }  # fmt: skip
+    assert read(folder, start=moment)["inference_id"].to_list() == ["q", "r"]
+    assert read(folder, end=moment)["inference_id"].to_list() == ["p"]
+    found = find(folder, "r")
+    assert found is not None and found["version"] == "2"
+    assert find(folder, "nobody") is None
+    for _ in range(2):  # as a segment, then as Parquet
+        assert earliest(folder) == datetime.fromtimestamp(NOW / 1_000_000 - 1, UTC)
+        w.close()
+        compact(folder)
+
+
+def test_rows_one_by_one_and_many_at_once_keep_their_order(tmp_path: Path) -> None:
+    w = writer(tmp_path)
+    for ids in (["a"], ["b"], ["c", "d"], ["e"], ["f", "g"]):
+        put(w, ids)
+    assert read(tmp_path)["inference_id"].to_list() == list("abcdefg")
+
+
+def test_nothing_captured_is_an_empty_table(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        frame = read(folder)
+        assert (frame.height, frame.columns[:2]) == (0, ["inference_id", "event_time"])
+        assert compact(folder) == 0
+        assert earliest(folder) is None
+
+
+def test_the_newest_rows_are_found_without_opening_the_older_files(tmp_path: Path) -> None:
+    def rows(day: int) -> pl.DataFrame:
+        at = pl.Series([datetime(2026, 3, day, 0, i, tzinfo=UTC) for i in range(3)], dtype=pl.Datetime("us", "UTC"))
+        ids = [f"{day}-{i}" for i in range(3)]
+        return pl.DataFrame({"inference_id": ids, "event_time": at, "received_at": at, "version": ["1", "2", "1"], "latency_ms": 1.0})
+
+    for day in (1, 2, 3):
+        add(tmp_path, rows(day))
+    oldest = min(tmp_path.glob("rows-*.parquet"))
+    oldest.write_bytes(b"no Parquet: whoever opens it fails")
+    assert set(newest(tmp_path, 4)["inference_id"]) == {f"{day}-{i}" for day in (2, 3) for i in range(3)}
+    assert newest(tmp_path, 1, version="2")["inference_id"].to_list() == ["3-1"]
+    assert newest(tmp_path, 99, since=datetime(2026, 3, 3, 0, 1, tzinfo=UTC))["inference_id"].to_list() == ["3-1", "3-2"]
+    assert newest(tmp_path / "none", 4).is_empty()
