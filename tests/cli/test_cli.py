@@ -60,7 +60,7 @@ def command(words: tuple[str, ...]) -> click.Command:
 
 def test_the_issues_commands_are_all_there() -> None:
     named = "init check schema plan up build deploy approve reject rollback status logs predict batch labels monitor data retrain"
-    assert {*named.split(), "who-served", "reproduce", "server", "down"} <= set(COMMANDS)
+    assert {*named.split(), "rollout", "compare", "who-served", "reproduce", "server", "down"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -176,7 +176,7 @@ def test_commands_and_options_are_completed(me: Person) -> None:
         env = {"_MODELYARD_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
         return Person(me.home, me.place, env).run().out.split()
 
-    assert completed("modelyard ro") == ["plain,rollback"]
+    assert completed("modelyard rollb") == ["plain,rollback"]
     assert "plain,--detach" in completed("modelyard up --d")
     assert completed("modelyard status ") == [], "no model yet, and no error either"
 

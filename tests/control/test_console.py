@@ -126,6 +126,72 @@ def test_the_usual_home_needs_no_naming(served: Plane, monkeypatch: pytest.Monke
     assert "whoever asked may give it too" in page.text
 
 
+def a_rollout(yard: Yard, model: str = "flights", **words: object) -> None:
+    """Version 2 takes over from version 1, as the run that leads it keeps it."""
+    seen = {
+        "requests": 1200,
+        "errors": 3,
+        "restarts": 0,
+        "refused": 0,
+        "in_flight": 0,
+        "compared": 400,
+        "disagreed": 6,
+        "latency": [[12, 9]],
+    }
+    thresholds = {"error_rate": 0.01, "latency_p99_ratio": 2.0, "min_requests": 20, "disagreement": 0.1, "drift": "violated"}
+    found = {
+        "version": "2", "champion": "1", "kind": "canary", "step": "10%", "plan": [10, 50, 100], "position": 0,
+        "weights": {"2": 10, "1": 90}, "since": "2026-03-01T00:00:00+00:00", "elapsed": 90.0, "bake": 60.0, "metric": None,
+        "predicted": 0.012, "new": seen, "old": seen, "usual": seen, "thresholds": thresholds, "counted": {}, **words,
+    }  # fmt: skip
+    folder = yard.home.runs / f"up-{model}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rollout.json").write_text(json.dumps(found))
+
+
+def test_traffic_that_moves_is_shown_with_its_alarms_and_the_way_back(served: Plane) -> None:
+    a_model(served.yard)
+    assert "Take it back" not in get(served, "/models/flights").text
+    a_rollout(served.yard)
+    page = get(served, "/models/flights")
+    for words in (
+        "version 2 takes over from version 1 (canary)", "1,200 requests, 1.5 bake times in this step", "10% 50% 100%",
+        "errors 0.2% of 1,200 requests over 1.0%", "latency p99 12.0 ms over 2 times the champion's, 12.0 ms",
+        "disagreement 1.5% of 400 rows over the 1.2% of the replay and 10.0%",
+        f"Take it back MODELYARD_HOME={served.yard.home.path} modelyard rollout flights abort",
+    ):  # fmt: skip
+        assert words in page.text.replace("▸ ", ""), words
+    assert "Let it win" not in page.text
+    a_rollout(served.yard, kind="ab", plan=[30], step="30%")
+    page = get(served, "/models/flights").text
+    assert "modelyard rollout flights promote" in page and "version 1 (A/B test)" in page
+
+
+def test_a_replay_has_a_page_and_is_shown_where_the_word_is_given(served: Plane) -> None:
+    a_model(served.yard)
+    assert "no replay judged flights:2" in get(served, "/replays/flights/2", 404).text
+    said = "100 captured requests; 3.00% answered otherwise"
+    judged = e.ReplayJudged("flights", "up-flights", "2", "1", True, "block", 0.03, said)
+    asked = e.ApprovalRequested(
+        "flights", "up-flights", "2", "production", DIGEST, "c0", "ana", "2030-01-01T00:00:00+00:00", False, replay=said
+    )
+    served.yard.shop.record([judged, asked])
+    folder = served.yard.home.runs / "up-flights"
+    folder.mkdir(parents=True)
+    found = {
+        "model": "flights", "champion": "flights:1", "version": "flights:2", "made_at": "2026-03-01T00:00:00+00:00", "rows": 0,
+        "notes": [EVIL],
+        "about": "", "measured": None, "metric": None, "latency": None, "errors": {"old": 0, "new": 0, "new_alone": 0, "said": [EVIL]},
+        "verdict": {"ok": True, "on_fail": "block", "sentence": EVIL},
+    }  # fmt: skip
+    (folder / "replay.json").write_text(json.dumps(found))
+    page = get(served, "/models/flights")
+    assert said in page.text and [a["href"] for a in page.all("a")].count("/replays/flights/2") == 2
+    response = served.web.get("/replays/flights/2")
+    assert response.status_code == 200 and response.headers["content-security-policy"] == console.REPORT_POLICY
+    assert Page(response.text).all("script") == [] and "flights:2 beside flights:1" in Page(response.text).text
+
+
 def test_the_journal_is_newest_first_and_of_one_model_where_asked(served: Plane) -> None:
     a_model(served.yard)
     accept(served.yard, "houses")

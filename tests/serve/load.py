@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 Row = dict[str, Any]
 
 
+class Refused(NamedTuple):
+    """An answer that is no 200: when all of the request was sent, and when it came, by `time.monotonic`; headers by lower-case name."""
+
+    asked: float
+    came: float
+    status: int
+    headers: dict[str, str]
+
+
 @dataclass
 class Load:
-    """`check(row, answer)` is true of a right answer. `failures` holds what went wrong, `answered` the ids of the right
-    answers."""
+    """`check(row, answer)` is true of a right answer. `failures` holds what went wrong, `refused` those of them that were answered,
+    `answered` the ids of the right answers."""
 
     port: int
     rows: list[Row]
     check: Callable[[Row, dict[str, Any]], bool]
+    path: str = "/invocations"
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     answered: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
     versions: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
 
@@ -64,7 +76,7 @@ class Load:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, identity: str, row: Row, *, keep: bool, slow: bool
     ) -> tuple[int, dict[str, Any]]:
         body = json.dumps(row).encode()
-        head = f"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         head += f"X-Amzn-SageMaker-Inference-Id: {identity}\r\n" + ("" if keep else "Connection: close\r\n") + "\r\n"
         data = head.encode() + body
         pieces = [data[i : i + 40] for i in range(0, len(data), 40)] if slow else [data]
@@ -73,9 +85,12 @@ class Load:
             await writer.drain()
             if slow:
                 await asyncio.sleep(0.03)
-        status, content = await response(reader)
+        asked = time.monotonic()
+        status, headers, content = await whole_response(reader)
         answer = json.loads(content)
-        if status == 200:
+        if status != 200:
+            self.refused.append(Refused(asked, time.monotonic(), status, headers))
+        else:
             (one,) = answer["predictions"]
             if one["inference_id"] != identity or not self.check(row, {**one, "version": answer["version"]}):
                 raise ValueError(f"a wrong answer: {answer}")
@@ -84,7 +99,13 @@ class Load:
 
 async def response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     """One HTTP answer with a Content-Length."""
+    status, _, content = await whole_response(reader)
+    return status, content
+
+
+async def whole_response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Likewise, with its headers."""
     head = await reader.readuntil(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
-    length = next(int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length"))
-    return int(lines[0].split()[1]), await reader.readexactly(length)
+    first, *lines = head.decode("latin-1").split("\r\n")[:-2]
+    headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
+    return int(first.split()[1]), headers, await reader.readexactly(int(headers["content-length"]))

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
 from typing import Any
 
 import pytest
-import uvicorn
 
+from modelyard.errors import NotFound
 from modelyard.serve import app
-from modelyard.serve import http as protocol
-from modelyard.serve.app import Gone, read_body
-from modelyard.serve.http import FrontProtocol
-from modelyard.serve.refusals import SlowBody, TooLarge
+from modelyard.serve.app import Gone, Routing, read_body
+from modelyard.serve.plane import Answer, Plane, Request, Route
+from modelyard.serve.refusals import SlowBody, TooLarge, WrongMethod
 
 
 def body(*messages: dict[str, Any] | float, limit: int = 10, headers: dict[bytes, bytes] | None = None) -> tuple[bytes, int]:
@@ -59,26 +56,36 @@ def test_a_caller_who_hangs_up_or_never_ends(monkeypatch: pytest.MonkeyPatch) ->
         body(part(b"x"), 5.0, part(b"x"))
 
 
-def test_a_head_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_TIMEOUT", 0.2)
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
+async def _nothing(plane: Plane, request: Request) -> Answer:
+    return Answer(200, b"")
 
-    async def hello(scope: Any, receive: Any, send: Any) -> None:
-        await app.respond(send, 200, b"{}", b"application/json")
 
-    server = uvicorn.Server(uvicorn.Config(hello, http=FrontProtocol, ws="none", lifespan="off", log_config=None))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
-    thread.start()
-    try:
-        for head, answer in (
-            (b"", b""),
-            (b"GET / HTTP/1.1\r\nHost: a\r\n", b""),
-            (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK"),
-        ):
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as link:
-                link.sendall(head)
-                assert link.recv(15) == answer  # empty: the front closed it
-    finally:
-        server.should_exit = True
-        thread.join(10)
+ROUTES = tuple(
+    Route(method, path, _nothing)
+    for method, path in (("GET", "/a"), ("POST", "/a"), ("POST", "/e/{endpoint}/call"), ("GET", "/e/{endpoint}"), ("GET", "/e/x"))
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "number", "names"),
+    [
+        ("GET", "/a", 0, {}),
+        ("POST", "/a", 1, {}),
+        ("POST", "/e/my-model/call", 2, {"endpoint": "my-model"}),
+        ("GET", "/e/my.model", 3, {"endpoint": "my.model"}),
+        ("GET", "/e/x", 4, {}),  # the plain path goes before the pattern
+    ],
+)
+def test_paths_and_their_placeholders(method: str, path: str, number: int, names: dict[str, str]) -> None:
+    assert Routing(ROUTES).find(method, path) == (ROUTES[number], names)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/A", "/a/", "/e//call", "/e/a/b/call", "/x"])
+def test_a_path_that_is_not_there(path: str) -> None:
+    with pytest.raises(NotFound):
+        Routing(ROUTES).find("GET", path)
+
+
+def test_a_method_that_is_not_taken_names_those_that_are() -> None:
+    with pytest.raises(WrongMethod, match="Use GET or POST"):
+        Routing(ROUTES).find("PUT", "/a")

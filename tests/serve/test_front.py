@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from modelyard.serve import routes, stats
-from modelyard.serve.capture import read
+from modelyard.serve.captured import read
 from modelyard.serve.processes import Child, spawn_front, wait_front
 from modelyard.signature import Column, Signature
 
 from .fake import Columns, FakeRunner, double
+from .planned import variant
 
 SIGNED = Signature("regression", (Column("x", "float", nullable=True),), id_col="id")
 MAX_BODY = 2000
@@ -108,11 +109,10 @@ def test_csv_in(endpoint: Endpoint) -> None:
         ("POST", "/invocations", {"x": 1}, {"Content-Type": "text/html"}, 415, "unsupported_content_type"),
         ("POST", "/invocations", {"x": 1}, {"Accept": "text/html"}, 406, "not_acceptable"),
         ("POST", "/invocations", b"x" * (MAX_BODY + 1), {}, 413, "too_large"),
-        ("POST", "/invocations", {"x": -1}, {}, 500, "model_failed"),
+        ("POST", "/invocations", {"x": -1}, {}, 424, "model_failed"),
         ("POST", "/invocations", {"x": 60}, {}, 504, "timed_out"),
         ("POST", "/invocations", {"x": 1}, {"Host": "evil.example"}, 403, "wrong_host"),
         ("POST", "/invocations", {"x": 1}, {"Host": "localhost.evil.example:80"}, 403, "wrong_host"),
-        ("POST", "/endpoints/other/invocations", {"x": 1}, {}, 404, "not_found"),
         ("GET", "/invocations", None, {}, 405, "method_not_allowed"),
         ("POST", "/ping", b"", {}, 405, "method_not_allowed"),
         ("GET", "/../etc/passwd", None, {}, 404, "not_found"),
@@ -126,6 +126,20 @@ def test_refusals_have_one_shape(
     assert (got, content["error"]["code"]) == (status, code), content
     assert set(content["error"]) == {"code", "what", "where", "next"}
     assert answer.getheader("content-type") == "application/json"
+
+
+def test_head_is_answered_as_get_without_the_body(endpoint: Endpoint) -> None:
+    with socket.create_connection(("127.0.0.1", endpoint.port)) as caller:
+        caller.sendall(b"HEAD /ping HTTP/1.1\r\nHost: localhost\r\n\r\nHEAD /invocations HTTP/1.0\r\n\r\n")
+        said = b"".join(iter(lambda: caller.recv(65536), b""))
+    first, _, second = said.partition(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 200") and b"content-length: 18" in first
+    assert second.startswith(b"HTTP/1.1 405") and second.endswith(b"\r\n\r\n")
+
+
+def test_a_wrong_method_names_the_right_ones(endpoint: Endpoint) -> None:
+    for path in ("/invocations", "/endpoints/demo/invocations"):
+        assert endpoint.call("DELETE", path)[2].getheader("allow") == "POST"
 
 
 def test_hosts_by_which_it_may_be_called(endpoint: Endpoint) -> None:
@@ -152,11 +166,12 @@ def test_a_body_without_a_length_is_stopped_on_the_way(endpoint: Endpoint) -> No
         b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
-def test_broken_http_is_400_and_the_end(endpoint: Endpoint, request_: bytes) -> None:
+def test_broken_http_is_refused_and_the_end(endpoint: Endpoint, request_: bytes) -> None:
+    status, code = (b"431", "head_too_large") if len(request_) > 1000 else (b"400", "bad_request")
     answer = endpoint.raw(request_)
-    assert answer.startswith(b"HTTP/1.1 400 ") and b"connection: close" in answer.lower()
+    assert answer.startswith(b"HTTP/1.1 %b " % status) and b"connection: close" in answer.lower()
     assert answer.count(b"HTTP/1.1") == 1
-    assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["code"] == "bad_request"
+    assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["code"] == code
 
 
 def test_ping_hint_and_metrics(endpoint: Endpoint) -> None:
@@ -166,7 +181,9 @@ def test_ping_hint_and_metrics(endpoint: Endpoint) -> None:
     endpoint.call("POST", "/invocations", {"x": 1})
     metrics = endpoint.call("GET", "/metrics")[1]
     answered = next(line for line in metrics.splitlines() if 'result="answered"' in line)
-    assert answered.startswith('modelyard_requests_total{endpoint="demo-production",version="7"') and int(answered.split()[-1]) >= 1
+    assert answered.startswith('modelyard_requests_total{endpoint="demo-production",front="0",version="7"')
+    assert int(answered.split()[-1]) >= 1
+    assert (endpoint.call("GET", "/health/live")[0], endpoint.call("GET", "/health/ready")[0]) == (200, 200)
 
 
 def test_a_table_that_does_not_hold_is_left_aside_and_sighup_hastens(endpoint: Endpoint) -> None:
@@ -221,3 +238,35 @@ def test_the_answers_are_counted(endpoint: Endpoint) -> None:
         time.sleep(0.05)
     assert (now.answered, now.errors, now.client_errors, now.rows, sum(now.histogram)) == (5, 3, 2, 5, 5)
     assert now.error_rate == 3 / 8
+
+
+def test_a_trace_goes_on_in_the_answer(endpoint: Endpoint) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    for path, status in (("/invocations", 200), ("/nothing", 404)):
+        got, _, answer = endpoint.call("POST", path, {"x": 1}, traceparent=trace)
+        assert got == status and (answer.getheader("traceparent") or "").startswith("00-0af7651916cd43dd8448eb211c80319c-")
+    assert endpoint.call("POST", "/invocations", {"x": 1})[2].getheader("traceparent") is None
+
+
+def test_a_version_with_a_row_plan_needs_no_runner(endpoint: Endpoint) -> None:
+    """A whole front: the plan answers, what it refuses is explained, both are counted, and rows are on file when the answer is there."""
+    folder = endpoint.folder / "planned"
+    folder.mkdir()
+    table = endpoint.route(
+        variants=(variant(folder),), capture=routes.Capture(str(folder / "capture")), access_log=str(folder / "access.log")
+    )
+    stats.wait_generation(endpoint.stats, table.generation)
+    record = {"x": 1.5, "k": 3, "t": "a", "id": "P1"}
+    status, content, answer = endpoint.call("POST", "/invocations", record, Content_Type="application/json")
+    assert (status, content["predictions"][0]["prediction"], answer.getheader("x-modelyard-version")) == (200, "Yes", "7")
+    assert read(folder / "capture")["inference_id"].to_list() == ["P1"]
+    assert endpoint.call("POST", "/invocations", {**record, "t": "c"})[:2][1]["error"]["code"] == "model_failed"
+    assert endpoint.call("POST", "/invocations", {**record, "t": 1})[0] == 400
+    deadline = time.monotonic() + 10
+    while not (folder / "access.log").exists() or len((folder / "access.log").read_text().splitlines()) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    told = [json.loads(line) for line in (folder / "access.log").read_text().splitlines()]
+    assert [line["status"] for line in told] == [200, 424, 400] and told[0]["inference_id"] == "P1"
+    table = endpoint.route()
+    stats.wait_generation(endpoint.stats, table.generation)

@@ -14,7 +14,7 @@ import pytest
 
 from modelyard.errors import StepFailed
 from modelyard.serve import stats
-from modelyard.serve.capture import compact, read
+from modelyard.serve.captured import compact, read
 from modelyard.tables import INFERENCE_ID
 
 from .load import Load

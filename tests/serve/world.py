@@ -91,8 +91,8 @@ class World:
         routes.write(self.routes, table)
         return table
 
-    def start_front(self, port: int = 0) -> Child:
-        self.front = spawn_front(routes=self.routes, stats_path=self.stats_path, log=self.home / "front.log", port=port)
+    def start_front(self, port: int = 0, **more: Any) -> Child:
+        self.front = spawn_front(routes=self.routes, stats_path=self.stats_path, log=self.home / "front.log", port=port, **more)
         self.port = wait_front(self.front, self.stats_path).port
         return self.front
 

@@ -13,13 +13,16 @@ from importlib import resources
 from typing import Any
 
 import jinja2
+from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from markupsafe import Markup
 
-from modelyard.control import pages
-from modelyard.errors import YardError
+from modelyard.config.spec import Stage
+from modelyard.control import pages, trying
+from modelyard.errors import BadInput, YardError
+from modelyard.quality import comparison_page
 from modelyard.quality import report as card
 from modelyard.yard import Yard
 
@@ -41,9 +44,25 @@ def mount(app: FastAPI, yard: Yard) -> None:
     def one(request: Request, model: str) -> HTMLResponse:
         return _page("model", pages.one(yard, model), request)
 
+    @router.get("/models/{model}/try")
+    def trial(request: Request, model: str, stage: Stage = "production") -> HTMLResponse:
+        return _page("try", trying.page(yard, model, stage), request)
+
+    @router.post("/models/{model}/try")
+    async def tried(request: Request, model: str, stage: Stage = "production") -> HTMLResponse:
+        length = request.headers.get("content-length", "")
+        if not length.isdigit() or int(length) > trying.LONGEST:
+            raise BadInput("the form is too large, or does not say how large it is")
+        body = await request.body()
+        return _page("try", await to_thread.run_sync(trying.asked, yard, model, stage, body), request)
+
     @router.get("/reports/{model}/{version}")
     def report(model: str, version: str) -> HTMLResponse:
         return HTMLResponse(card.render(yard.report(model, version)), headers={"Content-Security-Policy": REPORT_POLICY})
+
+    @router.get("/replays/{model}/{version}")
+    def replay(model: str, version: str) -> HTMLResponse:
+        return HTMLResponse(comparison_page.render(yard.replayed(model, version)), headers={"Content-Security-Policy": REPORT_POLICY})
 
     app.include_router(router)
 

@@ -104,6 +104,7 @@ def _model(yard: Yard, said: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
         "stages": [_stage(name, stage, versions) for name, stage in said["stages"].items()],
         "versions": [_version(v, main, said, zone) for v in said["versions"]],
         "awaiting": [_waiting(yard, w, zone) for w in said["awaiting"]],
+        "rollout": _rollout(yard, said, versions),
         "monitors": [_monitor(state, kind, verdict, zone) for kind, verdict in said["monitors"].items()],
         "decision": said["last_decision"],
         "alerts": said["alerts"],
@@ -129,6 +130,34 @@ def _stage(name: str, stage: dict[str, Any], versions: list[str]) -> dict[str, A
     return {"name": name, "address": stage["address"], "live": stage["live"], "shares": shares}
 
 
+def _rollout(yard: Yard, said: dict[str, Any], versions: list[str]) -> dict[str, Any] | None:
+    """Traffic that moves: where it stands, what its alarms see, and the commands that end it."""
+    found = said["rollout"]
+    if found is None:
+        return None
+    named, position = said["model"], found["position"]
+    steps = [{"name": f"{percent}%" if percent else "shadow", "now": i == position} for i, percent in enumerate(found["plan"])]
+    kind = "A/B test" if found["kind"] == "ab" else found["kind"].replace("_", " ")
+    person = found["kind"] == "ab" and found["metric"] is None
+    return {
+        "sentence": f"version {found['version']} takes over from version {found['champion']} ({kind})",
+        "steps": steps,
+        "shares": [{"version": v, "weight": w, "colour": timeline.colour(v, versions)} for v, w in found["weights"].items()],
+        "seen": f"{found['requests']:,} requests, {found['elapsed'] / found['bake']:.1f} bake times in this step",
+        "alarms": found["alarms"],
+        "abort": _command(yard, "rollout", named) + " abort",
+        "promote": _command(yard, "rollout", named) + " promote" if person else "",
+    }
+
+
+def _replay(version: dict[str, Any]) -> dict[str, Any] | None:
+    judged = version["replay"]
+    if judged is None:
+        return None
+    tone = "unknown" if judged["ok"] is None else "passed" if judged["ok"] else "warning" if judged["on_fail"] == "warn" else "failed"
+    return {"sentence": judged["sentence"], "tone": tone}
+
+
 def _version(version: dict[str, Any], main: str | None, said: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
     number = version["version"]
     gates = [{"sentence": g, "state": _gate_state(g)} for g in version["gates"]]
@@ -141,6 +170,7 @@ def _version(version: dict[str, Any], main: str | None, said: dict[str, Any], zo
         "gates": gates,
         "passed": sum(g["state"] == "passed" for g in gates),
         "approvals": version["approvals"],
+        "replay": _replay(version),
         "because": version["because"],
         "digest": version["digest"][:12],
         "data": version["data"][:12],
@@ -160,6 +190,7 @@ def _waiting(yard: Yard, request: dict[str, Any], zone: ZoneInfo) -> dict[str, A
         "sentence": request["sentence"],
         "model": request["model"],
         "version": request["version"],
+        "replayed": bool(request["replay"]),
         "note": f"The word can be given until {moments.moment(request['expires_at'], zone)}; {who}.",
         "approve": _command(yard, "approve", named),
         "reject": _command(yard, "reject", named),
@@ -245,8 +276,8 @@ def _journal(yard: Yard, model: str | None, zone: ZoneInfo) -> list[dict[str, An
 
 def _tone(kind: str, data: dict[str, Any]) -> str:
     """The colour of an entry: what asks for somebody's attention stands out, and a step that went well does not."""
-    if kind in ("GateJudged", "SmokeTested"):
-        return "passed" if data["ok"] else "warning" if data.get("on_fail") == "warn" else "failed"
+    if kind in ("GateJudged", "SmokeTested", "ReplayJudged"):
+        return "unknown" if data["ok"] is None else "passed" if data["ok"] else "warning" if data.get("on_fail") == "warn" else "failed"
     if kind == "ApprovalGiven" and not data["approved"]:
         return "failed"
     if kind in ("WindowJudged", "RunEnded"):

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from modelyard.serve.batch.order import Shape
 from modelyard.yard import Yard
 
 
@@ -38,8 +39,25 @@ class Deploy(OfVersion):
     stage: Literal["staging", "production"] | None = None
 
 
+class OfStage(OfModel):
+    stage: Literal["staging", "production"] = "production"
+
+
+class Key(OfStage):
+    name: str
+
+
 class Word(OfVersion):
     comment: str = ""
+
+
+class Rollout(OfModel):
+    word: Literal["status", "promote", "abort"] = "status"
+
+
+class Compare(OfVersion):
+    other: str | None = None
+    last: int | None = Field(None, ge=1)
 
 
 class MaybeModel(Words):
@@ -66,6 +84,18 @@ class Predict(OfModel):
 class Batch(OfVersion):
     source: str
     target: str
+    input_filter: str = "$"
+    output_filter: str = "$"
+    join: bool = False
+    format: Literal["csv", "jsonl", "parquet"] | None = None
+    suffix: str = ""
+    workers: int | None = None
+    max_errors: int = 0
+
+    @property
+    def how(self) -> dict[str, Any]:
+        shape = Shape(self.input_filter, self.output_filter, self.join, self.format)
+        return {"shape": shape, "suffix": self.suffix, "workers": self.workers, "max_errors": self.max_errors}
 
 
 class Explanation(OfVersion):
@@ -75,6 +105,10 @@ class Explanation(OfVersion):
 
 class Labels(OfModel):
     file: str
+
+
+class Taken(OfModel):
+    folder: str
 
 
 class Diff(Words):
@@ -104,6 +138,8 @@ VERBS: dict[str, Verb] = {
     "approve": Verb(Word, lambda y, w, by: y.approve(w.model, w.version, by, w.comment)),
     "reject": Verb(Word, lambda y, w, by: y.reject(w.model, w.version, by, w.comment)),
     "rollback": Verb(OfModel, lambda y, w, by: y.rollback(w.model, by)),
+    "rollout": Verb(Rollout, lambda y, w, by: y.rollout(w.model, w.word, by)),
+    "compare": Verb(Compare, lambda y, w, by: y.compare(w.model, w.version, w.other, w.last)),
     "retrain": Verb(OfModel, lambda y, w, by: y.retrain(w.model, by)),
     "reproduce": Verb(OfVersion, lambda y, w, by: y.reproduce(w.model, w.version, by)),
     "monitor": Verb(OfModel, lambda y, w, by: y.monitor(w.model, by)),
@@ -113,11 +149,15 @@ VERBS: dict[str, Verb] = {
     "run": Verb(OfRun, lambda y, w, by: y.run(w.run)),
     "logs": Verb(What, lambda y, w, by: y.logs(w.what)),
     "who-served": Verb(Served, lambda y, w, by: y.who_served(w.prediction, w.model, w.at)),
+    "keys-create": Verb(Key, lambda y, w, by: y.create_key(w.model, w.stage, w.name, by)),
+    "keys-revoke": Verb(Key, lambda y, w, by: y.revoke_key(w.model, w.stage, w.name, by)),
+    "keys-list": Verb(OfStage, lambda y, w, by: y.list_keys(w.model, w.stage)),
     "predict": Verb(Predict, lambda y, w, by: y.predict(w.model, w.body.encode(), w.content_type)),
-    "batch": Verb(Batch, lambda y, w, by: y.batch(w.model, w.version, w.source, w.target), of_owner=True),
+    "batch": Verb(Batch, lambda y, w, by: y.batch(w.model, w.version, w.source, w.target, **w.how), of_owner=True),
     "explain": Verb(Explanation, lambda y, w, by: y.explain(w.model, w.version, w.id, w.rows), of_owner=True),
     "report": Verb(OfVersion, lambda y, w, by: y.report(w.model, w.version)),
     "labels": Verb(Labels, lambda y, w, by: y.labels(w.model, w.file), of_owner=True),
+    "take-captured": Verb(Taken, lambda y, w, by: y.take_captured(w.model, w.folder), of_owner=True),
     "data-diff": Verb(Diff, lambda y, w, by: y.data_diff(w.a, w.b), of_owner=True),
     "data-list": Verb(MaybeModel, lambda y, w, by: y.data_list(w.model)),
     "data-profile": Verb(What, lambda y, w, by: y.data_profile(w.what), of_owner=True),

@@ -1,234 +1,290 @@
-"""The front's connection to one runner: reconnects by itself, and batches what waits while a call is in flight.
+"""The front's side of a version's runners: one queue, a link to each runner, and what becomes of requests when one of them dies.
 
-Natural micro-batching: a call that finds the runner idle goes at once; those that come meanwhile are gathered, oldest first,
-into the next call of up to `BATCH_ROWS` rows. When a batch fails, each of its requests is tried alone, so that one bad row
-fails only its own.
+Micro-batching: a call that finds a runner idle goes at once; what comes meanwhile is gathered into the next batch. After a batch of several
+calls the runner waits a little for their callers to come again, for a share of the time that the batch took. When a batch fails, its halves
+are tried, so that one bad row fails only its own request. When a runner dies, what was in flight is tried alone once it is back: the row
+that kills it then is refused from now on, and the others are answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
 from modelyard.serve import wire
-from modelyard.serve.refusals import ModelFailed, NoRunner, QueueFull
+from modelyard.serve.link import Link
+from modelyard.serve.quarantine import Quarantine, killed
+from modelyard.serve.queue import Call, Outputs, Piece, Queue
+from modelyard.serve.refusals import ModelFailed, NoRunner, TimedOut
+from modelyard.serve.routes import Limits
 from modelyard.serve.rows import Rows
+from modelyard.serve.stats import RunnerStats, VariantStats
 
-BATCH_ROWS = 1024
-_BACK_OFF = (0.02, 1.0)
-_HELLO_TIMEOUT = 5.0
+__all__ = ["Outputs", "Runners"]
 
-Outputs = dict[str, list[Any]]
-
-
-class _Call:
-    __slots__ = ("alone", "future", "rows")
-
-    def __init__(self, rows: Rows, future: asyncio.Future[Outputs]) -> None:
-        self.rows, self.future, self.alone = rows, future, False
+LINGER = 0.15
+"""How long a runner waits for more after a batch of several calls, as a share of the time that the batch took."""
+PATIENCE = 3.0
+"""Seconds that requests wait for a runner that died and may be back soon; then they are refused, and later ones at once."""
 
 
-class _Frames(asyncio.Protocol):
-    """Cuts a stream into frames for its client."""
+class Runners:
+    """The runners of one version. Use it from one event loop only.
 
-    def __init__(self, client: RunnerClient) -> None:
-        self.client, self.buffer = client, bytearray()
-        self.transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
-        self.transport.write(wire.HELLO)
-
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        while len(self.buffer) >= 4:
-            size = int.from_bytes(self.buffer[:4], "big")
-            if size > wire.MAX_FRAME:
-                self.client.lost(self)
-                return
-            if len(self.buffer) < 4 + size:
-                return
-            body = bytes(memoryview(self.buffer)[4 : 4 + size])
-            del self.buffer[: 4 + size]
-            self.client.received(self, body)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.client.lost(self)
-
-
-class RunnerClient:
-    """One runner process, by its socket path. Use it from one event loop only.
-
-    `outputs` are the names that every answer must have. At most `max_waiting` requests and `max_waiting_rows` rows wait.
+    `outputs` are the names that every answer must have. `on_wanted` is called when the first request waits for a runner that sleeps.
     """
 
-    def __init__(self, path: Path | str, outputs: tuple[str, ...], *, max_waiting: int = 1024, max_waiting_rows: int = 100_000) -> None:
-        self.path, self.outputs = str(path), outputs
-        self.max_waiting, self.max_waiting_rows = max_waiting, max_waiting_rows
-        self.hello: dict[str, Any] | None = None
+    def __init__(
+        self,
+        version: str,
+        outputs: tuple[str, ...],
+        limits: Limits,
+        stats: VariantStats | None = None,
+        on_wanted: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.version, self.outputs, self.limits = version, outputs, limits
+        self.stats, self._on_wanted = stats or VariantStats(), on_wanted
+        self._closed = False
+        self.sleeps, self.trouble = False, ""
         self.ready = asyncio.Event()
-        self.batches = 0
-        self._waiting: deque[_Call] = deque()
-        self._flying: list[_Call] = []
-        self._flying_since = 0.0
-        self._rows = 0
-        self._number = 0
-        self._link: _Frames | None = None
-        self._closing = False
-        self._keeper = asyncio.get_running_loop().create_task(self._keep_connected())
+        self._links: dict[str, Link] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._queue, self._quarantine = Queue(limits), Quarantine()
+        self._speed = 0.0  # rows a second
+        self._last_up = time.monotonic()
+
+    # -- which runners there are ---------------------------------------------------------------------------------------------
+
+    def follow(self, sockets: Sequence[str], limits: Limits, *, sleeps: bool = False, trouble: str = "") -> None:
+        """Take up a routing table: link to the runners that it names, let go of the others once they have answered what they hold.
+
+        `sleeps`: where no runner is up, requests wait for one to be started; `trouble` says why none could be.
+        """
+        self.limits = self._queue.limits = limits
+        self.sleeps, self.trouble = sleeps, trouble
+        for path in sockets:
+            if path not in self._links:
+                self._links[path], self._last_up = Link(path, self), time.monotonic()
+        for path in [p for p in self._links if p not in sockets]:
+            link = self._links.pop(path)
+            for piece in link.suspects:
+                piece.call.fail(self._gone(sent=True))
+            task = asyncio.ensure_future(link.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        if not self.connected:
+            self.ready.clear()
+        if trouble and not self._links:
+            self._refuse_waiting()
 
     @property
     def connected(self) -> bool:
-        return self.hello is not None
+        return any(link.connected for link in self._links.values())
 
     @property
     def load(self) -> int:
         """Rows waiting or in flight."""
-        return self._rows + sum(c.rows.count for c in self._flying)
+        return self._queue.rows + sum(p.rows for link in self._links.values() for p in (*link.flying, *link.suspects))
 
     @property
-    def busy_seconds(self) -> float:
-        """For how long the call in flight has been away; 0 when idle."""
-        return time.monotonic() - self._flying_since if self._flying else 0.0
+    def wanted(self) -> int:
+        """Requests that wait for a runner that sleeps."""
+        return self._queue.calls if self.sleeps and not self._links else 0
 
-    async def predict(self, rows: Rows) -> Outputs:
-        """The outputs of `rows`. Raises NoRunner (not connected, or it died), QueueFull, ModelFailed."""
-        if not self.connected or self._closing:
-            raise NoRunner("no runner of this version answers")
-        if self._waiting and (len(self._waiting) >= self.max_waiting or self._rows + rows.count > self.max_waiting_rows):
-            raise QueueFull("too many requests are waiting", next="Try again in a second.")
-        call = _Call(rows, asyncio.get_running_loop().create_future())
-        self._waiting.append(call)
-        self._rows += rows.count
-        self._send_next()
-        return await call.future
+    def states(self) -> dict[str, RunnerStats]:
+        """How each runner is, by its socket; what waits is shared out evenly."""
+        share = -(-self._queue.rows // max(1, len(self._links)))
+        return {
+            path: RunnerStats(self.version, link.connected, round(link.busy_seconds, 3), share, link.batches, max(0, link.connects - 1))
+            for path, link in self._links.items()
+        }
 
     async def close(self) -> None:
-        """End the connection once what is in flight has been answered."""
-        self._closing = True
-        while self.connected and (self._flying or self._waiting):
+        """End the connections once what waits and what is in flight has been answered."""
+        while self.connected and (self._queue.calls or any(link.flying for link in self._links.values())):
             await asyncio.sleep(0.01)
-        self._keeper.cancel()
-        if self._link is not None and self._link.transport is not None:
-            self._link.transport.close()
+        self._closed = True
+        self._refuse_waiting()
+        await asyncio.gather(*(link.close() for link in self._links.values()))
 
-    def _send_next(self) -> None:
-        """Gather the next batch and send it, unless a call is in flight."""
-        if self._flying or self._link is None or self._link.transport is None or not self.connected:
-            return
-        batch: list[_Call] = []
-        total = 0
-        while self._waiting:
-            call = self._waiting[0]
-            if call.future.done():  # it timed out, or its caller is gone
-                self._rows -= self._waiting.popleft().rows.count
-                continue
-            if batch and (call.alone or total + call.rows.count > BATCH_ROWS):
-                break
-            self._rows -= self._waiting.popleft().rows.count
-            batch.append(call)
-            total += call.rows.count
-            if call.alone:
-                break
-        if batch:
-            self._number += 1
-            self.batches += 1
-            self._flying, self._flying_since = batch, time.monotonic()
-            self._link.transport.write(wire.encode(wire.Predict(self._number, total, _joined(batch))))
+    # -- asking --------------------------------------------------------------------------------------------------------------
 
-    def received(self, link: _Frames, body: bytes) -> None:
-        """A frame came."""
-        if link is not self._link:
-            return
+    async def predict(self, rows: Rows) -> Outputs:
+        """The outputs of `rows`. Raises NoRunner, QueueFull, TimedOut, ModelFailed. A caller who cancels it leaves the queue."""
+        call = Call(asyncio.get_running_loop().create_future(), rows, rows.count)
+        call.lone = self._quarantine.check(rows)
+        result: Outputs = await self._answered(call)
+        return result
+
+    async def ask(self, op: str, fields: dict[str, Any], rows: int) -> dict[str, Any]:
+        """The reply to another message of the protocol, such as `explain`, about so many rows. Raises as `predict` does."""
+        result: dict[str, Any] = await self._answered(Call(asyncio.get_running_loop().create_future(), None, rows, {"op": op, **fields}))
+        return result
+
+    async def _answered(self, call: Call) -> Any:
+        loop = asyncio.get_running_loop()
+        asleep = self.sleeps and not self._links
+        if asleep and self.trouble:
+            raise NoRunner(self.trouble)
+        if self._closed or (not asleep and not self.connected and time.monotonic() - self._last_up > PATIENCE):
+            raise self._gone(sent=False)
+        self._queue.put(call, self._speed)
+        if asleep:
+            self._on_wanted()
+        timer = loop.call_later(self.limits.timeout_s + (self.limits.wake_s if asleep else 0.0), self._late, call)
         try:
-            if not self.connected:
-                hello = wire.decode_hello(body)
-                if hello.get("protocol") != wire.PROTOCOL or hello.get("ready") is not True:
-                    raise msgspec.DecodeError("another protocol")
-                self.hello = hello
-                self.ready.set()
-                self._send_next()
-                return
-            reply = wire.decode_reply(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self.lost(link)
-            return
-        batch, self._flying = self._flying, []
-        if reply.id != self._number or not batch:
-            self._flying = batch
-            self.lost(link)
-            return
-        self._settle(batch, reply)
-        self._send_next()
+            self._dispatch()
+            return await call.future
+        finally:
+            timer.cancel()
+            if not call.future.done() or call.future.cancelled() or call.future.exception() is not None:
+                self._queue.drop(call)
 
-    def _settle(self, batch: list[_Call], reply: wire.Reply) -> None:
-        total = sum(call.rows.count for call in batch)
+    def _late(self, call: Call) -> None:
+        """Its time is up."""
+        if self.connected and not call.died:
+            seconds = self.limits.timeout_s
+            call.fail(TimedOut(f"version {self.version} did not answer within {seconds:g} s", next="Send fewer rows, or try again."))
+        else:
+            call.fail(self._gone(sent=call.died))
+
+    def _gone(self, *, sent: bool) -> NoRunner:
+        return NoRunner(self.trouble or f"no runner of version {self.version} answers", sent=sent)
+
+    def _refuse_waiting(self) -> None:
+        for call in self._queue.clear():
+            call.fail(self._gone(sent=False))
+
+    # -- batches -------------------------------------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Give idle runners what waits."""
+        for link in self._links.values():
+            if link.idle and (not link.lingers or self._queue.calls >= link.expected or self._queue.rows >= self.limits.max_batch):
+                batch = self._suspect(link) or self._queue.take()
+                if not batch:
+                    link.stop_lingering()
+                    if not link.suspects:
+                        return
+                    continue
+                link.send(batch, lambda number, batch=batch: _message(number, batch))  # type: ignore[misc]
+
+    def _suspect(self, link: Link) -> list[Piece]:
+        while link.suspects:
+            piece = link.suspects.popleft()
+            if not piece.call.future.done():
+                return [piece]
+        return []
+
+    def replied(self, link: Link, batch: list[Piece], body: bytes, seconds: float) -> None:
+        """See `link.Owner`."""
+        if batch[0].call.fields is not None:
+            self._settle_other(link, batch[0].call, body)
+        else:
+            reply = wire.decode_reply(body)
+            if not link.is_answer(reply.id):
+                raise msgspec.DecodeError("the answer to another request")
+            self._settle(batch, reply)
+        rows, seconds = sum(p.rows for p in batch), max(seconds, 1e-6)
+        self._speed = 0.8 * (self._speed or rows / seconds) + 0.2 * rows / seconds
+        link.expected = self._queue.calls + len(batch)
+        if len(batch) > 1 and self.limits.max_batch_wait_s and not link.suspects:
+            link.linger(min(LINGER * seconds, self.limits.max_batch_wait_s), lambda: self._queue.calls, self._dispatch)
+        self._dispatch()
+
+    def _settle_other(self, link: Link, call: Call, body: bytes) -> None:
+        reply = msgspec.json.decode(body, type=dict[str, Any])
+        if not link.is_answer(reply.get("id")):
+            raise msgspec.DecodeError("the answer to another request")
+        if not call.future.done():
+            call.future.set_result(reply)
+
+    def _settle(self, batch: list[Piece], reply: wire.Reply) -> None:
+        total = sum(piece.rows for piece in batch)
         outputs = reply.outputs
         if outputs is not None and all(len(outputs.get(name, ())) == total for name in self.outputs):
-            start = 0
-            for call in batch:
-                stop = start + call.rows.count
-                if not call.future.done():
-                    call.future.set_result(outputs if len(batch) == 1 else {n: outputs[n][start:stop] for n in self.outputs})
-                start = stop
+            begin = 0
+            for call, start, stop in batch:
+                end = begin + stop - start
+                call.answer(start, stop, outputs if len(batch) == 1 else {n: outputs[n][begin:end] for n in self.outputs})
+                begin = end
+                if call.lone and call.rows is not None:
+                    self._quarantine.answered(call.rows)
         elif len(batch) > 1:
-            for call in reversed(batch):
-                call.alone = True
-                self._waiting.appendleft(call)
-                self._rows += call.rows.count
-        elif not batch[0].future.done():
-            batch[0].future.set_exception(_failure(reply.error))
+            half = len(batch) // 2
+            self._queue.again(batch[half:])
+            self._queue.again(batch[:half])
+        else:
+            batch[0].call.fail(_failure(reply.error, batch[0].start))
 
-    def lost(self, link: _Frames) -> None:
-        """The connection ended: what was in flight may have been seen by the runner, what waits was not."""
-        if link is not self._link:
-            return
-        self._link, self.hello = None, None
-        self.ready.clear()
-        if link.transport is not None:
-            link.transport.abort()
-        flying, self._flying = self._flying, []
-        waiting, self._rows = list(self._waiting), 0
-        self._waiting.clear()
-        for calls, sent in ((flying, True), (waiting, False)):
-            for call in calls:
-                if not call.future.done():
-                    call.future.set_exception(NoRunner("the runner of this version ended", sent=sent))
+    # -- deaths --------------------------------------------------------------------------------------------------------------
 
-    async def _keep_connected(self) -> None:
-        """Connect, and connect again with back-off, for as long as the client lives."""
-        loop = asyncio.get_running_loop()
-        pause = _BACK_OFF[0]
-        while not self._closing:
-            if self._link is None:
-                try:
-                    peer = wire.connect(self.path, timeout=0.5)
-                    peer.setblocking(False)
-                    link = _Frames(self)
-                    self._link = link
-                    await loop.create_unix_connection(lambda link=link: link, sock=peer)  # type: ignore[misc]
-                    await asyncio.wait_for(self.ready.wait(), _HELLO_TIMEOUT)
-                    pause = _BACK_OFF[0]
-                except (OSError, TimeoutError):
-                    if self._link is not None:
-                        self.lost(self._link)
-                    pause = min(pause * 2, _BACK_OFF[1])
-            await asyncio.sleep(pause)
+    def connected_to(self, link: Link) -> None:
+        self._last_up, link.away_since = time.monotonic(), None
+        link.connects += 1
+        self.ready.set()
+        self._dispatch()
+
+    def ended(self, link: Link, batch: list[Piece]) -> None:
+        """A runner died, or hung up: what it held is tried alone when it is back, unless that has killed it before."""
+        for piece in reversed(batch):
+            call = piece.call
+            if call.rows is None or link.path not in self._links:
+                call.fail(self._gone(sent=True))
+                continue
+            deaths = self._quarantine.died(call.rows, alone=len(batch) == 1)
+            if deaths:
+                self.stats.quarantined += 1
+                call.fail(killed(call.rows, deaths))
+            else:
+                call.lone = call.died = True
+                link.suspects.appendleft(piece)
+        if not self.connected:
+            self.ready.clear()
+            self._last_up = time.monotonic()
+        link.away_since = time.monotonic()
+        asyncio.get_running_loop().call_later(PATIENCE, self._lose_patience, link, link.away_since)
+
+    def _lose_patience(self, link: Link, since: float) -> None:
+        """A runner that died then may have stayed away since: who waits for it need not wait longer."""
+        if link.away_since == since:
+            for piece in link.suspects:
+                piece.call.fail(self._gone(sent=True))
+            link.suspects.clear()
+            if not self.connected:
+                self._refuse_waiting()
 
 
-def _joined(batch: list[_Call]) -> dict[str, list[Any]] | msgspec.Raw:
+def _message(number: int, batch: list[Piece]) -> bytes:
+    call = batch[0].call
+    if call.fields is not None:
+        return msgspec.json.encode({"id": number, **call.fields})
+    assert call.rows is not None
+    total = sum(p.rows for p in batch)
+    if total == call.size:
+        return wire.body(wire.Predict(number, total, call.rows.encoded()))
     if len(batch) == 1:
-        return batch[0].rows.encoded()
-    first = batch[0].rows.columns
-    return {name: [value for call in batch for value in call.rows.columns[name]] for name in first}
+        _, start, stop = batch[0]
+        columns = {name: values[start:stop] for name, values in call.rows.columns.items()}
+    else:
+        columns = {name: _joined(batch, name) for name in call.rows.columns}
+    return wire.body(wire.Predict(number, total, columns))
 
 
-def _failure(error: wire.Failure | None) -> ModelFailed:
+def _joined(batch: list[Piece], name: str) -> list[Any]:
+    values: list[Any] = []
+    for call, start, stop in batch:
+        assert call.rows is not None
+        column = call.rows.columns[name]
+        values += column if stop - start == call.size else column[start:stop]
+    return values
+
+
+def _failure(error: wire.Failure | None, start: int) -> ModelFailed:
     if error is None:
         return ModelFailed("the runner's answer does not have the signature's outputs")
-    return ModelFailed(error.what, where="" if error.row is None else f"row {error.row}")
+    return ModelFailed(error.what, where="" if error.row is None else f"row {start + error.row}")

@@ -7,6 +7,7 @@ Datetimes become integers: microseconds since 1970-01-01 UTC.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -126,22 +127,24 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def json_coercer(column: Column) -> Coercer:
+def json_coercer(column: Column, *, finite: bool = True) -> Coercer:
     """A coercer of decoded JSON values (msgspec.UNSET where a record lacks the column). It raises BadInput, naming row and
     column.
 
-    A float column takes whole numbers too; an int column takes 2.0 but not 2.5; nothing takes text for a number.
+    A float column takes whole numbers too; an int column takes 2.0 but not 2.5; nothing takes text for a number. `finite`: infinite
+    numbers cannot come, as in JSON; binary tables have them.
     """
     clean, one = _JSON[column.type]
     name, nullable, kind = column.name, column.nullable, column.type
+    finite = finite or kind != "float"
 
     def coerce(values: list[Any]) -> list[Any]:
         types = set(map(type, values))
-        if types <= clean:
+        if types <= clean and (finite or math.isfinite(sum(values))):
             return values
         if kind == "int" and types == {int} and min(values) >= _LOW and max(values) <= _HIGH:
             return values
-        if kind == "float" and types <= _NUMBERS:
+        if kind == "float" and types <= _NUMBERS and finite:
             with contextlib.suppress(OverflowError):
                 return list(map(float, values))
         result: list[Any] = []

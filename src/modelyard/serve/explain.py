@@ -9,7 +9,8 @@ import msgspec
 
 from modelyard.errors import Unavailable
 from modelyard.serve import wire
-from modelyard.serve.runner import _features
+from modelyard.serve.explanations import Explained
+from modelyard.serve.runner import features
 from modelyard.signature import Signature
 
 if TYPE_CHECKING:
@@ -38,17 +39,6 @@ class Explain(msgspec.Struct, frozen=True, tag_field="op", tag="explain"):
     method: str
 
 
-class Explained(msgspec.Struct, frozen=True):
-    """attributions: a list a column of the signature, of a number a row; with `base` they sum to the output, in the unit `output`."""
-
-    attributions: list[list[float]]
-    base: float
-    output: str
-    method: str
-    why: str
-    error: float
-
-
 class _Reply(msgspec.Struct, frozen=True):
     id: int | None = None
     explained: Explained | None = None
@@ -67,7 +57,7 @@ def explain(
     method: auto, tree or linear. `timeout` in seconds is for each part. Raises Declined (a runner that does not know the message
     declines it too), BadInput (a column is missing), Unavailable.
     """
-    columns, usual = _features(rows, signature), _features(background, signature)
+    columns, usual = features(rows, signature), features(background, signature)
     behind = Rows(background.height, {name: values.to_list() for name, values in usual.items()})
     parts = []
     try:

@@ -1,71 +1,256 @@
-"""uvicorn's httptools protocol with caps: on the head's size and time. Refusals have the one error shape."""
+"""uvicorn's httptools protocol, with a short way to an answer (`quick`) and with caps: on the head's size, on how long a caller may
+take to send or to read, on how many there are. Refusals have the one error shape."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import httptools
+import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from modelyard.errors import BadInput, YardError
+from modelyard.serve.quick import VARYING, Passed
+from modelyard.serve.refusals import SlowBody, TooManyCallers
+
+log = logging.getLogger("modelyard.front")
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 128
-HEAD_TIMEOUT = 30.0
+QUICK_BODY = 256 * 1024
+"""Bytes of body up to which a request may go the short way."""
+HEAD_SECONDS, BODY_SECONDS, IDLE_SECONDS, READ_SECONDS = 30.0, 60.0, 75.0, 60.0
+"""How long a caller may take to send a head, or a body; be idle between requests; read nothing of an answer that waits for it."""
+LAST_SECONDS = 1.0
+"""How long a front that ends waits for the head of a caller who has connected."""
+MAX_CONNECTIONS = 10_000
+_SWEEP_SECONDS = 1.0
+_NOTHING = Passed()
+_clock = time.monotonic
+Quick = Callable[[bytes, list[tuple[bytes, bytes]], dict[bytes, bytes], bytes], bytes | Passed]
+
+
+class BadRequest(BadInput):
+    """What came is not HTTP."""
+
+    code = "bad_request"
+
+
+class HeadTooLarge(BadInput):
+    """The head has more bytes or headers than the front takes."""
+
+    code, http_status = "head_too_large", 431
 
 
 class FrontProtocol(HttpToolsProtocol):
-    """One connection of the front."""
+    """One connection of the front. `quick` and `most` (connections) are the class's: a front has one short way."""
+
+    quick: Quick | None = None
+    most = MAX_CONNECTIONS
 
     _head = 0
-    _head_timer: asyncio.TimerHandle | None = None
+    _held = False  # a request that may go the short way is kept back until its body is there
+    _draining = False
+    _body = b""
+    _varying: dict[bytes, bytes]
+    _phase, _since = "head", 0.0
+    _stalled: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_head()
+        self._enter("head")
+        if len(self.connections) > self.most:
+            self._refuse(TooManyCallers("the endpoint has too many connections"))
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._got_head()
-        super().connection_lost(exc)
+    def data_received(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            if self._phase == "head" and (self._head > MAX_HEAD or len(self.headers or ()) > MAX_HEADERS):
+                self._refuse(HeadTooLarge(f"a head has at most {MAX_HEAD} bytes and {MAX_HEADERS} headers"))
+            else:
+                self.send_400_response("")
+        except httptools.HttpParserUpgrade:
+            pass  # no other protocol is spoken here: the request is answered as if it had not asked
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head = 0
-        self._await_head()
+        self.url = self._body = b""
+        self.headers, self._varying = [], {}
+        self._head, self._phase, self._since = 0, "head", _clock()
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        if len(self.headers) >= MAX_HEADERS:
-            raise httptools.HttpParserError("too many headers")
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._got_head()
-        super().on_headers_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        body = json.dumps({"error": {"code": "bad_request", "what": "the request is not valid HTTP", "where": "", "next": ""}}).encode()
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[400] + head + body)
-        self.transport.close()
-
-    def _count(self, size: int) -> None:
-        self._head += size
+        self._head += len(url)
         if self._head > MAX_HEAD:
             raise httptools.HttpParserError("the head is too large")
+        self.url += url
 
-    def _await_head(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self._too_slow)
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head += len(name) + len(value)
+        name = name.lower()
+        if name in VARYING:
+            self._varying[name] = value
+        else:
+            self.headers.append((name, value))
+        if self._head > MAX_HEAD or len(self.headers) > MAX_HEADERS:
+            raise httptools.HttpParserError("the head is too large")
 
-    def _got_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def on_headers_complete(self) -> None:
+        self._phase = "body"
+        self._held = self._may_be_quick()
+        if not self._held:
+            self._start(_NOTHING)
 
-    def _too_slow(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
+    @property
+    def _answering(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is not None and not cycle.response_complete
+
+    def _may_be_quick(self) -> bool:
+        if self.quick is None or self._draining or self._stalled is not None or self._answering:
+            return False
+        length = self._varying.get(b"content-length", b"9999999")
+        return len(length) < 7 and int(length) <= QUICK_BODY and b"expect" not in self._varying and self.parser.get_method() == b"POST"
+
+    def _start(self, passed: Passed) -> None:
+        """Go the long way: hand the request to the application."""
+        self.headers += self._varying.items()
+        self.expect_100_continue = self._varying.get(b"expect", b"").lower() == b"100-continue"
+        self.scope = {  # type: ignore[typeddict-item]
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme or "http",
+            "root_path": "",
+            "headers": self.headers,
+            "state": {},
+            "modelyard.passed": passed,
+        }
+        super().on_headers_complete()
+        if self._draining:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        if self._held:
+            self._body += body
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._phase = "answer"
+        if self._held:
+            self._held = False
+            passed: Any = _NOTHING
+            if self.quick is not None and self.parser.should_keep_alive() and not self._draining:
+                passed = self.quick(self.url, self.headers, self._varying, self._body)
+                if type(passed) is bytes:
+                    self.transport.write(passed)
+                    self.server_state.total_requests += 1
+                    self._phase = "idle"
+                    return
+            self._start(passed)
+            super().on_body(self._body)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without its timer: the sweep looks after idle connections."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._enter("idle")
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._enter("answer")
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """As uvicorn's; the task ends when its caller hangs up, since nobody is there to be answered."""
+
+        async def while_open(scope: Any, receive: Any, send: Any) -> None:
+            async def guarded(message: Any) -> None:
+                if self.transport.is_closing():  # which this task may see before `connection_lost` says so
+                    cycle.disconnected = True
+                await send(message)
+
+            await app(scope, receive, guarded)
+
+        task = self.loop.create_task(cycle.run_asgi(while_open))
+        cycle.task = task
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for cycle in (self.cycle, *(cycle for cycle, _ in self.pipeline)):
+            task = getattr(cycle, "task", None)
+            if task is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                task.cancel()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close, once what came is answered; whoever has only just connected is about to ask."""
+        self._draining = True
+        if self._phase != "head" and not (self._held and self._phase != "idle"):
+            super().shutdown()
+
+    def pause_writing(self) -> None:
+        self._stalled = _clock()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stalled = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(BadRequest("the request is not valid HTTP"))
+
+    def _refuse(self, error: YardError) -> None:
+        """Say what is wrong, unless another answer must come first or has begun, and hang up."""
+        if not self._answering or not (self.cycle.response_started or self.pipeline):
+            if self._answering:
+                self.cycle.disconnected = True  # what is still at work on the request has nobody to tell
+            body = msgspec.json.encode(error.to_dict())
+            retry = b"retry-after: 1\r\n" if error.http_status == 503 else b""
+            head = b"content-type: application/json\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n" % (len(body), retry)
+            self.transport.write(STATUS_LINE[error.http_status] + head + body)
+        self.transport.close()
+
+    def _enter(self, phase: str) -> None:
+        self._phase, self._since = phase, _clock()
+
+    def look(self, now: float) -> None:
+        """End it where its caller is too slow. Called about once a second."""
+        if self.transport.is_closing():
+            if self._phase != "closing":
+                self._enter("closing")
+            elif now - self._since > READ_SECONDS:
+                self.transport.abort()
+        elif self._stalled is not None:
+            if now - self._stalled > READ_SECONDS:
+                self.transport.abort()
+        elif now - self._since > self._patience:
+            if self._held:
+                self._refuse(SlowBody(f"the body did not come within {BODY_SECONDS:g} s"))
+            elif self._phase != "answer" and not self._answering:
+                self.transport.close()
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that its caller may take for what is to come next."""
+        if self._phase == "head":
+            return LAST_SECONDS if self._draining else HEAD_SECONDS
+        return IDLE_SECONDS if self._phase == "idle" else BODY_SECONDS
+
+
+async def sweep(connections: Iterable[Any]) -> None:
+    """Look at all connections, for ever."""
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        now = _clock()
+        for connection in list(connections):
+            connection.look(now)

@@ -4,46 +4,89 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import importlib
 import logging
+import math
 import os
 import random
 from bisect import bisect
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from modelyard.errors import BadInput, YardError
-from modelyard.serve import routes
-from modelyard.serve.capture import Writer
-from modelyard.serve.client import RunnerClient
-from modelyard.serve.protocols import Plan
+from modelyard.serve import capture, routes
+from modelyard.serve.client import Outputs, Runners
+from modelyard.serve.explanations import Explainer
+from modelyard.serve.protocols import Formats
 from modelyard.serve.refusals import NoRunner
-from modelyard.serve.stats import RunnerStats, Stats, VariantStats
+from modelyard.serve.rows import Rows
+from modelyard.serve.stats import Stats, VariantStats
 from modelyard.signature import Signature
 
+if TYPE_CHECKING:
+    from modelyard.serve.plan.compiled import RowPlan
+
 log = logging.getLogger("modelyard.front")
+INLINE_ROWS = 128
+"""Rows up to which a row plan answers in the event loop; larger bodies go to a thread, so that nobody waits behind them."""
 POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 2.0
 
 
 class LiveVariant:
-    """A version that answers. `clients` are its runners."""
+    """A version that answers. `formats` reads rows and writes answers; `plan` is its row plan, or None where `runners`
+    answer; `mirrors` are asked after it; `headers` name it in answers."""
 
-    def __init__(self, variant: routes.Variant, limits: routes.Limits, clients: list[RunnerClient], stats: VariantStats) -> None:
-        self.version, self.weight = variant.version, variant.weight
+    def __init__(
+        self,
+        variant: routes.Variant,
+        limits: routes.Limits,
+        runners: Runners,
+        stats: VariantStats,
+        plan: RowPlan | None = None,
+    ) -> None:
+        self.version, self.weight, self.role, self.sleeps = variant.version, variant.weight, variant.role, variant.sleeps
         self.signature = Signature.from_dict(variant.signature)
-        self.plan = Plan(self.signature, variant.extras, max_rows=limits.max_rows, max_event_age_days=limits.max_event_age_days)
-        self.clients, self.stats = clients, stats
+        self.formats = Formats(
+            self.signature,
+            variant.extras,
+            max_rows=limits.max_rows,
+            max_event_age_days=limits.max_event_age_days,
+            max_decoded=16 * limits.max_body,
+        )
+        self.runners, self.stats, self.plan, self.timeout = runners, stats, plan, limits.timeout_s
+        self.explainer = Explainer(self.formats, runners, variant.background, variant.explained)
+        self.mirrors: list[LiveMirror] = []
+        version = variant.version.encode("latin-1", "replace")
+        self.headers = [(b"x-modelyard-version", version), (b"x-amzn-invoked-production-variant", version)]
 
     @property
     def ready(self) -> bool:
-        return any(c.connected for c in self.clients)
+        return self.plan is not None or self.sleeps or self.runners.connected
 
-    def runner(self) -> RunnerClient:
-        """The connected runner with the least to do. Raises NoRunner."""
-        connected = [c for c in self.clients if c.connected]
-        if not connected:
-            raise NoRunner(f"no runner of version {self.version} answers")
-        return min(connected, key=lambda c: c.load)
+    async def predict(self, rows: Rows) -> Outputs:
+        """Ask the row plan, else a runner.
+
+        Raises NoRunner, QueueFull, TimedOut, ModelFailed.
+        """
+        if self.plan is not None:
+            if rows.count <= INLINE_ROWS:
+                return self.plan.predict(rows.columns, rows.count)
+            return await asyncio.to_thread(self.plan.predict, rows.columns, rows.count)
+        return await self.runners.predict(rows)
+
+
+@dataclass(frozen=True)
+class LiveMirror:
+    """A mirror in force; `judged` are the counters of the version that it judges."""
+
+    to: LiveVariant
+    judged: VariantStats
+    share: float
+    scale: float
 
 
 class Live:
@@ -51,25 +94,48 @@ class Live:
 
     def __init__(self, table: routes.RoutingTable, variants: list[LiveVariant]) -> None:
         self.table, self.variants = table, variants
+        self._named = {v.version: v for v in variants}
         self._choices = [v for v in variants if v.weight > 0]
         self._steps = list(accumulate(v.weight for v in self._choices))
+        for mirror in table.mirrors:
+            if {mirror.of, mirror.to, mirror.judged} <= self._named.keys():
+                live = LiveMirror(self._named[mirror.to], self._named[mirror.judged].stats, mirror.share, mirror.scale)
+                self._named[mirror.of].mirrors.append(live)
+
+    @property
+    def only(self) -> LiveVariant | None:
+        """The version that every request goes to that names none; None where there are several."""
+        return self._choices[0] if len(self._choices) == 1 else None
 
     @property
     def ready(self) -> bool:
         return any(v.ready for v in self._choices)
 
-    def choose(self, target: str | None = None) -> LiveVariant:
-        """A variant by weight, or the one that the caller names. Raises NoRunner, BadInput."""
+    def choose(self, target: str | None = None, session: str | None = None) -> LiveVariant:
+        """A variant by weight; the one that the caller names, but a shadow, which nobody hears; of a sticky endpoint, the session's.
+
+        Raises NoRunner, BadInput."""
         if target is not None:
-            for variant in self.variants:
-                if variant.version == target:
-                    return variant
+            if target in self._named and self._named[target].role != "shadow":
+                return self._named[target]
             raise BadInput(f"there is no variant `{target[:80]}`", where="header X-Amzn-SageMaker-Target-Variant")
         if not self._choices:
             raise NoRunner("no version is deployed here", next="Deploy a version first.")
         if len(self._choices) == 1:
             return self._choices[0]
+        if session is not None and self.table.sticky:
+            return max(self._choices, key=lambda v: claim(session, v.version, v.weight))
         return self._choices[min(bisect(self._steps, random.random() * self._steps[-1]), len(self._choices) - 1)]  # noqa: S311
+
+
+def claim(session: str, version: str, weight: float) -> float:
+    """How strong a version's claim on a session is; the strongest has it.
+
+    Weighted rendezvous hashing: each version gets its share of all sessions, and when weights change, only sessions move that one version
+    must give away or another must get.
+    """
+    digest = hashlib.blake2b(f"{session}\0{version}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return -weight / math.log(((int.from_bytes(digest, "big") >> 12) + 0.5) / 2**52)
 
 
 class Router:
@@ -78,8 +144,11 @@ class Router:
     def __init__(self, path: Path, stats: Stats) -> None:
         self.path, self.stats = path, stats
         self.live: Live | None = None
-        self.writer: Writer | None = None
-        self._clients: dict[tuple[str, str], RunnerClient] = {}
+        self.writer: capture.Writer | None = None
+        self.urgent = asyncio.Event()  # somebody waits for what the stats tell
+        self._runners: dict[tuple[str, tuple[str, ...]], Runners] = {}
+        self._plans: dict[tuple[str, str], RowPlan | None] = {}
+        self._many_rows: asyncio.Future[Any] | None = None
         self._seen: tuple[int, int, int] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
@@ -109,51 +178,77 @@ class Router:
 
     async def take_up(self, table: routes.RoutingTable) -> None:
         """Connect to what is new, then swap in one step, then let go of what is no longer named."""
+        await self._load_plans(table)
         variants = []
         for variant in table.variants:
-            outputs = Signature.from_dict(variant.signature).outputs
-            clients = [self._client(variant.version, path, outputs) for path in variant.sockets]
-            variants.append(LiveVariant(variant, table.limits, clients, self.stats.variants.setdefault(variant.version, VariantStats())))
-        new = [c for v in variants for c in v.clients if not c.connected]
+            counted = self.stats.variants.setdefault(variant.version, VariantStats())
+            plan = self._plans.get((variant.version, variant.plan or ""))
+            variants.append(LiveVariant(variant, table.limits, self._linked(variant, table.limits, counted), counted, plan))
+        new = [v.runners for v in variants if v.plan is None and not v.sleeps]
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*(c.ready.wait() for c in new)), _CONNECT_SECONDS)
-        old, self.live = self.live, Live(table, variants)
-        self._swap_capture(old, table)
+            await asyncio.wait_for(asyncio.gather(*(r.ready.wait() for r in new)), _CONNECT_SECONDS)
+        self._swap_capture(table)
+        self.live = Live(table, variants)
         self.stats.generation = table.generation
-        kept = {(v.version, path) for v in table.variants for path in v.sockets}
-        for key in [k for k in self._clients if k not in kept]:
-            task = asyncio.ensure_future(self._clients.pop(key).close())
+        if any(self._plans.values()) and self._many_rows is None:
+            # Row plans answer many rows by it; imported by the first such request, it would hold up all others for a third of a second.
+            self._many_rows = asyncio.ensure_future(asyncio.to_thread(importlib.import_module, "numpy"))
+        kept = [v.runners for v in variants]
+        for key in [k for k, runners in self._runners.items() if runners not in kept]:
+            task = asyncio.ensure_future(self._runners.pop(key).close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         log.info("routing table %s: %s", table.generation, {v.version: v.weight for v in table.variants})
 
-    def _client(self, version: str, path: str, outputs: tuple[str, ...]) -> RunnerClient:
-        client = self._clients.get((version, path))
-        if client is None or client.outputs != outputs:
-            client = self._clients[(version, path)] = RunnerClient(path, outputs)
-        return client
+    async def _load_plans(self, table: routes.RoutingTable) -> None:
+        """Load new row plans, in a thread, and forget those that no table names. Where one does not hold, runners answer."""
+        wanted = {(v.version, v.plan): v for v in table.variants if v.plan is not None}
+        self._plans = {key: plan for key, plan in self._plans.items() if key in wanted}
+        for key, variant in wanted.items():
+            if key not in self._plans:
+                self._plans[key] = await asyncio.to_thread(_plan, Path(key[1]), Signature.from_dict(variant.signature))
 
-    def _swap_capture(self, old: Live | None, table: routes.RoutingTable) -> None:
-        if old is not None and old.table.capture == table.capture:
+    def _linked(self, variant: routes.Variant, limits: routes.Limits, counted: VariantStats) -> Runners:
+        outputs = Signature.from_dict(variant.signature).outputs
+        runners = self._runners.get((variant.version, outputs))
+        if runners is None:
+            runners = self._runners[(variant.version, outputs)] = Runners(variant.version, outputs, limits, counted, self.urgent.set)
+        runners.follow(variant.sockets, limits, sleeps=variant.sleeps, trouble=variant.trouble)
+        return runners
+
+    def _swap_capture(self, table: routes.RoutingTable) -> None:
+        """Raises BadInput, before anything has changed, where what the table asks for cannot be kept."""
+        if self.live is not None and self.live.table.capture == table.capture:
             return
+        writer = capture.begin(table.capture, self.stats.capture)
         if self.writer is not None:
             self.writer.close()
-        capture = table.capture
-        on = capture.mode != "off" and capture.sample > 0
-        self.writer = Writer(Path(capture.dir), sample=capture.sample, stats=self.stats.capture) if on else None
+        self.writer = writer
 
     def refresh_stats(self) -> Stats:
         """The stats with what is only known now."""
+        if self.writer is not None:
+            self.writer.count()
         self.stats.ready = self.live is not None and self.live.ready
-        self.stats.runners = {
-            path: RunnerStats(version, c.connected, round(c.busy_seconds, 3), c.load) for (version, path), c in self._clients.items()
-        }
+        self.stats.runners = {path: state for runners in self._runners.values() for path, state in runners.states().items()}
+        self.stats.wanted = {runners.version: runners.wanted for runners in self._runners.values() if runners.wanted}
         return self.stats
 
     async def close(self) -> None:
         """Let what is in flight finish, then end connections and capture."""
-        for client in self._clients.values():
+        for runners in self._runners.values():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(client.close(), 5)
+                await asyncio.wait_for(runners.close(), 5)
         if self.writer is not None:
             self.writer.close()
+
+
+def _plan(path: Path, signature: Signature) -> RowPlan | None:
+    """The row plan at `path`; None, and a line in the log, where it does not hold."""
+    from modelyard.serve.plan.compiled import RowPlan
+
+    try:
+        return RowPlan.load(path, signature)
+    except YardError as exc:
+        log.error("the row plan is left aside, and runners answer: %s", exc)
+        return None

@@ -1,4 +1,7 @@
-"""Child processes of an endpoint's owner: started, watched, ended with all that they started. They end when their owner does."""
+"""Child processes of an endpoint's owner: started, watched, ended with all that they started.
+
+They end when their owner does, but for a front that lasts, and the runners that it holds on to (serve/left.py).
+"""
 
 from __future__ import annotations
 
@@ -38,12 +41,13 @@ def log_tail(path: Path, lines: int = 20) -> tuple[str, ...]:
 
 
 def start_time(pid: int) -> float | None:
-    """When the process `pid` began, in seconds after the machine's start, so free of the wall clock; None where there is none."""
+    """When the process `pid` began, in seconds after the machine's start, so free of the wall clock; None where there is none, or only
+    what its parent has yet to take note of."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (OSError, IndexError):
         return None
-    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return None if fields[0] in "ZX" else int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def descendants(pid: int) -> set[tuple[int, float]]:
@@ -86,14 +90,18 @@ class Child:
     def stop(self, graceful: float = 5.0) -> int:
         """End it and all that it started; returns the exit code.
 
-        Its standard input ends, which lets it finish what is in flight, for up to `graceful` seconds; then SIGTERM, then SIGKILL for its
-        group and every descendant. (A sandbox would pass no signal on, and what runs inside is in a session of its own.)
+        A byte comes by its standard input, which then ends; SIGTERM where it has none. That lets it finish what is in flight, for up to
+        `graceful` seconds; then SIGTERM, then SIGKILL for its group and every descendant. (A sandbox would pass no signal on, and what
+        runs inside is in a session of its own.)
         """
-        family = descendants(self.pid)
-        if self.popen.stdin is not None:
+        family, asked = descendants(self.pid), self.popen.stdin
+        if asked is not None:
             with contextlib.suppress(OSError):
-                self.popen.stdin.close()
-        for number, seconds in ((None, graceful), (signal.SIGTERM, 0.5)):
+                if not asked.closed:
+                    os.write(asked.fileno(), b".")
+            with contextlib.suppress(OSError):
+                asked.close()
+        for number, seconds in ((None if asked is not None else signal.SIGTERM, graceful), (signal.SIGTERM, 0.5)):
             if self.is_alive():
                 if number is not None:
                     self._signal(number)
@@ -113,14 +121,20 @@ class Child:
             os.killpg(self.pid, number)
 
 
-def spawn(argv: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path) -> Child:
-    """Start a child whose output goes to the end of `log` and whose standard input ends when we do. Raises StepFailed."""
+def spawn(argv: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path, alive: Path | None = None, lasts: bool = False) -> Child:
+    """Start a child whose output goes to the end of `log` and whose standard input ends when we do. Raises StepFailed.
+
+    `alive` names that pipe, so that others may hold it open too: it then ends when all have let go. With `lasts` there is none.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
+    ends: tuple[int, int] | None = None
     try:
+        ends = None if alive is None else _pipe(alive)
+        given = ends[0] if ends is not None else subprocess.PIPE
         with log.open("ab") as output:
             popen = subprocess.Popen(
                 list(argv),
-                stdin=subprocess.PIPE,
+                stdin=subprocess.DEVNULL if lasts else given,
                 stdout=output,
                 stderr=output,
                 env=dict(env),
@@ -129,19 +143,54 @@ def spawn(argv: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path) 
                 close_fds=True,
             )
     except OSError as exc:
+        if ends is not None:
+            os.close(ends[1])
         raise StepFailed(f"{argv[0]} cannot be started: {os.strerror(exc.errno or 0)}", where=str(log)) from exc
+    finally:
+        if ends is not None:
+            os.close(ends[0])
+    if ends is not None:
+        popen.stdin = os.fdopen(ends[1], "wb", 0)
     return Child(popen.pid, start_time(popen.pid) or 0.0, log, popen)
 
 
+def _pipe(path: Path) -> tuple[int, int]:
+    """The ends of a new pipe with a name, to read from and to write to."""
+    path.unlink(missing_ok=True)
+    os.mkfifo(path, 0o600)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        writing = os.open(path, os.O_WRONLY)
+    except OSError:
+        os.close(reading)
+        raise
+    os.set_blocking(reading, True)
+    return reading, writing
+
+
 def spawn_front(
-    *, routes: Path, stats_path: Path, log: Path, port: int = 0, host: str = "127.0.0.1", env: Mapping[str, str] | None = None
+    *,
+    routes: Path,
+    stats_path: Path,
+    log: Path,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    arguments: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
 ) -> Child:
-    """Start a front in the platform's own environment. Then `wait_front`. A stats file of a predecessor is removed first."""
+    """Start a front in the platform's own environment, with further `arguments` (serve/front.py). Then `wait_front`. A stats file of a
+    predecessor is removed first."""
     stats_path.unlink(missing_ok=True)
-    argv = [sys.executable, "-P", "-m", "modelyard.serve.front"]
-    argv += ["--routes", str(routes), "--stats", str(stats_path), "--host", host, "--port", str(port)]
+    argv = [*front_argv(routes, stats_path, host, arguments), "--port", str(port)]
     paths = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
-    return spawn(argv, log=log, env=environment({**paths, **(env or {})}), cwd=log.parent)
+    variables = environment({**paths, **(env or {})})
+    return spawn(argv, log=log, env=variables, cwd=log.parent, lasts="--lasting" in arguments)
+
+
+def front_argv(routes: Path, stats_path: Path, host: str, arguments: Sequence[str]) -> list[str]:
+    """A front's command line, but for its port."""
+    argv = [sys.executable, "-P", "-m", "modelyard.serve.front"]
+    return [*argv, "--routes", str(routes), "--stats", str(stats_path), "--host", host, *arguments]
 
 
 def wait_front(front: Child, stats_path: Path, timeout: float = 15.0) -> stats.Stats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from modelyard.errors import BadInput, Unavailable, YardError
 
 
@@ -24,9 +26,13 @@ class NotAcceptable(BadInput):
 
 
 class WrongMethod(BadInput):
-    """The path is there, for another method."""
+    """The path is there, for another method: for `methods`."""
 
     code, http_status = "method_not_allowed", 405
+
+    def __init__(self, method: str, path: str, methods: Iterable[str]) -> None:
+        self.methods = tuple(methods)
+        super().__init__(f"{method[:20]} is not taken here", where=path[:200], next=f"Use {' or '.join(self.methods)}.")
 
 
 class SlowBody(BadInput):
@@ -42,9 +48,19 @@ class WrongHost(BadInput):
 
 
 class QueueFull(Unavailable):
-    """More requests wait than the endpoint holds; try again."""
+    """More requests wait than the endpoint holds; `retry_after` estimates in how many seconds there is room."""
 
     code, http_status = "queue_full", 429
+
+    def __init__(self, what: str, *, retry_after: int = 1) -> None:
+        super().__init__(what, next=f"Try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+class TooManyCallers(Unavailable):
+    """More connections are open than the front takes."""
+
+    code, http_status = "too_many_connections", 503
 
 
 class NoRunner(Unavailable):
@@ -63,7 +79,13 @@ class TimedOut(Unavailable):
     code, http_status = "timed_out", 504
 
 
-class ModelFailed(YardError):
-    """The model raised an exception, or answered with what its signature does not allow."""
+class NotCaptured(Unavailable):
+    """The endpoint answers only what it has on disk, and the disk did not take it."""
 
-    code, http_status = "model_failed", 500
+    code, http_status = "not_captured", 503
+
+
+class ModelFailed(YardError):
+    """The model raised an exception, or answered with what its signature does not allow. A bad row is no failure of the server."""
+
+    code, http_status = "model_failed", 424

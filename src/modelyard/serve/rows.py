@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from modelyard.errors import BadInput
 from modelyard.serve.coerce import micros, place
+
+if TYPE_CHECKING:
+    from modelyard.serve.explanations import Explanation
 
 _DAY = 86_400_000_000
 MAX_ID = 256
@@ -20,7 +23,9 @@ _encoder = msgspec.json.Encoder()
 class Rows:
     """`count` rows, by column in the signature's order.
 
-    `event_times` are microseconds since the epoch, or None where all of them are `received_at` (likewise microseconds).
+    `event_times` are microseconds since the epoch, or None where all of them are `received_at` (likewise microseconds). `values` and
+    `explain`: the caller asked for the bare predictions, or for explanations, which are then put into `explained`. `note` is what a dialect
+    keeps between reading a request and writing the answer.
     """
 
     columns: dict[str, list[Any]]
@@ -29,6 +34,10 @@ class Rows:
     received_at: int
     event_times: list[int] | None = None
     extras: dict[str, list[Any]] = field(default_factory=dict)
+    values: bool = False
+    explain: bool = False
+    explained: Explanation | None = None
+    note: Any = None
     _encoded: msgspec.Raw | None = None
 
     def encoded(self) -> msgspec.Raw:
@@ -36,6 +45,20 @@ class Rows:
         if self._encoded is None:
             self._encoded = msgspec.Raw(_encoder.encode(self.columns))
         return self._encoded
+
+
+_IDS_AT_ONCE = 256
+_ids: list[str] = []
+
+
+def new_id() -> str:
+    """An inference id of ours: 128 random bits, which are drawn for many ids at a time."""
+    try:
+        return _ids.pop()
+    except IndexError:
+        digits = secrets.token_hex(16 * _IDS_AT_ONCE)
+        _ids.extend(digits[i : i + 32] for i in range(32, len(digits), 32))
+        return digits[:32]
 
 
 def header_id(value: str) -> str:
@@ -50,7 +73,7 @@ def inference_ids(count: int, header: str | None, values: list[Any] | None, colu
     if header is not None:
         base = header_id(header)
     elif values is None:
-        base = uuid.uuid4().hex
+        base = new_id()
     else:
         return [_body_id(value, row, column) for row, value in enumerate(values)]
     return [base] if count == 1 else [f"{base}-{row}" for row in range(count)]
@@ -60,7 +83,7 @@ def _body_id(value: Any, row: int, column: str) -> str:
     if type(value) is int:
         return str(value)
     if value is None:
-        return f"{uuid.uuid4().hex}-{row}"
+        return new_id()
     if type(value) is not str or not 0 < len(value) <= MAX_ID:
         raise BadInput(f"`{column}` must be text of 1 to {MAX_ID} characters, or a whole number", where=place(row, column))
     return value

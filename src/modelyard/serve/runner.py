@@ -8,15 +8,15 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from modelyard.errors import BadInput, StepFailed, Unavailable
-from modelyard.serve import wire
-from modelyard.serve.client import RunnerClient
+from modelyard.serve import left, wire
+from modelyard.serve.coerce import json_coercer
 from modelyard.serve.processes import Child, environment, last_word, spawn
 from modelyard.serve.refusals import ModelFailed
 from modelyard.signature import Signature
@@ -25,9 +25,9 @@ from modelyard.tables import feature, output
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["RunnerClient", "install_runtime", "predict", "spawn_runner", "wait_ready"]
-
 CHUNK_ROWS = 5000
+WARM_UP, WARM_UP_SECONDS = 3, 20.0
+"""Predictions asked of a new runner before it gets traffic, and how long each may take."""
 # One thread a runner. OpenMP's threads wait for each other by spinning: on two idle cores two threads were about as fast as one
 # here, but where other work shared the cores they were anything from no slower to tens of times slower, with p99 of 0.1 to 1.7 s
 # (one thread: 0.1 s at worst). More throughput comes from more runners; `env` overrides this.
@@ -103,9 +103,8 @@ def spawn_runner(
         *(word for name, value in (options or {}).items() for word in (f"--{name}", value)),
     ]
     # The runtime's own folder is the working folder: with `-m` it comes first on the path, and no user's json.py can stand in.
-    return spawn(
-        wrap(argv), log=log, env=environment({**ONE_THREAD, "PYTHONPATH": f"{runtime}:{runtime}/{SHIMS}", **(env or {})}), cwd=runtime
-    )
+    variables = environment({**ONE_THREAD, "PYTHONPATH": f"{runtime}:{runtime}/{SHIMS}", **(env or {})})
+    return spawn(wrap(argv), log=log, env=variables, cwd=runtime, alive=left.alive(socket_path))
 
 
 def wait_ready(socket_path: Path, timeout: float, child: Child | None = None) -> dict[str, Any]:
@@ -134,6 +133,26 @@ def wait_ready(socket_path: Path, timeout: float, child: Child | None = None) ->
         time.sleep(0.02)
 
 
+def warm_up(socket_path: Path, example: Mapping[str, Any], signature: Signature, times: int = WARM_UP) -> None:
+    """Ask a runner that is ready for a few predictions of `example`, a record as callers send it, so that the first caller does not pay
+    for what a model does only once. An error of the model's is left to callers and alarms. Raises StepFailed where it does not answer.
+    """
+    try:
+        columns = {c.name: json_coercer(c)([example.get(c.name)]) for c in signature.columns}
+    except BadInput:
+        return  # an example of an older signature
+    try:
+        with wire.connect(socket_path, timeout=WARM_UP_SECONDS) as peer:
+            for number in range(times):
+                _ask(peer, number, columns, 0, signature)
+    except ModelFailed:
+        return
+    except TimeoutError:
+        raise StepFailed(f"the model did not answer an example within {WARM_UP_SECONDS:g} s", where=str(socket_path)) from None
+    except OSError as exc:
+        raise StepFailed(f"the runner ended when it was asked for a prediction: {exc}", where=str(socket_path)) from exc
+
+
 def predict(socket_path: Path, table: pl.DataFrame, signature: Signature, *, timeout: float = 600.0) -> pl.DataFrame:
     """Answers for every row of `table`, in its order, by the runner at `socket_path`; 5000 rows a call.
 
@@ -141,9 +160,7 @@ def predict(socket_path: Path, table: pl.DataFrame, signature: Signature, *, tim
     are typed, probabilities Float64). `timeout` in seconds is for each call. Raises BadInput (a column is missing or does not
     fit), ModelFailed, Unavailable (the runner does not answer).
     """
-    import polars as pl
-
-    columns = _features(table, signature)
+    columns = features(table, signature)
     found: dict[str, list[Any]] = {name: [] for name in signature.outputs}
     try:
         with wire.connect(socket_path, timeout=timeout) as peer:
@@ -153,18 +170,26 @@ def predict(socket_path: Path, table: pl.DataFrame, signature: Signature, *, tim
                     values.extend(outputs[name])
     except OSError as exc:
         raise Unavailable(f"the runner does not answer: {exc}", where=str(socket_path)) from exc
+    return as_outputs(found, signature)
+
+
+def as_outputs(found: Mapping[str, Sequence[Any]], signature: Signature) -> pl.DataFrame:
+    """Answers by output (`prediction` and scores) as y.* columns: the prediction as the classes are typed, scores Float64."""
+    import polars as pl
+
     label: Any = {"number": pl.Float64, "labels": pl.String}.get(signature.answer)
     kinds = {type(c) for c in signature.classes}
     if label is None and len(kinds) > 1:
         label = pl.Float64 if kinds <= {int, float} else pl.String
-    frame = {output("prediction"): pl.Series(found.pop("prediction"), dtype=label, strict=False)}
-    return pl.DataFrame(frame | {output(name): pl.Series(values, dtype=pl.Float64) for name, values in found.items()})
+    frame = {output("prediction"): pl.Series(list(found["prediction"]), dtype=label, strict=False)}
+    scores = [name for name in signature.outputs if name != "prediction"]
+    return pl.DataFrame(frame | {output(name): pl.Series(list(found[name]), dtype=pl.Float64) for name in scores})
 
 
 def time_rows(socket_path: Path, table: pl.DataFrame, signature: Signature, warm_up: int, requests: int) -> list[float]:
     """Seconds that the runner takes for each of `requests` single rows of `table`, one after the other over one connection, after
     `warm_up` that are not timed. Rows are asked in turn. Raises as `predict` does."""
-    columns = {name: series.to_list() for name, series in _features(table, signature).items()}
+    columns = {name: series.to_list() for name, series in features(table, signature).items()}
     rows = [{name: [values[i]] for name, values in columns.items()} for i in range(table.height)]
     found = []
     try:
@@ -180,7 +205,7 @@ def time_rows(socket_path: Path, table: pl.DataFrame, signature: Signature, warm
 
 def _ask(peer: socket.socket, number: int, columns: dict[str, list[Any]], start: int, signature: Signature) -> dict[str, list[Any]]:
     rows = len(next(iter(columns.values())))
-    peer.sendall(wire.encode(wire.Predict(number, rows, columns)))
+    peer.sendall(wire.frame(wire.body(wire.Predict(number, rows, columns))))
     try:
         reply = wire.decode_reply(wire.receive(peer))
     except msgspec.DecodeError as exc:
@@ -194,8 +219,10 @@ def _ask(peer: socket.socket, number: int, columns: dict[str, list[Any]], start:
     return outputs
 
 
-def _features(table: pl.DataFrame, signature: Signature) -> dict[str, pl.Series]:
-    """The signature's columns as the wire wants them: NaN as null, datetimes as microseconds in UTC."""
+def features(table: pl.DataFrame, signature: Signature) -> dict[str, pl.Series]:
+    """The signature's columns as the wire and row plans want them: NaN as null, datetimes as microseconds in UTC.
+
+    Raises BadInput where a column is missing or does not fit."""
     import polars as pl
 
     kinds: dict[str, Any] = {"int": pl.Int64, "float": pl.Float64, "str": pl.String, "bool": pl.Boolean}

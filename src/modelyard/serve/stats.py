@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from enum import IntEnum
 from pathlib import Path
 
 import msgspec
@@ -15,19 +16,19 @@ import msgspec
 from modelyard import files
 from modelyard.errors import BadInput, NotFound, Unavailable
 
-_FIRST_MS, _PER_DOUBLING, _BUCKETS = 0.1, 4, 84  # 0.1 ms to over 200 s, each bucket 19% wider than the one before
+_FIRST_MS, PER_DOUBLING, _BUCKETS = 0.1, 4, 84  # 0.1 ms to over 200 s, each bucket 19% wider than the one before
 
 
 def bucket_of(latency_ms: float) -> int:
     """The histogram bucket of a latency."""
     if latency_ms <= _FIRST_MS:
         return 0
-    return min(_BUCKETS - 1, math.ceil(math.log2(latency_ms / _FIRST_MS) * _PER_DOUBLING))
+    return min(_BUCKETS - 1, math.ceil(math.log2(latency_ms / _FIRST_MS) * PER_DOUBLING))
 
 
 def upper_ms(bucket: int) -> float:
     """The upper edge of a bucket in milliseconds."""
-    return _FIRST_MS * float(2 ** (bucket / _PER_DOUBLING))
+    return _FIRST_MS * float(2 ** (bucket / PER_DOUBLING))
 
 
 def quantile(histogram: list[int], share: float) -> float | None:
@@ -43,38 +44,58 @@ def quantile(histogram: list[int], share: float) -> float | None:
     return upper_ms(len(histogram) - 1)
 
 
+class Result(IntEnum):
+    """How a request ended, by whose doing. A model that raises is the version's error, whatever status the caller sees."""
+
+    ANSWERED = 0
+    ERROR = 1
+    CLIENT_ERROR = 2
+    REJECTED = 3
+
+
 class VariantStats(msgspec.Struct):
-    """Counters of one version. `requests` are finished ones: answered + errors + client_errors; latencies are of the answered."""
+    """Counters of one version. `requests` are finished ones: answered + errors + client_errors + rejected; latencies are of the
+    answered."""
 
     requests: int = 0
     answered: int = 0
-    errors: int = 0  # 5xx: the version's own failures, time-outs included
-    client_errors: int = 0  # 4xx but 429
-    rejected: int = 0  # 429
+    errors: int = 0  # the version's own failures, time-outs included
+    client_errors: int = 0  # what callers did wrong
+    rejected: int = 0  # no room for it: too many wait, or it could not be captured where it must be
     rows: int = 0
     in_flight: int = 0
     histogram: list[int] = msgspec.field(default_factory=lambda: [0] * _BUCKETS)
     latency_sum_ms: float = 0.0
     p50_ms: float | None = None
     p99_ms: float | None = None
+    compared: int = 0  # rows that another version answered too (routes.Mirror)
+    disagreed: int = 0  # of these, how many it answered otherwise
+    quarantined: int = 0  # rows that killed a runner twice, and are refused since
 
-    def finished(self, status: int, latency_ms: float, rows: int) -> None:
+    def finished(self, result: Result, latency_ms: float, rows: int) -> None:
+        """Count one request; rows and latency only where it was answered."""
+        if result is Result.ANSWERED:
+            self.answer(latency_ms, rows)
+            return
         self.requests += 1
-        if status < 400:
-            self.answered += 1
-            self.rows += rows
-            self.histogram[bucket_of(latency_ms)] += 1
-            self.latency_sum_ms += latency_ms
-        elif status >= 500:
+        if result is Result.ERROR:
             self.errors += 1
-        elif status == 429:
+        elif result is Result.REJECTED:
             self.rejected += 1
         else:
             self.client_errors += 1
 
+    def answer(self, latency_ms: float, rows: int) -> None:
+        """Count one request that was answered."""
+        self.requests += 1
+        self.answered += 1
+        self.rows += rows
+        self.histogram[0 if latency_ms <= _FIRST_MS else bucket_of(latency_ms)] += 1
+        self.latency_sum_ms += latency_ms
+
     @property
     def error_rate(self) -> float | None:
-        """Share of 5xx among the requests that were no fault of the caller; None without any."""
+        """Share of the version's own failures among the requests that were no fault of the caller; None without any."""
         judged = self.answered + self.errors
         return self.errors / judged if judged else None
 
@@ -91,12 +112,17 @@ class CaptureStats(msgspec.Struct):
 
 
 class RunnerStats(msgspec.Struct):
-    """A runner as the front sees it; `busy_seconds` tells a hung one."""
+    """A runner as the front sees it; `busy_seconds` (of the batch that it holds) tells a hung one, `batches` an idle one.
+
+    `waiting_rows` is its share of what waits for the version's runners.
+    """
 
     version: str
     connected: bool
     busy_seconds: float
     waiting_rows: int
+    batches: int = 0
+    restarts: int = 0  # how often it was there again after it had gone
 
 
 class Stats(msgspec.Struct):
@@ -106,6 +132,7 @@ class Stats(msgspec.Struct):
     started_at: float
     generation: int = 0
     port: int = 0
+    grpc_port: int = 0
     ready: bool = False
     written_at: float = 0.0
     unrouted: int = 0  # requests that never reached a version: bad paths, bad hosts
@@ -113,6 +140,7 @@ class Stats(msgspec.Struct):
     variants: dict[str, VariantStats] = msgspec.field(default_factory=dict)
     runners: dict[str, RunnerStats] = msgspec.field(default_factory=dict)
     capture: CaptureStats = msgspec.field(default_factory=CaptureStats)
+    wanted: dict[str, int] = msgspec.field(default_factory=dict)  # version: requests that wait for a runner that sleeps
 
 
 _encoder = msgspec.json.Encoder()
@@ -152,6 +180,9 @@ def difference(after: VariantStats, before: VariantStats | None) -> VariantStats
         in_flight=after.in_flight,
         histogram=histogram,
         latency_sum_ms=after.latency_sum_ms - before.latency_sum_ms,
+        compared=after.compared - before.compared,
+        disagreed=after.disagreed - before.disagreed,
+        quarantined=after.quarantined - before.quarantined,
         p50_ms=quantile(histogram, 0.5),
         p99_ms=quantile(histogram, 0.99),
     )
@@ -170,38 +201,3 @@ def wait_generation(path: Path, generation: int, timeout: float = 10.0) -> Stats
         if time.monotonic() > deadline:
             raise Unavailable(f"the front has not taken up routing table {generation} in {timeout:g} s", where=str(path))
         time.sleep(0.02)
-
-
-def prometheus(stats: Stats, endpoint: str) -> str:
-    """The counters in Prometheus' text format."""
-    label = endpoint.replace("\\", "\\\\").replace('"', '\\"')
-    lines = [
-        "# TYPE modelyard_requests_total counter",
-        "# TYPE modelyard_request_seconds histogram",
-        "# TYPE modelyard_in_flight gauge",
-    ]
-    for version, v in stats.variants.items():
-        who = f'endpoint="{label}",version="{version}"'
-        for result, count in (
-            ("answered", v.answered),
-            ("error", v.errors),
-            ("client_error", v.client_errors),
-            ("rejected", v.rejected),
-        ):
-            lines.append(f'modelyard_requests_total{{{who},result="{result}"}} {count}')
-        lines += [f"modelyard_rows_total{{{who}}} {v.rows}", f"modelyard_in_flight{{{who}}} {v.in_flight}"]
-        seen = 0
-        for bucket, count in enumerate(v.histogram):
-            seen += count
-            if bucket % _PER_DOUBLING == 0:
-                lines.append(f'modelyard_request_seconds_bucket{{{who},le="{upper_ms(bucket) / 1000:.6g}"}} {seen}')
-        lines += [
-            f'modelyard_request_seconds_bucket{{{who},le="+Inf"}} {seen}',
-            f"modelyard_request_seconds_count{{{who}}} {seen}",
-        ]
-        lines.append(f"modelyard_request_seconds_sum{{{who}}} {v.latency_sum_ms / 1000:.6f}")
-    capture = stats.capture
-    for name in ("eligible", "captured", "dropped", "failed", "sampled_out"):
-        lines.append(f'modelyard_capture_rows_total{{endpoint="{label}",result="{name}"}} {getattr(capture, name)}')
-    lines.append(f'modelyard_unrouted_requests_total{{endpoint="{label}"}} {stats.unrouted}')
-    return "\n".join(lines) + "\n"

@@ -45,9 +45,13 @@ _reply = msgspec.json.Decoder(Reply)
 HELLO = (15).to_bytes(4, "big") + b'{"op": "hello"}'
 
 
-def encode(message: Predict) -> bytes:
+def body(message: Predict) -> bytes:
+    """What a frame holds."""
+    return _encoder.encode(message)
+
+
+def frame(body: bytes) -> bytes:
     """One frame."""
-    body = _encoder.encode(message)
     return len(body).to_bytes(4, "big") + body
 
 

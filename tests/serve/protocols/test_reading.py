@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.errors import BadInput
-from modelyard.serve.protocols import Plan, negotiate
+from modelyard.serve.protocols import Formats, negotiate
 from modelyard.serve.refusals import NotAcceptable, TooLarge, UnknownContentType
 from modelyard.signature import Column, Signature
 
@@ -34,13 +34,13 @@ SIGNED = Signature(
     time_col="at",
     entity_cols=("carrier", "age"),
 )
-PLAN = Plan(SIGNED, extras=("sex",))
+FORMATS = Formats(SIGNED, extras=("sex",))
 GOOD: dict[str, Any] = {"age": 3, "fare": 1.5, "arr delay": "x", "vip": True, "seen": "2026-01-01T00:00:00Z"}
 
 
 def parse(body: Any, kind: str | None = None, **more: Any) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return PLAN.parse(data, kind, received_at=MICROS, **more)
+    return FORMATS.parse(data, kind, received_at=MICROS, **more)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,11 @@ def parse(body: Any, kind: str | None = None, **more: Any) -> Any:
         {"dataframe_records": [GOOD]},
         {"dataframe_split": {"columns": list(GOOD)[::-1], "data": [list(GOOD.values())[::-1]]}},
         {"dataframe_split": {"index": [0], "columns": list(GOOD), "data": [list(GOOD.values())]}},
+        {"inputs": [GOOD]},
+        {"inputs": {name: [value] for name, value in GOOD.items()}},
+        {"inputs": [list(GOOD.values())]},
+        {"instances": [list(GOOD.values())], "params": {}},
+        [list(GOOD.values())],
     ],
 )
 def test_every_json_envelope_gives_the_same_rows(body: Any) -> None:
@@ -59,6 +64,27 @@ def test_every_json_envelope_gives_the_same_rows(body: Any) -> None:
     assert rows.count == 1
     assert rows.columns == {"age": [3], "fare": [1.5], "arr delay": ["x"], "vip": [True], "seen": [1767225600_000000]}
     assert list(rows.columns) == list(SIGNED.names)
+
+
+def test_nan_is_a_missing_number() -> None:
+    assert parse(b'[{"age": 3, "fare": NaN, "arr delay": "NaN"}]').columns["fare"] == [None]
+    assert parse(b'{"dataframe_split": {"columns": ["age", "arr delay", "fare"], "data": [[3, "", NaN]]}}').columns["fare"] == [None]
+    for body in (
+        b'[{"age": NaN, "arr delay": ""}]',
+        b'[{"age": 3, "fare": Infinity, "arr delay": "NaN"}]',
+        b"[NaN",
+        b"[" * 99_999 + b"NaN",
+    ):
+        with pytest.raises(BadInput):
+            parse(body)
+
+
+def test_params_ask_for_bare_predictions() -> None:
+    assert parse({"inputs": [GOOD], "params": {"predictions": "values"}}).values
+    assert not parse({"inputs": [GOOD], "params": {"predictions": "records"}}).values
+    for params in ({"predictions": "other"}, {"more": 1}, {"predictions": 1}, []):
+        with pytest.raises(BadInput):
+            parse({"inputs": [GOOD], "params": params})
 
 
 def test_csv_with_and_without_a_header() -> None:
@@ -120,7 +146,7 @@ def test_missing_columns_are_null_only_where_training_saw_them_missing() -> None
         (b"[]", None, "no rows"),
         (b"7", None, "Expected `array`"),
         (b"[7]", None, "Expected `object`"),
-        (b"[" * 100_000, None, "does not fit"),
+        (b"[" * 100_000, None, "nested too deeply"),
         (b'[{"age":' + b"[" * 100_000, None, "nested too deeply"),
         (b'[{"age":1e999}]', None, "out of range"),
         (b'[{"arr delay":"\xff"}]', None, "not UTF-8"),
@@ -146,11 +172,11 @@ def test_malformed_bodies_are_400(body: bytes, kind: str | None, what: str) -> N
 
 
 def test_content_types_and_sizes() -> None:
-    for kind in ("application/x-npy", "text/plain", "text/csv; charset=latin-1"):
+    for kind in ("application/x-npz", "text/plain", "text/csv; charset=latin-1"):
         with pytest.raises(UnknownContentType):
             parse(GOOD, kind)
     with pytest.raises(TooLarge, match="3 rows; the endpoint takes 2"):
-        Plan(SIGNED, max_rows=2).parse(json.dumps([GOOD] * 3).encode(), None, received_at=MICROS)
+        Formats(SIGNED, max_rows=2).parse(json.dumps([GOOD] * 3).encode(), None, received_at=MICROS)
 
 
 def test_inference_ids() -> None:
@@ -162,7 +188,7 @@ def test_inference_ids() -> None:
     first, second = parse([GOOD, GOOD]).inference_ids
     assert first[:-2] == second[:-2] and (first[-2:], second[-2:]) == ("-0", "-1")
     mixed = parse([{**GOOD, "flight": "UA1"}, GOOD]).inference_ids
-    assert mixed[0] == "UA1" and mixed[1].endswith("-1") and len(mixed[1]) == 34
+    assert mixed[0] == "UA1" and len(mixed[1]) == 32
     for bad in ("", "x" * 257, "a\n", "é"):
         with pytest.raises(BadInput, match="inference id"):
             parse(GOOD, inference_id=bad)
@@ -173,14 +199,14 @@ def test_event_times_and_extras() -> None:
     assert rows.event_times == [MICROS - 86_400_000_000, MICROS, MICROS]
     assert rows.extras == {"carrier": ["UA", None, None]}
     assert parse(GOOD).event_times is None
-    assert Plan(SIGNED, max_event_age_days=10_000).parse(
+    assert Formats(SIGNED, max_event_age_days=10_000).parse(
         json.dumps({**GOOD, "at": "2010-01-01"}).encode(), None, received_at=MICROS
     ).event_times == [int(datetime(2010, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000]
 
 
 def test_answers() -> None:
     outputs = {"probability_no": [0.25, 1.0], "probability_yes": [0.75, 0.0], "prediction": ["yes", "no"]}
-    assert json.loads(PLAN.writer.json(["a", "b"], outputs, "m", "3")) == {
+    assert json.loads(FORMATS.writer.json(["a", "b"], outputs, "m", "3")) == {
         "predictions": [
             {"inference_id": "a", "prediction": "yes", "probabilities": {"no": 0.25, "yes": 0.75}},
             {"inference_id": "b", "prediction": "no", "probabilities": {"no": 1.0, "yes": 0.0}},
@@ -188,12 +214,12 @@ def test_answers() -> None:
         "model": "m",
         "version": "3",
     }
-    assert PLAN.writer.csv(["a", "b"], outputs).decode().splitlines() == [
+    assert FORMATS.writer.csv(["a", "b"], outputs).decode().splitlines() == [
         "inference_id,prediction,probability_no,probability_yes",
         "a,yes,0.25,0.75",
         "b,no,1.0,0.0",
     ]
-    number = Plan(Signature("regression", (Column("x", "float"),)))
+    number = Formats(Signature("regression", (Column("x", "float"),)))
     assert json.loads(number.writer.json(["a"], {"prediction": [1.5]}, "m", "3"))["predictions"] == [
         {"inference_id": "a", "prediction": 1.5}
     ]
@@ -202,7 +228,7 @@ def test_answers() -> None:
 def test_names_with_quotes_and_the_like_work() -> None:
     names = ('a"b', "c\\d", "e\nf", "g.h", "$[0]", "`")
     signed = Signature("binary_classification", tuple(Column(n, "float") for n in names), classes=('"no"', "y"), positive_class="y")
-    plan = Plan(signed)
+    plan = Formats(signed)
     record = {n: float(i) for i, n in enumerate(names)}
     for body in (
         record,
@@ -246,7 +272,7 @@ def _holds(rows: Any) -> None:
     for name, kind in kinds.items():
         values = rows.columns[name]
         assert len(values) == rows.count
-        assert all(type(v) is kind or (v is None and PLAN._nullable[name]) for v in values)
+        assert all(type(v) is kind or (v is None and FORMATS.wanted.nullable[name]) for v in values)
         assert kind is not float or all(v is None or math.isfinite(v) for v in values)
     assert all(len(v) == rows.count for v in rows.extras.values())
     assert json.loads(bytes(rows.encoded())) == rows.columns
@@ -263,10 +289,10 @@ def _rows_or_refusal(body: bytes, kind: str | None) -> None:
 
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just("2026-11-22T00:00:00Z"))
-KEYS = st.one_of(st.sampled_from([*PLAN.names, "instances", "dataframe_split", "columns", "data"]), st.text(max_size=5))
+KEYS = st.one_of(st.sampled_from([*FORMATS.wanted.names, "instances", "dataframe_split", "columns", "data"]), st.text(max_size=5))
 TREES = st.recursive(SCALARS, lambda t: st.lists(t, max_size=4) | st.dictionaries(KEYS, t, max_size=6), max_leaves=20)
 RECORDS = st.fixed_dictionaries(
-    {"age": SCALARS, "arr delay": SCALARS}, optional={n: SCALARS for n in PLAN.names if n not in ("age", "arr delay")}
+    {"age": SCALARS, "arr delay": SCALARS}, optional={n: SCALARS for n in FORMATS.wanted.names if n not in ("age", "arr delay")}
 )
 
 

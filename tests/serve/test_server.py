@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from typing import Any
+
+import pytest
+
+from modelyard.errors import BadInput
+from modelyard.serve import http, server, sockets
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "asked", "most"), [(1024, 100_000, 10_256, 10_000), (1024, 4096, 4096, 3840), (20_000, 20_000, None, 10_000)]
+)
+def test_a_front_holds_as_many_connections_as_it_gets_file_descriptors(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, asked: int | None, most: int
+) -> None:
+    got: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: got.append(limits))
+    made = server.server(lambda scope, receive, send: None, None)
+    assert made.config.http_protocol_class.most == most  # type: ignore[attr-defined]
+    assert got == ([] if asked is None else [(asked, hard)])
+    assert http.FrontProtocol.most == 10_000
+
+
+def test_a_port_alone_and_a_port_in_company() -> None:
+    with sockets.listen("127.0.0.1", 0, shared=True) as one:
+        port = one.getsockname()[1]
+        sockets.listen("127.0.0.1", port, shared=True).close()
+        with pytest.raises(BadInput, match="cannot be used"):
+            sockets.listen("127.0.0.1", port)
+    with sockets.listen("127.0.0.1", port) as alone, pytest.raises(BadInput, match=f"port {port}"):
+        assert alone.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) == 0
+        sockets.listen("127.0.0.1", port, shared=True)
+
+
+def test_callers_who_have_just_connected_are_answered_by_a_front_that_ends() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    async def answers() -> list[bytes]:
+        listener = sockets.listen("127.0.0.1", 0, shared=True)
+        made = server.server(app, None)
+        serving = asyncio.ensure_future(made.serve(sockets=[listener]))
+        address = listener.getsockname()
+        while not made.started:
+            await asyncio.sleep(0.01)
+        taken = await asyncio.open_connection(*address)  # accepted, and has not asked yet
+        await asyncio.sleep(0.05)
+        queued = socket.create_connection(address)  # nobody has accepted it: the event loop has not come round
+        made.should_exit = True
+        ending = asyncio.ensure_future(made.shutdown([listener]))
+        queued.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await asyncio.sleep(0)
+        taken[1].write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        late = await asyncio.open_connection(sock=queued)
+        said = [await taken[0].read(), await late[0].read()]
+        for _, writer in (taken, late):
+            writer.close()
+        await asyncio.gather(ending, serving)
+        return said
+
+    said = asyncio.run(answers())
+    assert [one.startswith(b"HTTP/1.1 200") and b"connection: close" in one for one in said] == [True, True], said
