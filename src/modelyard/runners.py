@@ -63,6 +63,8 @@ def start(what: Loadable, socket: Path, log: Path, warm: Warm | None = None) -> 
         )
         wrap = functools.partial(warm.wrap if warm is not None and not what.environment else sandbox.wrap, view=view)
         env["MODELYARD_SANDBOXED"] = "1"  # for a server that listens on a port: it may have any
+    elif what.code.is_dir():  # from a copy: Python keeps what it compiles beside the code, and a bundle must stay as it was sealed
+        code = str(shutil.copytree(what.code, socket.parent / "code", dirs_exist_ok=True))
     return runner.spawn_runner(
         python=what.python,
         runtime=runtime,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from modelyard.runners import Loadable
+from modelyard.serve import routes
 from modelyard.signature import Column, Signature
 from modelyard.targets.base import EndpointSpec, Variant
 
@@ -53,7 +56,9 @@ def constant(home: Path, version: str) -> Loadable:
 
 
 def endpoint(
-    weights: dict[str, int], loadables: dict[str, Loadable], *, workers: int = 1, port: int = 0, timeout: float = 5.0
+    weights: dict[str, int], loadables: dict[str, Loadable], *, workers: int = 1, port: int = 0, timeout: float = 5.0, **more: Any
 ) -> EndpointSpec:
-    variants = tuple(Variant(v, w, loadables[v], workers) for v, w in weights.items())
-    return EndpointSpec("demo", "production", port, 0, variants, timeout=timeout, linger=0.3)
+    """`more` are further fields of the variants, or of the endpoint."""
+    ours = {name: more.pop(name) for name in list(more) if name in {f.name for f in fields(Variant)}}
+    variants = tuple(Variant(v, w, loadables[v], workers, **ours) for v, w in weights.items())
+    return EndpointSpec("demo", "production", port, 0, variants, **{"limits": routes.Limits(timeout_s=timeout), "linger": 0.3, **more})

@@ -176,7 +176,7 @@ def server(port: int, as_json: bool) -> None:
     home = Home(default_home())
     owner_of(home, staying=True)  # a command that is just ending is waited for; one that stays is refused below
     with until_stopped() as stop:
-        yard = Yard(home.path)
+        yard = Yard(home.path, lasts=True)
         try:
             plane = Server(yard, port=port, on_down=stop.set)
             plane.start()
@@ -208,11 +208,14 @@ def _say_ready(home: Home, plane: Server, as_json: bool) -> None:
 @JSON
 def down(as_json: bool) -> None:
     """Stop the control plane and every endpoint. What is unfinished goes on at the next start; nothing is lost."""
+    from modelyard.serve import left
+
     home = Home(default_home())
     remote = owner_of(home)
     if remote is None:
-        if not show({"stopped": False}, as_json):
-            click.echo("nothing runs")
+        ended = left.end_all(home.endpoints)
+        if not show({"stopped": bool(ended)}, as_json):
+            click.echo("no control plane runs; what a killed one had left was stopped" if ended else "nothing runs")
         return
     remote.call("down")
     deadline = time.monotonic() + 60

@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol
 from modelyard.build.warm import Warm
 from modelyard.errors import BadInput
 from modelyard.runners import Loadable
+from modelyard.serve import routes
+from modelyard.serve.keys import Pass
 
 JobStatus = Literal["running", "done", "failed", "cancelled"]
 OnLine = Callable[[str], None]
@@ -78,21 +80,35 @@ class JobState:
 
 @dataclass(frozen=True)
 class Variant:
-    """A version with a share of an endpoint's traffic (percent)."""
+    """A version with a share of an endpoint's traffic (percent).
+
+    `plan` is its row plan, by which the front answers itself. `workers` runners stand at least (0: none until asked for), and up to
+    `max_workers` by how much waits; one beyond `workers` ends after `idle` seconds without work. A `shadow` has no weight. Answers are
+    explained against the rows in `background` (Parquet; None: not at all), for the output `explained`.
+    """
 
     version: str
     weight: int
     model: Loadable
     workers: int = 1
     extras: tuple[str, ...] = ()
+    max_workers: int | None = None
+    idle: float = 300.0
+    plan: Path | None = None
+    shadow: bool = False
+    example: Mapping[str, Any] | None = field(default=None, hash=False)
+    background: Path | None = None
+    explained: str | None = None
 
 
 @dataclass(frozen=True)
 class EndpointSpec:
     """An endpoint as it should be. Weights sum to 100; times are in seconds.
 
-    `port` 0 leaves the choice to the target, which takes `preferred_port` where that is free. `extras` of a variant are columns that
-    a caller may send beside the signature's. `max_event_age_days` bounds the event times that are taken.
+    `port` 0 leaves the choice to the target, which takes `preferred_port` where that is free; `grpc_port` likewise (None: no gRPC).
+    `names` are further names in callers' Host headers, `tls` the certificate and the key. `capture` says what is kept; its folder is the
+    target's own affair, as are the queue of asynchronous requests and the place of the access log. `fronts` processes answer; a `shared`
+    endpoint answers in one process and on one port with all the others that say so.
     """
 
     model: str
@@ -100,11 +116,21 @@ class EndpointSpec:
     port: int
     preferred_port: int
     variants: tuple[Variant, ...]
-    timeout: float = 5.0
-    max_body: int = 6_291_456
+    host: str = "127.0.0.1"
+    names: tuple[str, ...] = ()
+    tls: tuple[Path, Path] | None = None
+    grpc_port: int | None = None
+    fronts: int = 1
+    shared: bool = False
     linger: float = 2.0
-    sample: float = 1.0
-    max_event_age_days: float = 3653.0
+    limits: routes.Limits = routes.Limits()
+    capture: routes.Capture = routes.Capture("")
+    access: routes.Access = routes.Access()
+    mirrors: tuple[routes.Mirror, ...] = ()
+    sticky: bool = False
+    asynchronous: routes.Async | None = None
+    traces: routes.Traces | None = None
+    access_log: bool = False
 
     def __post_init__(self) -> None:
         """Raises BadInput for weights that do not hold; a version with weight 0 stands by."""
@@ -123,7 +149,8 @@ class VariantState:
     """What a variant did since the endpoint came up; the counters only ever rise, whatever process is started again meanwhile.
 
     `requests` were answered or failed (`errors`: 5xx, and 429 where it had no room); `refused` ones were the caller's fault (4xx).
-    `latency` counts answers by bucket (see serve.stats). `ready`: some runner of it answers.
+    `latency` counts answers by bucket (see serve.stats). `ready`: its plan or some runner of it answers, or would when asked. `compared`
+    rows were answered by another version too, `disagreed` of them otherwise. `runners` stand now.
     """
 
     weight: int
@@ -134,17 +161,24 @@ class VariantState:
     in_flight: int = 0
     restarts: int = 0
     latency: tuple[int, ...] = ()
+    compared: int = 0
+    disagreed: int = 0
+    runners: int = 0
 
 
 @dataclass(frozen=True)
 class EndpointState:
-    """An endpoint as it is; `capture` is the folder of captured predictions."""
+    """An endpoint as it is; `capture` is the folder of captured predictions, `unkept` counts rows of the present front that are not in it,
+    as the disk was full or failed, and `unkept_because` is the last reason. `own` lets the platform's own calls in."""
 
     name: str
     address: str
     ready: bool
     capture: Path
     variants: Mapping[str, VariantState] = field(default_factory=dict)
+    unkept: int = 0
+    unkept_because: str = ""
+    own: Pass = Pass()
 
 
 class Target(Protocol):
@@ -180,6 +214,10 @@ class Target(Protocol):
     def apply(self, spec: EndpointSpec) -> EndpointState:
         """Make the endpoint be as `spec` says, failing no request, and return once it is. Raises StepFailed where a version cannot be
         loaded, BadInput where the port cannot be had, Unavailable where the target is closing: the endpoint then is as it was."""
+        ...
+
+    def let_in(self, name: str, access: routes.Access) -> None:
+        """Let other callers into an endpoint, at once; for one that is not there, nothing is done. Raises Unavailable."""
         ...
 
     def endpoint(self, name: str) -> EndpointState | None:

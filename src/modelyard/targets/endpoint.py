@@ -1,41 +1,51 @@
 """One local endpoint: a front that stays, runners that come and go, and a routing table between them.
 
 A roll-out changes the table, not the front: new runners are ready before the table names them, and old ones end only after the front
-has taken up the table without them, answered what was in flight, and lingered.
+has taken up the table without them, answered what was in flight, and lingered. So it is when their number follows the load.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import threading
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from modelyard.errors import BadInput, NoRoom, Unavailable, YardError
-from modelyard.serve import routes, stats
-from modelyard.targets.base import EndpointSpec, EndpointState, VariantState
-from modelyard.targets.places import FrontPlace, RunnerPlace
+from modelyard.serve import left, routes, stats
+from modelyard.serve.keys import Keys, Pass
+from modelyard.targets.base import EndpointSpec, EndpointState
+from modelyard.targets.crew import Crew, Places, least, most, place
+from modelyard.targets.fronts import Fronts, Listening
+from modelyard.targets.lingering import Lingering
+from modelyard.targets.places import RunnerPlace
+from modelyard.targets.shared import Seat, SharedFront
+from modelyard.targets.tables import generation, sleeps, table
 
-Places = dict[str, list[RunnerPlace]]
-"""Runners by version."""
+OnFailure = Callable[[str, str, str, str], None]
+"""Told of a process that died, or of rows that are refused: model, stage, version ("" for the front), reason."""
 
 
 class LocalEndpoint:
     """Thread-safe. One change goes on at a time; while it waits for models to load, the watcher's `look` goes on too."""
 
-    def __init__(self, name: str, folder: Path, on_failure: Callable[[str, str, str, str], None]) -> None:
-        self.name, self._folder, self._on_failure = name, folder, on_failure
+    def __init__(
+        self, name: str, folder: Path, shared: SharedFront, on_failure: OnFailure, on_refusal: OnFailure, *, lasts: bool = False
+    ) -> None:
+        self.name, self._folder, self._shared = name, folder, shared
+        self._on_failure, self._on_refusal = on_failure, on_refusal
         self.capture = folder / "capture"
-        self._routes = folder / "routes.json"
         self._spec: EndpointSpec | None = None
-        self._runners: Places = {}
+        self._crews: dict[str, Crew] = {}
         self._loading: list[RunnerPlace] = []
-        self._front = FrontPlace(folder)
+        before = left.fronts(folder)
+        self._lasts = lasts or bool(before)
+        name_before = next((one.stats.stem for one in before if not one.number), "stats")
+        self._front: Fronts | Seat = Fronts(folder, Listening(), name_before, lasts=self._lasts)
         self._generation = 0
-        self._retiring: list[threading.Thread] = []
         self._change, self._lock, self._ending = threading.Lock(), threading.RLock(), threading.Event()
+        self._lingering = Lingering(name, self._lock, self._ending, self._in_flight)
         self.capture.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -53,8 +63,8 @@ class LocalEndpoint:
                 self._load(spec, fresh)
                 self._switch(spec, fresh)
             except BaseException as exc:
-                for place in _all(fresh):
-                    place.stop()
+                for new in _all(fresh):
+                    new.stop()
                 if isinstance(exc, YardError):
                     self._check_open()
                 raise
@@ -62,121 +72,130 @@ class LocalEndpoint:
                 self._loading = []
             return self.state()
 
+    def let_in(self, access: routes.Access) -> None:
+        """Have the front let these callers in, and no others. Raises Unavailable."""
+        with self._lock:
+            if self._spec is not None:
+                self._spec = replace(self._spec, access=access)
+                self._write(self._spec, self._places())
+                self._front.wait_generation(self._generation)
+
+    def _own(self, spec: EndpointSpec | None) -> Pass:
+        """What lets the platform's own calls in."""
+        if spec is None:
+            return Pass()
+        key = "" if spec.access.keys is None else Keys(self._folder).own()
+        return Pass(key, None if spec.tls is None else spec.tls[0])
+
     def _check_open(self) -> None:
         if self._ending.is_set():
             raise Unavailable("the endpoint is being ended", where=self.name)
 
     def _missing(self, spec: EndpointSpec) -> Places:
-        """Places for the runners that `spec` wants and that are not there."""
-        return {
-            v.version: [
-                RunnerPlace(v, self._folder / f"runner-{v.version}-{i}.log")
-                for i in range(len(self._runners.get(v.version, [])), v.workers)
-            ]
-            for v in spec.variants
-        }
+        """Places for the runners that `spec` wants at least and that are not there: those that linger yet, and new ones."""
+        found: Places = {}
+        for v in spec.variants:
+            standing = list(self._standing(v.version))
+            found[v.version] = self._lingering.call_back(v.version, least(v) - len(standing))
+            standing += found[v.version]
+            while len(standing) < least(v):
+                standing.append(place(v, self._folder, standing))
+                found[v.version].append(standing[-1])
+        return found
+
+    def _standing(self, version: str) -> list[RunnerPlace]:
+        return self._crews[version].places if version in self._crews else []
 
     def _load(self, spec: EndpointSpec, fresh: Places) -> None:
         """Start new runners and wait for them; and for one of a version that is there and of whose runners none answers."""
-        self._loading = _all(fresh)
-        for place in self._loading:
-            place.start()
+        self._loading = [new for new in _all(fresh) if not new.alive]
+        for new in self._loading:
+            new.start()
             self._check_open()
-        for place in self._loading:
-            place.wait()
+        for new in self._loading:
+            new.wait()
         for v in spec.variants:
-            places = self._runners.get(v.version, [])
-            if v.weight and places and not fresh[v.version] and not self._answers(places):
+            standing = self._standing(v.version)
+            if v.weight and standing and not sleeps(v) and not fresh[v.version] and not self._answers(standing):
                 with self._lock:
-                    places[0].revive()
-                places[0].wait()
+                    standing[0].revive()
+                standing[0].wait()
 
     def _switch(self, spec: EndpointSpec, fresh: Places) -> None:
         """Put the new table in force, or leave the old one there; then let go of what no table names."""
         with self._lock:
             self._check_open()
-            wanted = {v.version: [*self._runners.get(v.version, []), *fresh[v.version]][: v.workers] for v in spec.variants}
+            wanted = {v.version: [*self._standing(v.version), *fresh[v.version]][: most(v)] for v in spec.variants}
             try:
-                if self._spec is None:  # a front needs a table to start; a port that cannot be had must not change the one in force
-                    self._write(spec, wanted)
-                    self._listen(spec)
-                else:
-                    self._listen(spec)
+                front = self._front_for(spec)
+                if self._spec is None or front.routes != self._front.routes:  # a front needs a table to start
+                    self._write(spec, wanted, front)
+                    self._listen(spec, front)
+                else:  # a port that cannot be had must not change the one in force
+                    self._listen(spec, front)
                     self._write(spec, wanted)
                 self._front.wait_generation(self._generation)
             except BaseException:
                 if self._spec is not None:
-                    self._write(self._spec, self._runners)
+                    self._write(self._spec, self._places())
                 raise
-            surplus = [place for place in _all(self._runners) if place not in _all(wanted)]
-            self._runners, self._spec = wanted, spec
-            if surplus:
-                self._later(spec, lambda: self._retire(surplus, spec))
+            surplus = [one for one in _all(self._places()) if one not in _all(wanted)]
+            for version in self._crews.keys() - wanted.keys():
+                self._crews.pop(version).end()
+            for v in spec.variants:
+                crew = self._crews.setdefault(v.version, Crew(v, self._folder))
+                crew.variant, crew.places = v, wanted[v.version]
+            self._spec = spec
+            self._lingering.retire(surplus, spec)
 
-    def _write(self, spec: EndpointSpec, runners: Places) -> None:
-        self._generation += 1
-        table = routes.RoutingTable(
-            endpoint=spec.name,
-            model=spec.model,
-            stage=spec.stage,
-            generation=self._generation,
-            variants=tuple(
-                routes.Variant(
-                    version=v.version,
-                    weight=v.weight,
-                    sockets=tuple(str(p.socket) for p in runners[v.version]),
-                    signature=json.loads(v.model.signature.read_text(encoding="utf-8")),
-                    role="champion" if i == len(spec.variants) - 1 else "challenger",
-                    extras=v.extras,
-                )
-                for i, v in enumerate(spec.variants)
-            ),
-            capture=routes.Capture(str(self.capture), spec.sample, "buffered" if spec.sample > 0 else "off"),
-            limits=routes.Limits(spec.timeout, spec.max_body, max_event_age_days=spec.max_event_age_days),
-        )
+    def _places(self) -> Places:
+        return {version: crew.places for version, crew in self._crews.items()}
+
+    def _write(self, spec: EndpointSpec, runners: Places, front: Fronts | Seat | None = None) -> None:
+        path = (front or self._front).routes
+        self._generation = (self._generation or generation(path)) + 1
+        sockets = {version: [one.socket for one in places] for version, places in runners.items()}
+        troubles = {version: crew.trouble for version, crew in self._crews.items()}
         try:
-            routes.write(self._routes, table)
+            routes.write(path, table(spec, self._folder, self._generation, sockets, troubles))
         except OSError as exc:
             if exc.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise NoRoom("the disk is full: the endpoint stays as it was", where=self.name, next="make room and try again") from exc
             raise
 
-    def _listen(self, spec: EndpointSpec) -> None:
-        """See that there is a front on the right port; one on another port answers there until the new one is up."""
-        front, old = self._front, self._front
-        if front.alive and spec.port in (0, front.port):
+    def _front_for(self, spec: EndpointSpec) -> Fronts | Seat:
+        """The fronts that there are, if they are as asked for; else new ones, or a seat in the front that is shared."""
+        old, listening = self._front, Listening.of(spec)
+        alike = listening == old.listening and spec.shared == isinstance(old, Seat)
+        if alike and (not old.alive or spec.port in (0, old.port)):
+            return old
+        if self._spec is None and not spec.shared and isinstance(old, Fronts):  # ours, but for the name, were never started
+            self._front = Fronts(self._folder, listening, old.name, lasts=self._lasts)
+            return self._front
+        if spec.shared:
+            front: Fronts | Seat = Seat(self._shared, spec)
+        else:
+            front = Fronts(self._folder, listening, f"stats-{self._generation}", lasts=self._lasts)
+        front.follow(old.counted()[1])
+        return front
+
+    def _listen(self, spec: EndpointSpec, front: Fronts | Seat) -> None:
+        """See that these fronts run, on the right port; what must give way answers until they are up."""
+        old, seen = self._front, self._front.counted()[1]
+        if front is old and front.alive:
             return
-        if front.alive:
-            front = FrontPlace(self._folder, f"stats-{spec.port}.json")
-            front.follow(old)
-        ports = [spec.port] if spec.port else list(dict.fromkeys([front.port or spec.preferred_port, 0]))
+        kept = old.port if type(front) is type(old) else 0
+        ports = [spec.port] if spec.port else list(dict.fromkeys([kept or spec.preferred_port, 0]))
         try:
-            front.start(ports)
+            front.start(ports, beside=old.ports if old.alive else ())
         except BadInput as exc:
             hint = f"name another `port` under environments.{spec.stage}, or 0 for any"
             raise BadInput(f"the {spec.stage} endpoint cannot listen: {exc.what}", where=self.name, next=hint) from exc
         self._front = front
+        if self._spec is None:
+            left.end(self._folder, but=front.pids if isinstance(front, Fronts) else ())
         if front is not old:
-            self._later(spec, old.stop)
-
-    def _later(self, spec: EndpointSpec, work: Callable[[], None]) -> None:
-        """Do it after the linger time, or at once when the endpoint ends."""
-
-        def wait() -> None:
-            self._ending.wait(spec.linger)
-            work()
-
-        thread = threading.Thread(target=wait, name=f"retire {self.name}", daemon=True)
-        thread.start()
-        self._retiring = [t for t in self._retiring if t.is_alive()] + [thread]
-
-    def _retire(self, places: list[RunnerPlace], spec: EndpointSpec) -> None:
-        """End runners that no table names, once what they hold is answered. (The front lets a runner answer before it hangs up.)"""
-        until, versions = time.monotonic() + spec.timeout, {p.variant.version for p in places}
-        while time.monotonic() < until and not self._ending.is_set() and any(self._in_flight(v) for v in versions):
-            time.sleep(0.05)
-        for place in places:
-            place.stop()
+            self._lingering.later(spec, lambda: _part(front, old, seen))
 
     def _in_flight(self, version: str) -> int:
         return self._front.counted()[1].get(version, stats.VariantStats()).in_flight
@@ -184,59 +203,100 @@ class LocalEndpoint:
     def stop(self) -> None:
         """End it, and a change that is under way."""
         self._ending.set()
-        for place in self._loading:
-            place.end()
+        for new in self._loading:
+            new.end()
         with self._change, self._lock:
             self._spec = None
             self._front.stop()
-            for place in _all(self._runners):
-                place.stop()
-            self._runners = {}
-        for thread in self._retiring:
-            thread.join()
+            for crew in self._crews.values():
+                crew.end()
+                for one in crew.places:
+                    one.stop()
+            self._crews = {}
+        self._lingering.join()
 
     # -- watching ------------------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Start again what died, after a pause that grows, and tell of each death. Called by the supervisor."""
+        """Start again what died, after a pause that grows, add and take away runners by the load, and tell of each death. Called by the
+        supervisor."""
         if not self._lock.acquire(blocking=False):
             return  # the table is just being changed
+        refusals: list[tuple[str, str]] = []
         try:
             spec = self._spec
             if spec is None:
                 return
-            deaths = [("", self._front.look())]
-            deaths += [(place.variant.version, place.look()) for place in _all(self._runners)]
+            told = [("", reason) for reason in self._front.look()]
+            seen, counted = self._front.counted()
+            for version, crew in self._crews.items():
+                told += [(version, reason) for reason in crew.look(seen, spec.limits.timeout_s)]
+                refusal = crew.quarantined(counted[version].quarantined) if version in counted else None
+                refusals += [(version, refusal)] if refusal is not None else []
+                self._scale(spec, crew, seen)
         finally:
             self._lock.release()
-        for version, reason in deaths:
-            if reason is not None:
-                self._on_failure(spec.model, spec.stage, version, reason)
+        for tell, sentences in ((self._on_failure, told), (self._on_refusal, refusals)):
+            for version, reason in sentences:
+                tell(spec.model, spec.stage, version, reason)
+
+    def _scale(self, spec: EndpointSpec, crew: Crew, seen: stats.Stats) -> None:
+        """Have the version have as many runners as it needs now."""
+        number = crew.wanted(seen)
+        if number > len(crew.places):
+            thread = crew.grow(lambda new: self._grown(crew, new), lambda exc: self._not_grown(crew, exc))
+            if thread is not None:
+                self._lingering.mind(thread)
+        elif number < len(crew.places):
+            idle = crew.rest()
+            self._write(spec, self._places())
+            self._lingering.retire([idle], spec)
+        elif crew.recovered():
+            self._write(spec, self._places())
+
+    def _grown(self, crew: Crew, new: RunnerPlace) -> None:
+        """A runner that was loaded in the background takes its share."""
+        with self._lock:
+            if self._spec is None or crew not in self._crews.values() or len(crew.places) >= most(crew.variant):
+                new.stop()
+                return
+            crew.places, crew.trouble = [*crew.places, new], ""
+            self._write(self._spec, self._places())
+
+    def _not_grown(self, crew: Crew, exc: YardError) -> None:
+        with self._lock:
+            spec = self._spec
+            if spec is None or crew not in self._crews.values():
+                return
+            reason = crew.failed(exc)
+            self._write(spec, self._places())
+        self._on_failure(spec.model, spec.stage, crew.variant.version, reason)
 
     def state(self) -> EndpointState:
         """How it is, by the fronts' own counters."""
         seen, counted = self._front.counted()
-        spec, runners, variants = self._spec, self._runners, {}
+        spec, variants = self._spec, {}
         for v in spec.variants if spec else ():
-            one, places = counted.get(v.version, stats.VariantStats()), runners.get(v.version, [])
-            variants[v.version] = VariantState(
-                weight=v.weight,
-                ready=self._answers(places, seen),
-                requests=one.answered + one.errors + one.rejected,
-                errors=one.errors + one.rejected,
-                refused=one.client_errors,
-                in_flight=one.in_flight,
-                restarts=sum(p.restarts for p in places),
-                latency=tuple(one.histogram),
-            )
+            one, crew = counted.get(v.version, stats.VariantStats()), self._crews.get(v.version) or Crew(v, self._folder)
+            variants[v.version] = crew.state(v.weight, one, answers=self._answers(crew.places, seen))
         up = self._front.alive and seen.ready
-        return EndpointState(self.name, f"http://127.0.0.1:{self._front.port}", up, self.capture, variants)
+        kept = seen.capture
+        lost = kept.dropped + kept.failed
+        return EndpointState(self.name, self._front.address, up, self.capture, variants, lost, kept.last_error, self._own(spec))
 
     def _answers(self, places: list[RunnerPlace], seen: stats.Stats | None = None) -> bool:
-        """Whether the front is connected to a runner that lives."""
+        """Whether the front is connected to a runner that lives, or would be when asked."""
+        if self._front.unloaded:
+            return any(p.alive for p in places)
         seen = seen or self._front.counted()[0]
         return any(p.alive and (found := seen.runners.get(str(p.socket))) is not None and found.connected for p in places)
 
 
+def _part(front: Fronts | Seat, old: Fronts | Seat, seen: dict[str, stats.VariantStats]) -> None:
+    """End old fronts; what they have counted beyond what was `seen` of it counts on."""
+    old.stop()
+    front.follow({version: stats.difference(after, seen.get(version)) for version, after in old.counted()[1].items()})
+
+
 def _all(runners: Places) -> list[RunnerPlace]:
-    return [place for places in runners.values() for place in places]
+    return [one for places in runners.values() for one in places]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard.errors import BadInput, StepFailed, Unavailable
-from modelyard.serve import stats
+from modelyard.serve import routes, stats
 from modelyard.targets.base import EndpointSpec, EndpointState, Job, JobState, OnLine, VariantState
 from modelyard.targets.jobs import Jobs, Work
 
@@ -17,7 +17,8 @@ FIRST_PORT = 8001
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How a version behaves: shares of its requests that fail or are refused, what an answer takes, how often its runner has died.
+    """How a version behaves: shares of its requests that fail or are refused, what an answer takes, how often its runner has died, and the
+    share of the compared rows that it answers otherwise than the other version.
 
     `cannot_load` is the reason why it cannot be loaded, where it cannot.
     """
@@ -26,6 +27,7 @@ class Behaviour:
     refused: float = 0.0
     latency_ms: float = 5.0
     deaths: int = 0
+    disagrees: float = 0.0
     cannot_load: str = ""
 
 
@@ -34,6 +36,7 @@ class _Endpoint:
     spec: EndpointSpec
     state: EndpointState
     came: Mapping[str, float]
+    compared: Mapping[str, float]
 
 
 def would_run(job: Job, on_line: OnLine, cancel: threading.Event) -> JobState:
@@ -88,7 +91,8 @@ class FakeTarget:
             variants = {v.version: replace(before.get(v.version, VariantState(0, True)), weight=v.weight) for v in spec.variants}
             address = f"http://fake.invalid:{self._port(spec, old)}"
             state = EndpointState(spec.name, address, True, Path("fake") / spec.name / "capture", variants)
-            self._endpoints[spec.name] = _Endpoint(spec, state, {v: old.came.get(v, 0.0) if old else 0.0 for v in variants})
+            kept = ({v: counts.get(v, 0.0) for v in variants} for counts in ((old.came, old.compared) if old else ({}, {})))
+            self._endpoints[spec.name] = _Endpoint(spec, state, *kept)
             self.applied.append(spec)
             return state
 
@@ -100,6 +104,11 @@ class FakeTarget:
         used = {int(e.state.address.rpartition(":")[2]) for e in self._endpoints.values()}
         return spec.port or kept or max({FIRST_PORT - 1, *used}) + 1
 
+    def let_in(self, name: str, access: routes.Access) -> None:
+        with self._lock:
+            if (found := self._endpoints.get(name)) is not None:
+                self._endpoints[name] = replace(found, spec=replace(found.spec, access=access))
+
     def endpoint(self, name: str) -> EndpointState | None:
         with self._lock:
             found = self._endpoints.get(name)
@@ -109,9 +118,15 @@ class FakeTarget:
             return after.state
 
     def _after_traffic(self, endpoint: _Endpoint) -> _Endpoint:
-        came = {v: endpoint.came[v] + self.requests * s.weight / 100 for v, s in endpoint.state.variants.items()}
-        variants = {v: _counted(int(came[v]), s, self.behaviour(v)) for v, s in endpoint.state.variants.items()}
-        return replace(endpoint, came=came, state=replace(endpoint.state, variants=variants))
+        states, compared = endpoint.state.variants, dict(endpoint.compared)
+        came = {v: endpoint.came[v] + self.requests * s.weight / 100 for v, s in states.items()}
+        for mirror in endpoint.spec.mirrors:
+            mirrored = self.requests * states[mirror.of].weight / 100 * mirror.share
+            compared[mirror.judged] += mirrored
+            if any(v.version == mirror.to and v.shadow for v in endpoint.spec.variants):
+                came[mirror.to] += mirrored
+        variants = {v: _counted(int(came[v]), int(compared[v]), s, self.behaviour(v)) for v, s in states.items()}
+        return replace(endpoint, came=came, compared=compared, state=replace(endpoint.state, variants=variants))
 
     def remove(self, name: str) -> None:
         with self._lock:
@@ -124,11 +139,20 @@ class FakeTarget:
         self._jobs.close()
 
 
-def _counted(came: int, state: VariantState, behaves: Behaviour) -> VariantState:
-    """A variant's counters after `came` requests in all."""
+def _counted(came: int, compared: int, state: VariantState, behaves: Behaviour) -> VariantState:
+    """A variant's counters after `came` requests in all, and `compared` of them."""
     refused = int(came * behaves.refused)
     errors = int((came - refused) * behaves.errors)
     fresh = came - refused - errors - sum(state.latency)
     latency = list(state.latency) or [0] * len(stats.VariantStats().histogram)
     latency[stats.bucket_of(behaves.latency_ms)] += max(0, fresh)
-    return replace(state, requests=came - refused, errors=errors, refused=refused, restarts=behaves.deaths, latency=tuple(latency))
+    return replace(
+        state,
+        requests=came - refused,
+        errors=errors,
+        refused=refused,
+        restarts=behaves.deaths,
+        latency=tuple(latency),
+        compared=compared,
+        disagreed=int(compared * behaves.disagrees),
+    )

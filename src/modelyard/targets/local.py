@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from modelyard.build import contract, sandbox, stage
@@ -14,27 +14,33 @@ from modelyard.build.stage import METRICS
 from modelyard.build.warm import Warm
 from modelyard.errors import Unavailable
 from modelyard.home import Home, scratch_prefix
+from modelyard.serve import left, routes
 from modelyard.serve import runner as serve_runner
 from modelyard.targets.base import EndpointSpec, EndpointState, Job, JobState, OnLine
-from modelyard.targets.endpoint import LocalEndpoint
+from modelyard.targets.endpoint import LocalEndpoint, OnFailure
 from modelyard.targets.jobs import Jobs
+from modelyard.targets.shared import SharedFront
 
 log = logging.getLogger("modelyard")
-OnFailure = Callable[[str, str, str, str], None]
-"""Told of a runner or front that died: model, stage, version ("" for the front), reason."""
 WATCH = 0.2
 """Seconds between two looks at the endpoints' processes."""
 
 
 class LocalTarget:
-    """Implements `targets.base.Target`. Its processes end when the owner of the home does."""
+    """Implements `targets.base.Target`. Its processes end when the owner of the home does; with `lasts`, endpoints go on as they are
+    when it is killed, and the next owner takes them over.
 
-    def __init__(self, home: Home, on_failure: OnFailure) -> None:
-        self._home, self._on_failure = home, on_failure
+    `on_failure` is told of a runner or front that died, `on_refusal` (else it too) of rows that are refused since they killed runners.
+    """
+
+    def __init__(self, home: Home, on_failure: OnFailure, on_refusal: OnFailure | None = None, *, lasts: bool = False) -> None:
+        self._lasts = lasts
+        self._home, self._on_failure, self._on_refusal = home, on_failure, on_refusal or on_failure
         self._jobs = Jobs(lambda job, on_line, cancel: _work(job, on_line, cancel, self._warm.get(job.run)))
         self._warm: dict[str, Warm] = {}
         self.submit, self.job, self.cancel = self._jobs.submit, self._jobs.job, self._jobs.cancel
         self._endpoints: dict[str, LocalEndpoint] = {}
+        self._shared = SharedFront(home.endpoints / ".shared", lasts=lasts)
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -67,7 +73,10 @@ class LocalTarget:
         with self._lock:
             if self._closing.is_set():
                 raise Unavailable("the target is closing", where=spec.name)
-            endpoint = self._endpoints.get(spec.name) or LocalEndpoint(spec.name, self._home.endpoints / spec.name, self._on_failure)
+            folder = self._home.endpoints / spec.name
+            endpoint = self._endpoints.get(spec.name) or LocalEndpoint(
+                spec.name, folder, self._shared, self._on_failure, self._on_refusal, lasts=self._lasts
+            )
             self._endpoints[spec.name] = endpoint
         try:
             return endpoint.apply(spec)
@@ -79,6 +88,11 @@ class LocalTarget:
             if failed:
                 endpoint.stop()
             raise
+
+    def let_in(self, name: str, access: routes.Access) -> None:
+        endpoint = self._endpoints.get(name)
+        if endpoint is not None and endpoint.serving:
+            endpoint.let_in(access)
 
     def endpoint(self, name: str) -> EndpointState | None:
         endpoint = self._endpoints.get(name)
@@ -96,6 +110,8 @@ class LocalTarget:
             names = list(self._endpoints)
         for name in names:
             self.remove(name)
+        if self._lasts:
+            left.end_all(self._home.endpoints)  # of an owner before us, and never taken over
         self._jobs.close()
         for run in list(self._warm):
             self.cool_down(run)
