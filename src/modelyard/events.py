@@ -141,6 +141,30 @@ class VersionRegistered(Event):
 
 
 @dataclass(frozen=True)
+class KeyCreated(Event):
+    """From now on callers with this API key are let in."""
+
+    stage: str
+    name: str
+    by: str
+
+    def __str__(self) -> str:
+        return f"{self.by} created the API key `{self.name}` of {self.model} {self.stage}"
+
+
+@dataclass(frozen=True)
+class KeyRevoked(Event):
+    """From now on callers with this API key are not let in."""
+
+    stage: str
+    name: str
+    by: str
+
+    def __str__(self) -> str:
+        return f"{self.by} revoked the API key `{self.name}` of {self.model} {self.stage}"
+
+
+@dataclass(frozen=True)
 class Deployed(Event):
     """A stage's endpoint answers at `address` with these weights (version -> percent, summing to 100)."""
 
@@ -178,10 +202,11 @@ class ApprovalRequested(Event):
     expires_at: str
     allow_self: bool
     loosened: list[str] = field(default_factory=list)  # gates that ask for less than those in force
+    replay: str = ""  # what the replay of captured requests showed
 
     def __str__(self) -> str:
         asked = f"{self.model}:{self.version} waits for approval to enter {self.stage} (asked by {self.asked_by})"
-        return asked + "".join(f"; loosened: {s}" for s in self.loosened)
+        return asked + "".join(f"; loosened: {s}" for s in self.loosened) + (f"; replay: {self.replay}" if self.replay else "")
 
 
 @dataclass(frozen=True)
@@ -261,6 +286,31 @@ class WindowJudged(Event):
 
 
 @dataclass(frozen=True)
+class CaptureTrimmed(Event):
+    """Captured rows that were let go; what is left was received since then (ISO, UTC)."""
+
+    stage: str
+    rows: int
+    bytes: int
+    since: str
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} captured rows of {self.stage} let go; those since {self.since[:19]} are kept"
+
+
+@dataclass(frozen=True)
+class CaptureTaken(Event):
+    """Predictions that another server captured, taken in beside our own; `known` ones were there already."""
+
+    folder: str
+    rows: int
+    known: int
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} captured rows taken in from {self.folder}" + (f", {self.known:,} known already" if self.known else "")
+
+
+@dataclass(frozen=True)
 class AlertSent(Event):
     kind: str
     title: str
@@ -294,6 +344,27 @@ class ChallengeJudged(Event):
 
     def __str__(self) -> str:
         return f"challenge against champion {self.model}:{self.champion}: {'won' if self.promote else 'lost'}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class ReplayJudged(Event):
+    """Captured requests through a new version and the champion, before anybody is asked to let it in.
+
+    `ok` is None where there was too little to compare. `disagreement`: share of the rows answered otherwise.
+    """
+
+    run: str
+    version: str
+    champion: str
+    ok: bool | None
+    on_fail: str
+    disagreement: float
+    sentence: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        said = "" if self.ok is not False else "warning: " if self.on_fail == "warn" else "refused: "
+        return f"replay of {self.model}:{self.version}: {said}{self.sentence}"
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from modelyard.build import bundle
 from modelyard.clock import ReplayClock
 from modelyard.config.spec import Config
 from modelyard.data.prepare import as_times
-from modelyard.errors import BadInput, NotFound, YardError
-from modelyard.flows import history, holdout
+from modelyard.errors import BadInput, NotFound, Unavailable, YardError
+from modelyard.flows import endpoints, history, holdout
 from modelyard.monitor import windows
 from modelyard.monitor.words import did_you_mean
 from modelyard.yard import Yard
@@ -175,9 +175,11 @@ class _Sender:
             yield rows.write_json().encode()
 
     def _post(self, body: bytes) -> None:
-        address = self._yard.shop.model(self._model).stage("production").address
+        state = self._yard.shop.target.endpoint(endpoints.name(self._model, "production"))
         try:
-            holdout.post(address, body)
+            if state is None:
+                raise Unavailable("the endpoint is not up", where=self._model)
+            holdout.post(state.address, body, own=state.own)
         except YardError:
             self._failed += 1
 

@@ -35,11 +35,16 @@ from modelyard.flows import (
     explanation,
     history,
     holdout,
+    importing,
+    keys,
     lineage,
     monitor,
+    replaying,
     reporting,
     reproduce,
+    rollouts,
     status,
+    trying,
 )
 from modelyard.flows.build import build
 from modelyard.flows.release import ABORT, enforce, forsake, moving, reapply, release, roll_back
@@ -47,7 +52,7 @@ from modelyard.flows.retrain import retrain
 from modelyard.flows.site import Order
 from modelyard.flows.steps import same_code, settled
 from modelyard.home import Home
-from modelyard.monitor import labels, windows
+from modelyard.monitor import datacapture, labels, windows
 from modelyard.quality.metrics import GREATER_IS_BETTER, names_for
 from modelyard.targets.local import LocalTarget
 from modelyard.upkeep import Upkeep
@@ -61,19 +66,22 @@ RUNS_AT_ONCE = 512
 next one stays queued. Monitors and roll-backs have pools of their own, so that they never queue behind what waits."""
 LOOK = 0.05
 """Seconds between two looks at a run's feed."""
-OWN_TURN = {"monitor": "monitor", "rollback": "rollback"}
+OWN_TURN = {"monitor": "monitor", "rollback": "rollback", "batch": "batch"}
 """Flows that do not wait for a build or a release of the same model: a way back must not wait for an approval."""
 ENDED: dict[type[YardError], str] = {GateRefused: "refused", NotAllowed: "abandoned"}
 
 
 class Yard:
-    """Owns a home from `open` to `close`. Raises HomeLocked where another process does."""
+    """Owns a home from `open` to `close`. Raises HomeLocked where another process does.
 
-    def __init__(self, home: Path, clock: Clock | None = None) -> None:
+    `lasts`: its endpoints go on when its process is killed, and the next owner takes them over.
+    """
+
+    def __init__(self, home: Path, clock: Clock | None = None, *, lasts: bool = False) -> None:
         self.home = Home(home)
         self.home.lock()
         try:
-            self.shop = Workshop(self.home, LocalTarget(self.home, self._runner_failed), clock)
+            self.shop = Workshop(self.home, LocalTarget(self.home, self._runner_failed, self._row_refused, lasts=lasts), clock)
         except BaseException:
             self.home.unlock()
             raise
@@ -96,6 +104,7 @@ class Yard:
             "monitor": self._monitor,
             "retrain": self._retrain,
             "reproduce": self._reproduce,
+            "batch": self._batch,
         }
 
     # -- life ----------------------------------------------------------------------------------------------------------------
@@ -122,6 +131,7 @@ class Yard:
             for model in list(self.shop.state):
                 try:
                     self._upkeep.retry(model)
+                    self._upkeep.tidy(model)
                     self.tick(model)
                 except Exception as exc:  # a damaged file of one model must not end the watch over all
                     self._upkeep.trouble(model, "pipeline_failed", f"{model}: its schedule cannot be kept", exc)
@@ -141,6 +151,10 @@ class Yard:
 
     def _runner_failed(self, model: str, stage: str, version: str, reason: str) -> None:
         self._upkeep.died(model, stage, version, reason)
+        self.shop.record([RunnerFailed(model, stage, version, reason)])
+
+    def _row_refused(self, model: str, stage: str, version: str, reason: str) -> None:
+        """It killed two runners, which are told of by themselves: one row makes no crash loop."""
         self.shop.record([RunnerFailed(model, stage, version, reason)])
 
     # -- runs ----------------------------------------------------------------------------------------------------------------
@@ -341,7 +355,7 @@ class Yard:
     def _make_way(self, model: str, flow: str, kept: RunRecord | None) -> None:
         """Put aside what waits under other words, and end what was cut short; other work that is under way refuses."""
         for record in self.shop.runs.unfinished(model):
-            if record.flow == "monitor" or (kept is not None and record.id == kept.id):
+            if record.flow in ("monitor", "batch") or (kept is not None and record.id == kept.id):
                 continue
             if not self._is_going(record.id):
                 self.shop.runs.end(record, "abandoned", "the config or the code changed since it was cut short")
@@ -369,6 +383,19 @@ class Yard:
         if run is not None and self._is_going(run) and self.shop.runs.send(run, ABORT, {"by": by}):
             return {"run": run, "model": model, "aborted": True}
         return self._change("rollback", model, by)
+
+    def rollout(self, model: str, word: str, by: str) -> dict[str, Any]:
+        """The roll-out under way (`status`), or a person's word to it: `abort`, or `promote` for an A/B test that a person decides."""
+        self.shop.model(model)
+        return rollouts.status(self.shop, model) if word == "status" else rollouts.decide(self.shop, model, word, by=by)
+
+    def replayed(self, model: str, version: str) -> dict[str, Any]:
+        """The replay that judged a version before it entered production. Raises NotFound."""
+        return replaying.of_version(self.shop, model, version)
+
+    def compare(self, model: str, version: str | None, other: str | None, last: int | None) -> dict[str, Any]:
+        """Two versions side by side on the newest captured requests; the newest against the champion, where none are named."""
+        return replaying.side_by_side(self.shop, model, version, other, last)
 
     def retrain(self, model: str, by: str) -> dict[str, Any]:
         """Build a challenger on what is known now, on a person's word."""
@@ -437,6 +464,9 @@ class Yard:
     def _reproduce(self, run: Run) -> str:
         return reproduce.reproduce(self.shop, run)
 
+    def _batch(self, run: Run) -> str:
+        return batch.scheduled(self.shop, run)
+
     def _monitor(self, run: Run) -> str:
         """Judge what is due; a retraining that the governor wants is a run of its own, started once."""
         if not monitor.monitor(self.shop, run):
@@ -481,6 +511,20 @@ class Yard:
             raise BadInput("name a prediction, or a model and a time", next="modelyard who-served --prediction ID, or MODEL --at TIME")
         return lineage.at(self.shop, model, at)
 
+    # -- verbs: keys ---------------------------------------------------------------------------------------------------------
+
+    def create_key(self, model: str, stage: Stage, name: str, by: str) -> dict[str, Any]:
+        """A new API key of an endpoint, shown this once."""
+        return keys.create(self.shop, model, stage, name, by)
+
+    def revoke_key(self, model: str, stage: Stage, name: str, by: str) -> dict[str, Any]:
+        """Let a key in no more."""
+        return keys.revoke(self.shop, model, stage, name, by)
+
+    def list_keys(self, model: str, stage: Stage) -> list[dict[str, Any]]:
+        """Who has a key to an endpoint."""
+        return keys.listed(self.shop, model, stage)
+
     # -- verbs: data ---------------------------------------------------------------------------------------------------------
 
     def predict(self, model: str, body: bytes, content_type: str) -> Any:
@@ -488,11 +532,19 @@ class Yard:
         state = self.shop.target.endpoint(endpoints.name(model, "production"))
         if not self.shop.model(model).stage("production").weights or state is None:
             raise Unavailable(f"`{model}` has no endpoint that is up", next="bring it up with `modelyard up --detach`")
-        return json.loads(holdout.post(state.address, body, content_type=content_type))
+        return json.loads(holdout.post(state.address, body, content_type=content_type, own=state.own))
 
-    def batch(self, model: str, version: str | None, source: str, target: str) -> dict[str, Any]:
-        """Predict a file into a file."""
-        return batch.batch(self.shop, model, version, Path(source), Path(target))
+    def trial(self, model: str, stage: Stage) -> dict[str, Any]:
+        """What a stage's endpoint takes, with an example: see `trying.form`. Raises Unavailable when it is not up."""
+        return trying.form(self.shop, model, stage)
+
+    def tried(self, model: str, stage: Stage, values: dict[str, str], *, explain: bool) -> dict[str, Any]:
+        """What a stage's endpoint answers to one row; see `trying.ask`."""
+        return trying.ask(self.shop, model, stage, values, explain=explain)
+
+    def batch(self, model: str, version: str | None, source: str, target: str, **how: Any) -> dict[str, Any]:
+        """Predict a file into a file, or the files of a folder into those of another; `how` as `flows.batch.batch` takes it."""
+        return batch.batch(self.shop, model, version, Path(source), Path(target), **how)
 
     def explain(self, model: str, version: str | None, id: str | None, rows: str | None) -> dict[str, Any]:
         """How a version came to its outputs: for a kept row, for the rows of a file, or overall."""
@@ -503,10 +555,15 @@ class Yard:
         return reporting.of_version(self.shop, model, version)
 
     def labels(self, model: str, file: str) -> dict[str, Any]:
-        """Take labels in: a file with the model's id and target columns, or `inference_id` and `label`."""
-        config = self.shop.config(model)
-        table = labels.read_file(Path(file), config.data.id_col, config.data.target_col)
-        return history.label(self.shop, model, table)
+        """Take labels in: a file with the model's id and target columns, or `inference_id` and `label`; or SageMaker's ground truth."""
+        config, path = self.shop.config(model), Path(file)
+        if path.exists() and datacapture.is_ground_truth(path):
+            return history.label(self.shop, model, datacapture.ground_truth(path))
+        return history.label(self.shop, model, labels.read_file(path, config.data.id_col, config.data.target_col))
+
+    def take_captured(self, model: str, folder: str) -> dict[str, Any]:
+        """Take in what SageMaker's data capture wrote below a folder, for the monitors to judge."""
+        return importing.take(self.shop, model, Path(folder))
 
     def monitor(self, model: str, by: str) -> dict[str, Any]:
         """Look at every window that is due, now."""
@@ -547,6 +604,7 @@ class Yard:
         Runs that were cut short go on first: a lost look of the monitors would else keep every later one from starting.
         """
         self._go_on(model)
+        self._tick_batch(model)
         state, now = self.shop.state[model], self.shop.clock.now()
         if not state.stage("production").weights or any(r.flow == "monitor" and r.status == "running" for r in state.runs.values()):
             return None
@@ -558,3 +616,13 @@ class Yard:
         if not monitor.due(self.shop, model):
             return None
         return str(self.monitor(model, "the schedule")["run"])
+
+    def _tick_batch(self, model: str) -> None:
+        """Start the config's batch when its schedule says so; one that was missed is made up for, once."""
+        state = self.shop.state[model]
+        if not state.stage("production").weights or any(r.flow == "batch" and r.status == "running" for r in state.runs.values()):
+            return
+        instant = batch.due(self.shop.config(model), state, self.shop.clock.now())
+        if instant is not None:
+            order = Order({}, state.config_digest, "", "the schedule", [])
+            self._start("batch", model, order, id=batch.run_id(model, instant))

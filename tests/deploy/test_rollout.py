@@ -5,72 +5,112 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from modelyard.config.spec import Rollback, Strategy
-from modelyard.deploy.rollout import MAX_HOLD, Rollout, Seen, advance, alarmed, begin, from_dict
+from modelyard.deploy.alarms import Seen, alarmed
+from modelyard.deploy.rollout import MAX_HOLD, Contest, Look, Rollout, advance, begin, from_dict
 
 LIMITS = Rollback(error_rate=0.01, latency_p99_ratio=2, min_requests=20)
-WELL = Seen(requests=100, p99_ms=10.0)
+WELL = Seen(requests=100, latency=((10.0, 100),))
+STEPS = st.sets(st.integers(1, 99), min_size=1, max_size=4).map(lambda steps: tuple(sorted(steps)))
+LINEAR = st.sampled_from([(50,), (25, 50, 75), (20, 40, 60, 80)])
 STRATEGIES = st.one_of(
     st.just(Strategy(type="all_at_once")),
-    st.sets(st.integers(1, 99), min_size=1, max_size=4).map(lambda steps: Strategy(type="canary", steps=tuple(sorted(steps)))),
+    STEPS.map(lambda steps: Strategy(type="canary", steps=steps)),
+    LINEAR.map(lambda steps: Strategy(type="linear", steps=steps)),
+    st.builds(lambda steps, share: Strategy(type="shadow", steps=steps, share=share), STEPS, st.floats(0.1, 1)),
+    st.builds(lambda share, metric: Strategy(type="ab", steps=(share,), metric=metric), st.integers(1, 99), st.none() | st.just("r2")),
 )
 COUNTS = st.integers(0, 300)
 
 
 @st.composite
 def seen(draw: st.DrawFn) -> Seen:
-    requests = draw(COUNTS)
+    requests, compared = draw(COUNTS), draw(COUNTS)
     return Seen(
         requests=requests,
         errors=draw(st.one_of(st.just(0), st.integers(0, requests))),
-        p99_ms=draw(st.none() | st.floats(0.1, 5000)) if requests else None,
+        latency=tuple(draw(st.lists(st.tuples(st.floats(0.1, 5000), st.integers(1, 200)), max_size=3).map(sorted))) if requests else (),
         restarts=draw(st.sampled_from([0, 0, 0, 1])),
         refused=draw(st.one_of(st.just(0), COUNTS)),
         in_flight=draw(st.integers(0, 3)),
+        compared=compared,
+        disagreed=draw(st.one_of(st.just(0), st.integers(0, compared))),
     )
+
+
+WORDS = st.sampled_from(["", "", "", "", "bob"])
+CONTESTS = st.none() | st.builds(Contest, st.booleans(), st.just("r2 says so"))
 
 
 class Machine(RuleBasedStateMachine):
     """Looks at a roll-out at rising moments of each step, with whatever may be seen."""
 
-    @initialize(strategy=STRATEGIES, thresholds=st.builds(Rollback, min_requests=st.integers(1, 200)))
-    def start(self, strategy: Strategy, thresholds: Rollback) -> None:
+    @initialize(strategy=STRATEGIES, thresholds=st.builds(Rollback, min_requests=st.integers(1, 200)), predicted=st.floats(0, 1))
+    def start(self, strategy: Strategy, thresholds: Rollback, predicted: float) -> None:
         self.thresholds = thresholds
-        self.state = begin("2", "1", strategy)
+        self.state = begin("2", "1", strategy, predicted)
         self.bakes = 0.0
         self.shares = [self.state.weights["2"]]
+        self.names = [self.state.name]
 
-    def look(self, new: Seen, old: Seen, passed: float) -> None:
+    def look(self, new: Seen, old: Seen, passed: float, **more: Any) -> None:
         before, self.bakes = self.state, self.bakes + passed
-        self.state = after = advance(before, new, old, self.bakes, self.thresholds)
+        look = Look(new, old, self.bakes, **more)
+        self.state = after = advance(before, look, self.thresholds)
         if before.status != "moving":
             assert after is before, "an ended roll-out stays ended"
             return
-        usual = old if old.requests >= self.thresholds.min_requests else before.usual or Seen()
-        if alarmed(new, usual, self.thresholds) is not None:
-            assert (after.status, after.weights) == ("rolled_back", {"1": 100}), "an alarm wins over everything"
-        elif after is not before:
-            enough = new.requests >= self.thresholds.min_requests
-            assert self.bakes >= 1, "nothing moves before its bake time is over"
-            assert enough or after.status == "rolled_back" or len(before.plan) == 1, "no data never promotes"
-            assert after.position <= before.position + 1 and (after.status != "promoted" or before.percent == 100)
+        self.judge(before, after, look)
+        if after is not before:
             self.bakes = 0.0
-        else:
-            assert self.bakes < MAX_HOLD or before.status != "moving", "a step waits for MAX_HOLD bake times at most"
+            self.names += [after.name] if after.status == "moving" else []
         assert after is before or after != before
         self.shares.append(after.weights.get("2", 0))
 
-    @rule(new=seen(), old=seen(), passed=st.floats(0, 1.5))
-    def look_at_anything(self, new: Seen, old: Seen, passed: float) -> None:
-        self.look(new, old, passed)
+    def judge(self, before: Rollout, after: Rollout, look: Look) -> None:
+        usual = look.old if look.old.requests >= self.thresholds.min_requests else before.usual or Seen()
+        alarm = alarmed(look.new, usual, self.thresholds, before.predicted) or look.drifted
+        enough = look.new.requests >= self.thresholds.min_requests
+        if look.aborted:
+            assert (after.status, after.weights, after.reason) == ("rolled_back", {"1": 100}, f"asked by {look.aborted}"), "abort wins"
+        elif alarm:
+            assert (after.status, after.weights, after.reason) == ("rolled_back", {"1": 100}, alarm), "an alarm wins over all else"
+        elif after is before:
+            assert self.bakes < MAX_HOLD, "a step waits for MAX_HOLD bake times at most"
+        else:
+            word = before.kind == "ab" and before.metric is None and look.promoted and enough
+            assert self.bakes >= 1 or word, "nothing moves before its bake time is over but by a person's word"
+            assert enough or after.status == "rolled_back" or before.kind == "all_at_once", "no data never promotes"
+            assert after.position <= before.position + 1
+            if after.status == "promoted" and before.kind == "ab":
+                judged = look.contest is not None and look.contest.won and self.bakes >= 1
+                assert (look.promoted and before.metric is None) or judged, "a person or the labels decide"
+            elif after.status == "promoted":
+                assert before.percent == 100, "the last step is watched too"
+
+    @rule(new=seen(), old=seen(), passed=st.floats(0, 1.5), drifted=WORDS, aborted=WORDS, promoted=WORDS, contest=CONTESTS)
+    def look_at_anything(self, new: Seen, old: Seen, passed: float, **more: Any) -> None:
+        self.look(new, old, passed, **more)
 
     @rule(passed=st.floats(0.1, 1.5))
     def look_at_a_good_version(self, passed: float) -> None:
-        self.look(Seen(requests=500, p99_ms=10), Seen(requests=500, p99_ms=10), passed)
+        self.look(Seen(requests=500, latency=((10.0, 500),)), Seen(requests=500, latency=((10.0, 500),)), passed)
+
+    @rule(passed=st.floats(0.1, 1.5), won=st.booleans())
+    def look_when_labels_have_come(self, passed: float, won: bool) -> None:
+        self.look(
+            Seen(requests=500, latency=((10.0, 500),)),
+            Seen(requests=500, latency=((10.0, 500),)),
+            passed,
+            contest=Contest(won, "r2 says so"),
+        )
+
+    @rule(passed=st.floats(0, 1.5), requests=COUNTS)
+    def look_when_a_person_wants_it(self, passed: float, requests: int) -> None:
+        self.look(Seen(requests=requests), Seen(), passed, promoted="ann")
 
     @rule(passed=st.floats(0.5, 2 * MAX_HOLD))
     def look_when_nothing_comes(self, passed: float) -> None:
@@ -86,8 +126,9 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: hasattr(self, "state"))
     @invariant()
     def the_share_rises_until_it_falls_to_nothing(self) -> None:
-        moving = self.shares if self.state.status != "rolled_back" else self.shares[: self.shares.index(0)]
+        moving = self.shares if self.state.status != "rolled_back" else self.shares[:-1]
         assert moving == sorted(moving)
+        assert len(set(self.names)) == len(self.names), "each step is watched once, under a name of its own"
 
     @precondition(lambda self: hasattr(self, "state"))
     @invariant()
@@ -101,7 +142,7 @@ TestMachine = Machine.TestCase
 def walk(state: Rollout, new: Seen, old: Seen = WELL, bakes: float = 1) -> list[Rollout]:
     """Every state that a roll-out takes while the same is seen at each step."""
     found = [state]
-    while (after := advance(found[-1], new, old, bakes, LIMITS)) is not found[-1]:
+    while (after := advance(found[-1], Look(new, old, bakes), LIMITS)) is not found[-1]:
         found.append(after)
     return found
 
@@ -112,23 +153,23 @@ def test_a_good_canary_goes_through_every_step_and_the_last_one_is_watched_too()
     assert [s.weights for s in states] == shares
     assert [s.status for s in states] == ["moving", "moving", "moving", "promoted"]
     assert states[-1].reason == "100 requests at 100%, 0 failed; no alarm"
-    assert advance(states[2], replace(WELL, errors=5), Seen(), 0.1, LIMITS).status == "rolled_back"
+    assert advance(states[2], Look(replace(WELL, errors=5), Seen(), 0.1), LIMITS).status == "rolled_back"
 
 
 def test_the_last_step_knows_how_fast_the_champion_was() -> None:
     at_100 = walk(begin("2", "1", Strategy(steps=(10, 50))), WELL)[2]
-    slow = advance(at_100, replace(WELL, p99_ms=50), Seen(), 0.5, LIMITS)  # the champion has no traffic any more
+    slow = advance(at_100, Look(replace(WELL, latency=((50.0, 100),)), Seen(), 0.5), LIMITS)  # the champion has no traffic any more
     assert slow.reason == "p99 50 ms is over 2 times the champion's 10 ms"
     before = replace(begin("2", "1", Strategy(type="all_at_once")), usual=WELL)
-    assert advance(before, replace(WELL, p99_ms=50), Seen(), 0.5, LIMITS).status == "rolled_back"
+    assert advance(before, Look(replace(WELL, latency=((50.0, 100),)), Seen(), 0.5), LIMITS).status == "rolled_back"
 
 
 def test_too_little_traffic_holds_and_goes_back_in_the_end() -> None:
     state = begin("2", "1", Strategy(steps=(10, 50)))
-    few = Seen(requests=LIMITS.min_requests - 1, p99_ms=10)
+    few = Seen(requests=LIMITS.min_requests - 1, latency=((10.0, 19),))
     for bakes in (0.5, 1, MAX_HOLD - 0.1):
-        assert advance(state, few, WELL, bakes, LIMITS) is state
-    ended = advance(state, few, WELL, MAX_HOLD, LIMITS)
+        assert advance(state, Look(few, WELL, bakes), LIMITS) is state
+    ended = advance(state, Look(few, WELL, MAX_HOLD), LIMITS)
     assert (ended.status, ended.reason) == (
         "rolled_back",
         "only 19 of 20 requests came in 20 bake times; no data never promotes",
@@ -149,61 +190,50 @@ def test_too_little_traffic_holds_and_goes_back_in_the_end() -> None:
     ],
 )
 def test_all_at_once(new: Seen, bakes: float, status: str) -> None:
-    assert advance(begin("2", "1", Strategy(type="all_at_once")), new, Seen(), bakes, LIMITS).status == status
+    assert advance(begin("2", "1", Strategy(type="all_at_once")), Look(new, Seen(), bakes), LIMITS).status == status
+
+
+def test_a_shadow_is_asked_first_and_then_goes_by_steps() -> None:
+    states = walk(begin("2", "1", Strategy(type="shadow", steps=(10, 50))), WELL)
+    assert [s.weights for s in states] == [{"2": 0, "1": 100}, {"2": 10, "1": 90}, {"2": 50, "1": 50}, {"2": 100, "1": 0}, {"2": 100}]
+    assert [(s.shadowed, s.name) for s in states[:3]] == [(True, "shadow"), (False, "10%"), (False, "50%")]
+    assert states[-1].status == "promoted"
+    other = advance(states[0], Look(replace(WELL, compared=100, disagreed=60), WELL, 0.1), LIMITS)
+    assert (other.status, other.weights) == ("rolled_back", {"1": 100})
+    assert not other.shadowed
+
+
+AB = begin("2", "1", Strategy(type="ab", steps=(30,)))
+BY_LABELS = begin("2", "1", Strategy(type="ab", steps=(30,), metric="r2"))
+WON, LOST = Contest(True, "r2 0.9 against 0.8"), Contest(False, "r2 0.7 against 0.8")
 
 
 @pytest.mark.parametrize(
-    ("new", "old", "said"),
+    ("state", "look", "status", "reason"),
     [
-        ({"restarts": 1}, {}, "the new version's runner died 1 time"),
-        ({"restarts": 2}, {}, "the new version's runner died 2 times"),
-        ({}, {"restarts": 9}, None),  # the old one's deaths are not the new one's fault
-        ({"errors": 1}, {}, None),  # 1%, the threshold itself
-        ({"errors": 2}, {}, "2 of 100 requests failed, over the allowed 1.0%"),
-        ({"requests": 1, "errors": 1}, {}, "1 of 1 requests failed, over the allowed 1.0%"),
-        ({"requests": 0, "p99_ms": None}, {}, None),
-        ({"errors": 0}, {"errors": 50}, None),
-        ({"requests": 10_000, "errors": 100}, {}, None),
-        ({"requests": 10_000, "errors": 101}, {}, "101 of 10000 requests failed, over the allowed 1.0%"),
-        ({"p99_ms": 50}, {}, "p99 50 ms is over 2 times the champion's 10 ms"),
-        ({"p99_ms": 20}, {}, None),
-        ({"p99_ms": 23.5}, {}, None),  # within the width of a bucket
-        ({"p99_ms": 24}, {}, "p99 24 ms is over 2 times the champion's 10 ms"),
-        ({"p99_ms": 5}, {"p99_ms": 1}, None),  # five times as slow, and within the machine's noise
-        ({"p99_ms": 50, "requests": 19}, {}, None),
-        ({"p99_ms": 50}, {"requests": 19}, None),
-        ({"p99_ms": 50}, {"p99_ms": None}, None),
-        ({"p99_ms": None}, {}, None),
-        ({"refused": 1}, {}, None),
-        ({"refused": 30}, {}, "30 of 130 requests were refused as the callers' fault, and 0 of 100 by the champion"),
-        (
-            {"requests": 0, "p99_ms": None, "refused": 20},
-            {},
-            "20 of 20 requests were refused as the callers' fault, and 0 of 100 by the champion",
-        ),
-        ({"refused": 30}, {"refused": 30}, None),  # callers who ask in vain, both versions alike
-        ({"refused": 30}, {"requests": 0}, None),  # nothing to compare with
-        ({"refused": 400}, {"requests": 0, "refused": 0}, None),
+        (AB, Look(WELL, WELL, 5), "moving", ""),
+        (AB, Look(WELL, WELL, MAX_HOLD), "rolled_back", "nobody decided within 20 bake times"),
+        (AB, Look(WELL, WELL, 0.1, promoted="ann"), "promoted", "decided by ann"),
+        (AB, Look(replace(WELL, requests=3), WELL, 5, promoted="ann"), "moving", ""),
+        (AB, Look(WELL, WELL, 0.1, promoted="ann", aborted="bob"), "rolled_back", "asked by bob"),
+        (AB, Look(replace(WELL, errors=9), WELL, 5, promoted="ann"), "rolled_back", "9 of 100 requests failed, over the allowed 1.0%"),
+        (BY_LABELS, Look(WELL, WELL, 0.9, contest=WON), "moving", ""),
+        (BY_LABELS, Look(WELL, WELL, 2, promoted="ann"), "moving", ""),  # its labels decide
+        (BY_LABELS, Look(WELL, WELL, 1, contest=WON), "promoted", "r2 0.9 against 0.8"),
+        (BY_LABELS, Look(WELL, WELL, 1, contest=LOST), "rolled_back", "r2 0.7 against 0.8"),
+        (BY_LABELS, Look(replace(WELL, requests=3), WELL, 1, contest=WON), "moving", ""),
+        (BY_LABELS, Look(WELL, WELL, 19), "moving", ""),
+        (BY_LABELS, Look(WELL, WELL, MAX_HOLD), "rolled_back", "too few labels to judge r2 within 20 bake times"),
+        (BY_LABELS, Look(WELL, WELL, 1, contest=WON, drifted="the score moved"), "rolled_back", "the score moved"),
+        (BY_LABELS, Look(Seen(), WELL, MAX_HOLD), "rolled_back", "only 0 of 20 requests came in 20 bake times; no data never promotes"),
     ],
 )
-def test_alarms(new: dict[str, Any], old: dict[str, Any], said: str | None) -> None:
-    assert alarmed(replace(WELL, **new), replace(WELL, **old), LIMITS) == said
+def test_an_ab_test_is_decided_by_labels_or_a_person(state: Rollout, look: Look, status: str, reason: str) -> None:
+    after = advance(state, look, LIMITS)
+    assert (after.status, after.reason) == (status, reason)
+    assert after.weights == {"moving": {"2": 30, "1": 70}, "promoted": {"2": 100}, "rolled_back": {"1": 100}}[status]
 
 
-@given(lower=st.floats(1, 1000), ratio=st.floats(1.01, 10), data=st.data())
-def test_the_latency_alarm_never_rings_for_less_than_its_ratio(lower: float, ratio: float, data: st.DataObject) -> None:
-    """Whatever edge of a bucket the two p99 are rounded up to: no ring unless the true ratio is above, and a sure one soon after."""
-    from modelyard.serve import stats
-
-    upper = lower * data.draw(st.floats(1, 100))
-    new, old = (Seen(100, p99_ms=stats.upper_ms(stats.bucket_of(value))) for value in (upper, lower))
-    rings = alarmed(new, old, LIMITS.model_copy(update={"latency_p99_ratio": ratio})) is not None
-    assert not rings or upper / lower > ratio * 0.99
-    assert rings or upper / lower < ratio * 1.45 or upper - lower < 15
-
-
-def test_the_error_alarm_at_the_edge_of_a_strict_config() -> None:
-    strict = Rollback(error_rate=0)
-    assert alarmed(Seen(requests=1_000_000, errors=1), WELL, strict) is not None
-    assert alarmed(Seen(requests=1_000_000), WELL, strict) is None
-    assert alarmed(Seen(requests=10, errors=10), WELL, Rollback(error_rate=1)) is None
+def test_a_persons_word_skips_no_step_of_a_canary() -> None:
+    state = begin("2", "1", Strategy(steps=(10, 50)))
+    assert advance(state, Look(WELL, WELL, 0.5, promoted="ann"), LIMITS) is state

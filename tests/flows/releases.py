@@ -20,7 +20,7 @@ from modelyard.config.spec import STAGES, Stage
 from modelyard.durable import Run, RunRecord, Stopped
 from modelyard.errors import YardError
 from modelyard.events import ConfigAccepted, ConfigInForce, Event, VersionRegistered
-from modelyard.flows import holdout, release, scoring
+from modelyard.flows import holdout, release, scoring, shifting, watching
 from modelyard.flows.site import Order
 from modelyard.home import Home
 from modelyard.signature import Column, Signature
@@ -53,7 +53,8 @@ class World:
         self.wrong: set[str] = set()
         self.silent: set[str] = set()
         self.aliases: list[tuple[str, str | None]] = []
-        monkeypatch.setattr(release, "POLL", 0.002)
+        monkeypatch.setattr(shifting, "POLL", 0.002)
+        monkeypatch.setattr(watching, "SHORTEST", 0.02)
         monkeypatch.setattr(holdout, "ask", self._ask)
         monkeypatch.setattr(scoring.envs, "ensure", lambda lock, home: Env("0", Path(sys.executable), lock))
         self.open()
@@ -65,7 +66,7 @@ class World:
         self.shop = Workshop(self.home, self.target, self.clock)
         self.shop.store.alias = lambda model, alias, version: self.aliases.append((alias, version and version.version))  # type: ignore[method-assign,assignment]
 
-    def _ask(self, address: str, rows: list[dict[str, Any]], signature: Signature, variant: str) -> list[dict[str, Any]]:
+    def _ask(self, address: str, rows: list[dict[str, Any]], signature: Signature, variant: str, **own: Any) -> list[dict[str, Any]]:
         if variant in self.silent:
             raise YardError("the model failed")
         return [{"prediction": 2 * row["x"] + (0.5 if variant in self.wrong else 0)} for row in rows]

@@ -85,6 +85,7 @@ def test_a_first_build_does_every_step(bench: Bench) -> None:
         "environment",
         "train",
         "predict",
+        "compile",
         "evaluate",
     ]
     assert [name for name in steps if name in order] == order

@@ -26,7 +26,7 @@ from modelyard.home import Home
 from modelyard.monitor import labels
 from modelyard.quality.metrics import names_of
 from modelyard.serve.capture import column_types
-from modelyard.serve.protocols import Plan, Writer
+from modelyard.serve.protocols import Formats, Writer
 from modelyard.signature import Column, Signature
 from modelyard.targets.fake import FakeTarget
 from modelyard.targets.local import _work
@@ -171,7 +171,7 @@ def answered(signed: Signature, holdout: pl.DataFrame) -> None:
     said = json.loads(Writer(signed).json(["a", "b"], outputs, "demo", "1"))["predictions"][0]
     assert said["prediction"] == outputs["prediction"][0] and ("score" in said) == (signed.problem_type == "anomaly_detection")
     assert len(said.get("probabilities", {})) == len([n for n in signed.outputs if n.startswith("probability_")])
-    assert set(signed.companions) <= set(Plan(signed).names)
+    assert set(signed.companions) <= set(Formats(signed).wanted.names)
     assert column_types(signed)["y.prediction"] == {"number": "float", "labels": "str"}.get(
         signed.answer, "int" if signed.classes[:1] == (0,) else "str"
     )

@@ -41,6 +41,17 @@ def test_a_label_that_is_no_answer_is_refused_and_none_is_taken(world: Watched) 
     assert world.label({"a": "1.5", "b": None})["new"] == 1
 
 
+def test_the_newest_rows_are_those_that_came_last(world: Watched) -> None:
+    world.capture(["a", "b", "c"], T0)
+    world.capture(["d", "smoke-test-1"], T0 + DAY, version="2")
+    found = history.newest(world.shop, "demo", 3)
+    assert found["inference_id"].to_list() == ["c", "d"], "oldest first, less what is no traffic"
+    assert history.newest(world.shop, "demo", 2, version="1")["inference_id"].to_list() == ["b", "c"]
+    assert history.newest(world.shop, "demo", 9, since=T0 + DAY)["inference_id"].to_list() == ["d"]
+    nothing = history.newest(world.shop, "demo", 9, since=T0 + 2 * DAY)
+    assert nothing.is_empty() and "inference_id" in nothing.columns
+
+
 def captured_world(world: Watched, ids: list[str]) -> None:
     world.capture(ids, T0)
     world.label(dict.fromkeys(ids, 3.0))

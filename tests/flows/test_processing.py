@@ -59,6 +59,7 @@ class Bench:
         self.repository.mkdir()
         monkeypatch.setattr(processing.envs, "ensure", lambda lock, home: Env("0", Path(sys.executable), lock))
         monkeypatch.setattr(steps, "predict", lambda site, lock, code: (site.folder / "holdout.parquet").write_bytes(b"scored") and None)
+        monkeypatch.setattr(steps, "compile", lambda site, lock, code: None)
         self.shop = Workshop(self.home, LocalTarget(self.home, lambda *failure: None))
 
     def script(self, name: str, text: str) -> None:

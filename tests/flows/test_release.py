@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from modelyard.deploy.alarms import Seen
 from modelyard.deploy.rollout import MAX_HOLD
-from modelyard.durable import Outcome, Stopped
+from modelyard.durable import Outcome, Run, Stopped
 from modelyard.errors import BadInput, GateRefused, StepFailed, Unavailable
 from modelyard.events import AlertSent, Deployed, Promoted, RolledBack, SmokeTested
 from modelyard.flows import endpoints, release
+from modelyard.flows.watching import difference, seen
 from modelyard.targets.base import EndpointSpec, EndpointState, VariantState
 from modelyard.targets.fake import Behaviour, FakeTarget
 
@@ -264,7 +266,7 @@ def test_a_champion_that_is_dead_is_not_flapped_to(make: Make) -> None:
 def test_a_release_that_was_cut_short_goes_on(make: Make, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     world = make()
     world.release("1")
-    real = release.Run.step
+    real = Run.step
 
     def dies(run: Any, name: str, work: Any, *args: Any, **kwargs: Any) -> Any:
         """The step's work is done, and the process is killed before its receipt is written."""
@@ -276,7 +278,7 @@ def test_a_release_that_was_cut_short_goes_on(make: Make, monkeypatch: pytest.Mo
         return real(run, name, work_and_die if name == at else work, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(release.Run, "step", dies)
+        patch.setattr(Run, "step", dies)
         with pytest.raises(KeyboardInterrupt):
             world.release("2", id="deploy-2")
     done = len(world.applied("staging"))
@@ -387,14 +389,18 @@ def _state(latency: dict[int, int], **more: Any) -> VariantState:
     return VariantState(50, True, latency=tuple(latency.get(i, 0) for i in range(84)), **more)
 
 
+def since(before: VariantState | None, now: VariantState) -> Seen:
+    return seen(difference(before, now))
+
+
 def test_what_a_variant_did_between_two_looks() -> None:
     before = _state({10: 30}, requests=30, errors=1, restarts=2, refused=5)
     after = _state({10: 128, 40: 2}, requests=132, errors=3, restarts=2, refused=6, in_flight=4)
-    seen = endpoints.since(before, after)
-    assert (seen.requests, seen.errors, seen.restarts, seen.refused, seen.in_flight) == (102, 2, 0, 1, 4)
-    assert endpoints.since(before, before).p99_ms is None
-    assert endpoints.since(before, None) == endpoints.since(None, None)
-    assert endpoints.since(None, before).restarts == 2
+    done = since(before, after)
+    assert (done.requests, done.errors, done.restarts, done.refused, done.in_flight) == (102, 2, 0, 1, 4)
+    assert since(before, before).p99_ms is None
+    assert seen(None) == Seen()
+    assert since(None, before).restarts == 2
 
 
 @pytest.mark.parametrize(
@@ -402,7 +408,7 @@ def test_what_a_variant_did_between_two_looks() -> None:
     [(1, 1, True), (1, 2, False), (1, 20, False), (2, 20, True), (1, 100, False), (2, 300, False), (4, 300, True)],
 )
 def test_one_slow_answer_alone_never_makes_p99(slow: int, of: int, counts: bool) -> None:
-    p99 = endpoints.since(None, _state({10: of - slow, 60: slow}, requests=of)).p99_ms
+    p99 = since(None, _state({10: of - slow, 60: slow}, requests=of)).p99_ms
     assert p99 is not None
     assert (p99 > 1000) is counts
 

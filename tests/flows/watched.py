@@ -16,6 +16,7 @@ from modelyard.durable import Run
 from modelyard.events import RunStarted
 from modelyard.flows import history, monitor
 from modelyard.monitor import profile
+from modelyard.serve import captured
 from modelyard.targets.fake import FakeTarget
 
 from .releases import SIGNATURE, World, config
@@ -45,7 +46,6 @@ class Watched(World):
         self.release("1", ("production",))
         for record in self.shop.runs.unfinished():
             self.shop.runs.end(record, "done")
-        self._files = 0
 
     def _staging(self, version: str) -> Path:
         folder = super()._staging(version)
@@ -56,12 +56,10 @@ class Watched(World):
     def capture(self, ids: Sequence[str], at: datetime, x: Sequence[float] | None = None, version: str = "1") -> None:
         """Requests answered at `at`, a second apart."""
         where, x = history.folder(self.shop, "demo"), list(x or [1.0] * len(ids))
-        where.mkdir(parents=True, exist_ok=True)
         times = pl.Series([at + timedelta(seconds=i) for i in range(len(ids))], dtype=pl.Datetime("us", "UTC"))
         columns = {"inference_id": list(ids), "event_time": times, "received_at": times, "version": version, "latency_ms": 1.0, "f.x": x}
-        self._files += 1
         frame = pl.DataFrame(columns).with_columns((2 * pl.col("f.x")).alias("y.prediction"))
-        frame.write_parquet(where / f"seg-{self._files:09}.parquet")
+        captured.add(where, frame)
 
     def label(self, labels: dict[str, Any]) -> dict[str, int]:
         return history.label(self.shop, "demo", pl.DataFrame({"inference_id": list(labels), "label": list(labels.values())}))

@@ -46,6 +46,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     list[str]: st.lists(st.sampled_from(["x", "y"]), max_size=2),
     dict[str, Any]: st.dictionaries(st.sampled_from(["x", "y"]), st.integers(), max_size=2),
     str | None: st.none() | st.just("x"),
+    bool | None: st.none() | st.booleans(),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -41,6 +42,11 @@ def _full(model: dict[str, Any]) -> None:
     for stage, state in model["stages"].items():
         shares = ", ".join(f"version {v} {w}%" for v, w in state["weights"].items()) or "nothing"
         click.echo(f"  {stage:<12} {shares}  {state['address'] if state['live'] else '(not up)' if state['weights'] else ''}")
+    if (moving := model["rollout"]) is not None:
+        alarms = "; ".join(f"{a['alarm']} {a['seen']}" for a in moving["alarms"] if a["alarm"] in ("errors", "latency", "disagreement"))
+        step = f"version {moving['version']}, {moving['kind']} step {moving['step']}"
+        click.echo(f"  {click.style('moves', fg='cyan')}        {step}: {alarms}")
+        click.echo(f"    next: modelyard rollout {model['model']}")
     for kind, verdict in model["monitors"].items():
         if verdict:
             click.echo(f"  {kind:<12} {colour(verdict['status'])}  {verdict['start'][:10]}..{verdict['end'][:10]}  {verdict['reason']}")
@@ -52,7 +58,8 @@ def _full(model: dict[str, Any]) -> None:
     click.secho("versions", bold=True)
     for version in model["versions"]:
         click.echo(f"  {version['version']:>3}  {version['registered_at'][:19]}  {version['digest'][:12]}  {'; '.join(version['gates'])}")
-        for word in version["approvals"]:
+        answers = f"answers by {version['answers']}" if version["answers"] else ""
+        for word in filter(None, (answers, *version["approvals"], *([version["replay"]["sentence"]] if version["replay"] else []))):
             click.echo(f"       {word}")
     click.secho("runs", bold=True)
     for run in model["runs"]:
@@ -78,13 +85,18 @@ def logs(what: str, as_json: bool) -> None:
 @click.command()
 @MODEL
 @click.option("--now", is_flag=True, help="Judge every window that is due, now.")
+@click.option("--captured", metavar="FOLDER", type=click.Path(path_type=Path), help="First take in SageMaker's data capture below FOLDER.")
 @JSON
-def monitor(model: str, now: bool, as_json: bool) -> int:
-    """Show what MODEL's monitors said of each window; with --now, judge what is due first."""
-    with asking(runs=now) as caller:
+def monitor(model: str, now: bool, captured: Path | None, as_json: bool) -> int:
+    """Show what MODEL's monitors said of each window; with --now, or with what was captured elsewhere, judge what is due first."""
+    with asking(runs=now or captured is not None) as caller:
         code = 0
         caller.call("status", model=model)  # a model that is not there has no verdicts, and should be said so
-        if now:
+        if captured is not None:
+            taken = caller.call("take-captured", model=model, folder=str(captured.resolve()))
+            known = f", {taken['known']:,} known already" if taken["known"] else ""
+            click.echo(f"{click.style('✓', fg='green')} {taken['rows']:,} captured rows taken in{known}", err=as_json)
+        if now or captured is not None:
             code = follow(caller, caller.call("monitor", model=model)["run"], as_json=as_json).code
         entries = caller.call("journal", model=model, limit=10_000)
     verdicts = [e["data"] for e in entries if e["kind"] == "WindowJudged"]

@@ -92,8 +92,15 @@ def _ask(shop: Workshop, run: Run, version: str, stage: Stage, by: str, rule: Ap
         expires_at=(shop.clock.now() + rule.expires).isoformat(),
         allow_self=rule.allow_self,
         loosened=_loosened(shop, run, version, stage, order),
+        replay=_replay(shop, run, version, stage),
     )
     return Outcome({"in_force": _in_force(shop, run.model), "expires_at": request.expires_at}, [request])
+
+
+def _replay(shop: Workshop, run: Run, version: str, stage: Stage) -> str:
+    """What this run's replay of captured requests showed."""
+    judged = shop.version(run.model, version).replay
+    return judged.sentence if stage == "production" and judged is not None and judged.run == run.id else ""
 
 
 def put_aside(shop: Workshop, model: str, reason: str) -> None:

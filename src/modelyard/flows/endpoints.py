@@ -3,48 +3,131 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from modelyard.build import bundle
-from modelyard.config.spec import STAGES, Config, Stage
-from modelyard.deploy.rollout import Seen
+from modelyard.build.bundle import Bundle
+from modelyard.config.spec import STAGES, Config, Realtime, Stage, Tls
+from modelyard.deploy.rollout import Rollout
 from modelyard.events import Deployed
+from modelyard.flows import capturing, explanation, holdout, keys, plans
 from modelyard.flows.scoring import bundled
-from modelyard.serve import stats
+from modelyard.serve import routes
 from modelyard.targets.base import EndpointSpec, EndpointState, Variant, VariantState
 from modelyard.workshop import Workshop
 
 AGE_DAYS = 3653
 """Oldest event time that an endpoint takes, by the clock; a replay's clock stands in the past."""
+MIRRORED = 10.0
+"""Percent of all traffic that the champion is asked in comparison, at most: less than what the new version takes off it."""
 
 
 def name(model: str, stage: str) -> str:
     return f"{model}-{stage}"
 
 
-def serve(shop: Workshop, model: str, stage: Stage, weights: dict[str, int], config: Config | None = None) -> EndpointState:
+def serve(
+    shop: Workshop,
+    model: str,
+    stage: Stage,
+    weights: dict[str, int],
+    config: Config | None = None,
+    rollout: Rollout | None = None,
+) -> EndpointState:
     """Have the stage's endpoint serve these weights (version -> percent), by `config` or else the one in force.
 
-    Every bundle's digest is checked first.
+    While traffic moves, `rollout` says who is mirrored to whom. Every bundle's digest is checked first.
     """
     config, now = config or shop.stage_config(model, stage), shop.model(model).stage(stage)
     deploy, known, champion = config.deploy, now.address, now.champion
     variants = []
     for version, weight in sorted(weights.items(), key=lambda item: item[0] == champion):  # the champion comes last
-        loadable = bundled(shop, bundle.open(shop.version(model, version).digest, shop.home.path))
-        variants.append(Variant(version, weight, loadable, deploy.realtime.min_workers, config.data.schema_.sensitive_not_served))
+        shadow = rollout is not None and rollout.shadowed and version == rollout.version
+        variants.append(_variant(shop, bundle.open(shop.version(model, version).digest, shop.home.path), version, weight, config, shadow))
+    listens, realtime = getattr(config.environments, stage), deploy.realtime
     return shop.target.apply(
         EndpointSpec(
             model=model,
             stage=stage,
-            port=getattr(config.environments, stage).port,
-            preferred_port=int(known.rpartition(":")[2]) if known else 0,
+            host=listens.host,
+            port=listens.port,
+            names=listens.names,
+            tls=_tls(shop, model, listens.tls),
+            access=keys.access(shop, model, stage) if listens.keys else routes.Access(),
+            fronts=realtime.fronts,
+            access_log=realtime.access_log,
+            traces=None if realtime.traces is None else routes.Traces(realtime.traces.endpoint, realtime.traces.sample),
+            preferred_port=urlsplit(known).port or 0,
             variants=tuple(variants),
-            timeout=deploy.realtime.timeout.total_seconds(),
-            max_body=deploy.realtime.max_body,
-            linger=deploy.realtime.linger.total_seconds(),
-            sample=deploy.capture.sample if deploy.capture.mode == "buffered" else 0.0,
-            max_event_age_days=AGE_DAYS + max(0, (datetime.now(UTC) - shop.clock.now()).days),
+            grpc_port=_grpc_port(realtime, stage),
+            shared=realtime.shared,
+            asynchronous=_asynchronous(realtime),
+            linger=realtime.linger.total_seconds(),
+            limits=_limits(shop, realtime),
+            capture=capturing.asked(shop, deploy.capture),
+            mirrors=_mirrors(shop, model, rollout, deploy.strategy.share),
+            sticky=rollout is not None and rollout.kind == "ab" and rollout.status == "moving",
         )
+    )
+
+
+def _tls(shop: Workshop, model: str, tls: Tls | None) -> tuple[Path, Path] | None:
+    """The files of the certificate and its key; names are relative to the config's folder."""
+    folder = Path(shop.model(model).folder)
+    return None if tls is None else (folder / tls.certificate, folder / tls.key)
+
+
+def _variant(shop: Workshop, opened: Bundle, version: str, weight: int, config: Config, shadow: bool) -> Variant:
+    """A version by its bundle. Where its row plan answers, no runner need stand: one is started for what a plan cannot do."""
+    realtime, plan = config.deploy.realtime, plans.plan_of(opened.path)
+    records, _ = holdout.sample(opened.path, opened.signature, 1)
+    background, explained = explanation.online(opened)
+    return Variant(
+        version,
+        weight,
+        bundled(shop, opened),
+        workers=0 if plan else realtime.min_workers,
+        max_workers=realtime.max_workers,
+        idle=realtime.idle.total_seconds(),
+        extras=config.data.schema_.sensitive_not_served,
+        plan=plan,
+        shadow=shadow,
+        example=records[0] if records else None,
+        background=background,
+        explained=explained,
+    )
+
+
+def _mirrors(shop: Workshop, model: str, rollout: Rollout | None, share: float) -> tuple[routes.Mirror, ...]:
+    """Whose requests are asked of the other version too: a shadow is asked the champion's, and the champion some of the new version's."""
+    if rollout is None or rollout.status != "moving":
+        return ()
+    opened = bundle.open(shop.version(model, rollout.champion).digest, shop.home.path)
+    scale = holdout.spread(opened.path, opened.signature)
+    of, to = (rollout.champion, rollout.version) if rollout.shadowed else (rollout.version, rollout.champion)
+    return (routes.Mirror(of, to, rollout.version, share if rollout.shadowed else min(1.0, MIRRORED / rollout.percent), scale),)
+
+
+def _grpc_port(realtime: Realtime, stage: Stage) -> int | None:
+    """The port that the config names is production's: of two on one port, each would answer the other's callers. Staging takes any."""
+    return 0 if realtime.grpc_port and stage != "production" else realtime.grpc_port
+
+
+def _asynchronous(realtime: Realtime) -> routes.Async | None:
+    asked = realtime.asynchronous
+    return None if asked is None else routes.Async(asked.inputs, asked.output, queue="")  # the queue's folder is the target's own affair
+
+
+def _limits(shop: Workshop, realtime: Realtime) -> routes.Limits:
+    return routes.Limits(
+        timeout_s=realtime.timeout.total_seconds(),
+        max_body=realtime.max_body,
+        max_rows=realtime.max_rows,
+        max_event_age_days=AGE_DAYS + max(0, (datetime.now(UTC) - shop.clock.now()).days),
+        max_batch=realtime.max_batch,
+        max_batch_wait_s=realtime.max_batch_wait_ms / 1000,
+        max_waiting=realtime.max_waiting,
     )
 
 
@@ -65,23 +148,3 @@ def restore(shop: Workshop, model: str, stage: Stage) -> None:
 def counters(shop: Workshop, model: str, stage: str) -> dict[str, VariantState]:
     state = shop.target.endpoint(name(model, stage))
     return dict(state.variants) if state else {}
-
-
-def since(before: VariantState | None, now: VariantState | None) -> Seen:
-    """What a variant did between two looks; all that it ever did where there is no `before`.
-
-    One slow answer alone never makes p99: of fewer than a hundred answers it is the second slowest.
-    """
-    if now is None:
-        return Seen()
-    before = before or VariantState(0, False)
-    latency = [a - b for a, b in zip(now.latency, before.latency or (0,) * len(now.latency), strict=True)]
-    answers = sum(latency)
-    return Seen(
-        requests=now.requests - before.requests,
-        errors=now.errors - before.errors,
-        p99_ms=stats.quantile(latency, min(0.99, 1 - 1.5 / answers)) if answers else None,
-        restarts=now.restarts - before.restarts,
-        refused=now.refused - before.refused,
-        in_flight=now.in_flight,
-    )

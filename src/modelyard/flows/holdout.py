@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
+import ssl
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from modelyard import tables
 from modelyard.errors import Unavailable, YardError
+from modelyard.serve.keys import Pass
 from modelyard.signature import Signature
 
+OPEN = Pass()
 SMOKE = "smoke-test"
 """Inference id of requests that are no real traffic."""
 
@@ -26,6 +31,18 @@ def sample(bundle: Path, signature: Signature, rows: int) -> tuple[list[dict[str
     return [{k: _plain(v) for k, v in record.items()} for record in features.to_dicts()], outputs.to_dicts()
 
 
+def spread(bundle: Path, signature: Signature) -> float:
+    """How far a version's numbers lie apart: the standard deviation of its answers to its hold-out; 0 where it answers with classes."""
+    import polars as pl
+
+    if signature.answer != "number":
+        return 0.0
+    found = (
+        pl.scan_parquet(bundle / "holdout.parquet", glob=False).select(pl.col(tables.PREDICTION).cast(pl.Float64).std()).collect().item()
+    )
+    return float(found) if found is not None and math.isfinite(found) else 0.0
+
+
 def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
@@ -37,12 +54,13 @@ def post(
     content_type: str = "application/json",
     timeout: float = 60,
     headers: dict[str, str] | None = None,
+    own: Pass = OPEN,
 ) -> bytes:
-    """The endpoint's answer. Raises Unavailable when nothing answers, and the endpoint's own error otherwise."""
-    host = address.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=timeout)
+    """The endpoint's answer; `own` lets us in. Raises Unavailable when nothing answers, and the endpoint's own error otherwise."""
+    connection = _connection(address, own, timeout)
+    keys = {"X-Api-Key": own.key} if own.key else {}
     try:
-        connection.request("POST", "/invocations", body, {"Content-Type": content_type, **(headers or {})})
+        connection.request("POST", f"{urlsplit(address).path}/invocations", body, {"Content-Type": content_type, **keys, **(headers or {})})
         response = connection.getresponse()
         data = response.read()
     except (OSError, http.client.HTTPException) as exc:
@@ -52,6 +70,18 @@ def post(
     if response.status != 200:
         raise refusal(data, response.status)
     return data
+
+
+def _connection(address: str, own: Pass, timeout: float) -> http.client.HTTPConnection:
+    """To an endpoint of ours: over TLS it must show its own certificate, whatever names stand in that."""
+    scheme, host = urlsplit(address)[:2]
+    if scheme != "https":
+        return http.client.HTTPConnection(host, timeout=timeout)
+    context = ssl.create_default_context(cafile=None if own.certificate is None else str(own.certificate))
+    if own.certificate is not None:
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself is trusted, not who signed it
+    return http.client.HTTPSConnection(host, timeout=timeout, context=context)
 
 
 def refusal(data: bytes, status: int) -> YardError:
@@ -66,13 +96,15 @@ def refusal(data: bytes, status: int) -> YardError:
     return error
 
 
-def ask(address: str, records: list[dict[str, Any]], signature: Signature, variant: str | None = None) -> list[dict[str, Any]]:
+def ask(
+    address: str, records: list[dict[str, Any]], signature: Signature, variant: str | None = None, own: Pass = OPEN
+) -> list[dict[str, Any]]:
     """A live endpoint's outputs for records, named as in the predictions table. Marked, so that no monitor counts them.
 
     `variant` names the version to ask, which may have no traffic yet."""
     headers = {"X-Amzn-SageMaker-Inference-Id": SMOKE}
     headers |= {"X-Amzn-SageMaker-Target-Variant": variant} if variant is not None else {}
-    answer = json.loads(post(address, json.dumps(records).encode(), headers=headers))
+    answer = json.loads(post(address, json.dumps(records).encode(), headers=headers, own=own))
     return [_outputs(row, signature) for row in answer["predictions"]]
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DOCUMENT, PAGE = "report.json", "report.html"
 MADE = (DOCUMENT, PAGE)
-CHAPTERS = ("bias", "explanations", "profile", "tuning")
+CHAPTERS = ("compile", "bias", "explanations", "profile", "tuning")
 MAX_EVENTS, MAX_VERDICTS = 100, 20
 PINNED = re.compile(r"^[A-Za-z0-9][\w.\-\[\],]*==[^\s;\\]+", re.MULTILINE)
 

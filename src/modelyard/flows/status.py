@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelyard.config.spec import STAGES
-from modelyard.flows import endpoints
+from modelyard.flows import endpoints, plans, rollouts
 from modelyard.registry.state import ModelState
 from modelyard.workshop import Workshop
 
@@ -18,7 +18,7 @@ def overview(shop: Workshop) -> list[dict[str, Any]]:
 
 
 def of_model(shop: Workshop, model: ModelState) -> dict[str, Any]:
-    """One model: its stages, newest versions and runs, what waits for a word, and what its monitors said last."""
+    """One model: its stages, newest versions and runs, traffic that moves, what waits for a word, and what its monitors said last."""
     return {
         "model": model.model,
         "problem_type": model.config["production"]["model"]["problem_type"] if model.config else None,
@@ -37,10 +37,13 @@ def of_model(shop: Workshop, model: ModelState) -> dict[str, Any]:
                 "because": v.because,
                 "gates": list(v.gates),
                 "approvals": [str(a) for a in v.approvals],
+                "replay": {"sentence": str(v.replay), "ok": v.replay.ok, "on_fail": v.replay.on_fail} if v.replay else None,
+                "answers": plans.answers(shop.bundle(v)),
                 "report": str(shop.bundle(v) / "report.html"),
             }
             for v in list(model.versions.values())[::-1]
         ],
+        "rollout": rollouts.of_model(shop, model.model),
         "awaiting": [{**w.to_dict(), "sentence": str(w)} for w in model.awaiting.values()],
         "monitors": {kind: _verdict(model, kind) for kind in ("drift", "performance")},
         "last_decision": str(model.last_decision) if model.last_decision else None,

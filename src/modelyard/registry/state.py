@@ -46,6 +46,7 @@ class Version:
     set_aside: str = ""  # why it must not come up again by itself: rolled back, or a challenge lost
     approvals: tuple[e.ApprovalGiven | e.ApprovalWaived, ...] = ()
     hyperparameters: dict[str, Any] = field(default_factory=dict)
+    replay: e.ReplayJudged | None = None  # the newest word of the replay gate
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,13 @@ def _(event: e.RolledBack, model: ModelState, at: str) -> ModelState:
 def _(event: e.ChallengeJudged, model: ModelState, at: str) -> ModelState:
     challenger = next((v.version for v in model.versions.values() if v.run == event.run), None)
     return model if event.promote or challenger is None else _set_aside(model, challenger, "it lost its challenge")
+
+
+@_apply.register
+def _(event: e.ReplayJudged, model: ModelState, at: str) -> ModelState:
+    if (version := model.versions.get(event.version)) is None:
+        return model
+    return replace(model, versions={**model.versions, event.version: replace(version, replay=event)})
 
 
 def _set_aside(model: ModelState, version: str, why: str) -> ModelState:

@@ -1,0 +1,113 @@
+"""The drift alarm of a roll-out: each version's rows against its own baseline, and only what moved for the new one alone rings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from modelyard.config.spec import Drift, Rollback
+from modelyard.flows import drifting
+from modelyard.monitor import drift, profile
+from modelyard.monitor.verdicts import Verdict
+
+from .releases import SIGNATURE
+from .watched import T0, Watched
+
+USUAL = [i / 100 for i in range(1000)]
+SHIFTED = [x + 9 for x in USUAL]
+WATCHED, BOUNDS = Drift(min_rows=100), Rollback()
+Make = Callable[[Sequence[float], Sequence[float]], Watched]
+
+
+class World(Watched):
+    """Version 2's baseline is of its own."""
+
+    learned: Sequence[float] = USUAL
+
+    def _staging(self, version: str) -> Path:
+        folder = super()._staging(version)
+        if version == "2":
+            rows = pl.DataFrame({"f.x": list(self.learned), "y.prediction": [2 * x for x in self.learned]})
+            (folder / "baseline.json").write_text(json.dumps(profile.baseline(rows, SIGNATURE)))
+        return folder
+
+
+@pytest.fixture
+def make(home: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    def make(learned: Sequence[float], asked: Sequence[float], champion: Sequence[float] | None = None) -> World:
+        world = World(home, monkeypatch)
+        world.learned = learned
+        world.register("2")
+        world.capture([f"n{i}" for i in range(len(asked))], T0, asked, "2")
+        rows = asked if champion is None else champion
+        world.capture([f"o{i}" for i in range(len(rows))], T0, rows, "1")
+        return world
+
+    return make
+
+
+def rings(world: Watched, bounds: Rollback = BOUNDS, since: timedelta = timedelta(0)) -> str:
+    return drifting.of_step(world.shop, "demo", "2", "1", T0 + since, WATCHED, bounds)
+
+
+def test_rows_like_those_it_was_built_on_ring_nothing(make: Make) -> None:
+    assert rings(make(USUAL, USUAL)) == ""
+
+
+def test_a_version_that_learned_from_other_rows_rings(make: Make) -> None:
+    said = rings(make(SHIFTED, USUAL))
+    assert said.startswith("the new version's rows are not what it was built on: its inputs x (PSI ")
+    assert "and its score (PSI " in said and said.endswith("moved, and not so for the champion")
+
+
+def test_a_shift_of_the_world_is_no_fault_of_the_new_version(make: Make) -> None:
+    assert rings(make(USUAL, SHIFTED)) == ""
+
+
+def test_too_few_rows_ring_nothing(make: Make) -> None:
+    assert rings(make(SHIFTED, USUAL[:99])) == ""
+
+
+def test_rows_of_before_the_step_do_not_count(make: Make) -> None:
+    assert rings(make(SHIFTED, USUAL), since=timedelta(seconds=950)) == ""
+
+
+def test_at_the_last_step_the_champions_last_rows_are_the_yardstick(make: Make) -> None:
+    world = make(SHIFTED, USUAL)
+    later = T0 + timedelta(hours=2)
+    world.capture([f"late{i}" for i in range(1000)], later, USUAL, "2")
+    assert "its inputs x" in drifting.of_step(world.shop, "demo", "2", "1", later, WATCHED, BOUNDS)
+    calm = Drift(min_rows=5000)
+    assert drifting.of_step(world.shop, "demo", "2", "1", later, calm, BOUNDS) == ""
+
+
+def test_without_a_yardstick_nothing_rings(make: Make) -> None:
+    world = make(SHIFTED, USUAL, [])  # type: ignore[call-arg]
+    assert rings(world) == ""
+
+
+def test_a_score_that_moved_alone_rings() -> None:
+    """Inputs as ever, and answers other than in its hold-out; the champion's are as they were."""
+    rows = pl.DataFrame({"f.x": USUAL, "y.prediction": [2 * x for x in USUAL]})
+    as_ever = profile.baseline(rows, SIGNATURE)
+    turned = profile.baseline(rows.with_columns(-pl.col("y.prediction")), SIGNATURE)
+    ours, theirs = (drift.judge(profile.profile(rows, base), base, WATCHED, SIGNATURE) for base in (turned, as_ever))
+    said = drifting.alone(ours, theirs, WATCHED.share, BOUNDS)
+    assert "its score (PSI " in said and "inputs" not in said
+    assert drifting.alone(ours, ours, WATCHED.share, BOUNDS) == "", "both moved"
+
+
+def test_a_strict_config_rings_for_any_feature() -> None:
+    columns = [{"column": f"c{i}", "moved": i == 0, "psi": 0.3} for i in range(10)]
+    calm = {"column": "y.prediction", "moved": False, "psi": 0.0}
+    ours = drift.DriftResult(Verdict("drift", "warning", ""), columns, calm)
+    theirs = replace(ours, columns=[{**c, "moved": False} for c in columns])
+    assert drifting.alone(ours, theirs, 0.3, Rollback(drift="violated")) == ""
+    assert "its inputs c0 (PSI 0.30) moved" in drifting.alone(ours, theirs, 0.3, Rollback(drift="warning"))
+    assert drifting.alone(ours, ours, 0.3, Rollback(drift="warning")) == "", "the champion's moved too"
