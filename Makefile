@@ -4,7 +4,7 @@ VENV := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick check bench bench-startup bench-pipeline docs docs-reference clean
+.PHONY: help demo test test-slow check bench bench-startup bench-pipeline bench-serving bench-fleet bench-batch soak fuzz docs docs-reference clean
 
 help:  ## say what there is
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,14 +12,15 @@ help:  ## say what there is
 demo:  ## the whole loop on real flights: build, gates, approval, production, a year of traffic (ARGS=--yes: ask nothing; --exit: end after it)
 	@scripts/demo.sh $(ARGS)
 
-test:  ## the tests, quick ones first (ARGS=-x ...)
+test:  ## the tests, but for the slow ones (ARGS=-x ...)
 	@scripts/system.sh
 	@scripts/setup.sh dev
-	@$(VENV)/pytest $(ARGS)
-
-test-quick:  ## the tests without the slow ones (ARGS=-x ...)
-	@scripts/setup.sh dev
 	@$(VENV)/pytest -m 'not slow' $(ARGS)
+
+test-slow:  ## the slow tests: environments of frameworks, endpoints under load, kill -9 (ARGS=-x ...)
+	@scripts/system.sh
+	@scripts/setup.sh dev
+	@$(VENV)/pytest -m slow $(ARGS)
 
 check:  ## ruff, mypy and the import contracts
 	@scripts/setup.sh dev
@@ -39,6 +40,28 @@ bench-startup:  ## start-up times of the quick commands beside their bounds (ARG
 bench-pipeline:  ## a build beside a plain script and seven other tools, each in an environment of its own (ARGS=--only plain,modelyard)
 	@scripts/setup.sh
 	@$(VENV)/python bench/pipeline/run.py $(ARGS)
+
+bench-serving:  ## requests a second beside mlflow, BentoML, LitServe, MLServer, Ray Serve, FastAPI (needs wrk; ARGS=--only mlflow)
+	@scripts/setup.sh dev
+	@$(VENV)/python bench/serving/run.py $(ARGS)
+
+soak:  ## a million requests through twenty swaps, a runner killed sixty times, half an hour of mixed load (REQUESTS=n SECONDS=n)
+	@scripts/setup.sh dev
+	@MODELYARD_SOAK_REQUESTS=$(or $(REQUESTS),1000000) MODELYARD_SOAK_KILLS=60 MODELYARD_SOAK_SECONDS=$(or $(SECONDS),1800) \
+		$(VENV)/pytest -s -m slow --timeout 14400 tests/targets/test_swaps.py tests/reliability/test_kills.py tests/reliability/test_soak.py $(ARGS)
+
+fuzz:  ## 100,000 bad requests, none of which may be a 5xx or a hang; Schemathesis against the endpoints' own OpenAPI (SHOTS=n)
+	@scripts/setup.sh dev
+	@MODELYARD_SOAK_SHOTS=$(or $(SHOTS),100000) MODELYARD_SOAK_EXAMPLES=100 \
+		$(VENV)/pytest -s -m slow tests/reliability/test_fuzz.py tests/reliability/test_schema.py $(ARGS)
+
+bench-batch:  ## batch predictions beside a loop by hand, Parquet to Parquet (ARGS="--rows 200000")
+	@scripts/setup.sh
+	@$(VENV)/python bench/batch.py $(ARGS)
+
+bench-fleet:  ## a thousand compiled models in one front: start, first requests, memory (ARGS="--models 100")
+	@scripts/setup.sh
+	@$(VENV)/python bench/fleet.py $(ARGS)
 
 docs:  ## write the generated reference and build the site into site/
 	@scripts/setup.sh docs
