@@ -81,7 +81,7 @@ def test_a_garbage_segment_is_told_of_and_the_watch_goes_on(yard: Yard) -> None:
     enforce(yard, "m")
     capture = yard.home.endpoints / "m-production" / "capture"
     capture.mkdir(parents=True)
-    (capture / "seg-1.parquet").write_bytes(b"no parquet at all")
+    (capture / "rows-1-2-0.parquet").write_bytes(b"no parquet at all")
     yard.start_watching()
     until(lambda: len(alerts(yard, "m")) == 1)
     assert yard._watcher is not None and yard._watcher.is_alive()

@@ -21,6 +21,7 @@ from tests.e2e.person import change, commit, person, until
 pytestmark = pytest.mark.slow
 
 CANARY = "deploy:\n  strategy: {type: canary, steps: [20, 50], bake: 1s}\n  rollback: {latency_p99_ratio: 50}\n"
+CANARY += "  replay: {min_rows: 20, max_disagreement: 1}\n"
 BODY = json.dumps([{"wind": 1.0, "load": 0.5}, {"wind": -1.0, "load": 0.0}])
 
 
@@ -89,6 +90,14 @@ def test_a_canary_under_load_fails_no_request(environments: Path, tmp_path: Path
         assert min(callers.answered["1"], callers.answered["2"]) > 50, callers.answered
         moved = [e["data"]["weights"] for e in me.journal("toy") if e["kind"] == "Deployed" and e["data"]["stage"] == "production"]
         assert {"2": 20, "1": 80} in moved and {"2": 50, "1": 50} in moved
+        (judged,) = [e["data"] for e in me.journal("toy") if e["kind"] == "ReplayJudged" and e["data"]["run"].startswith("up")]
+        assert (judged["version"], judged["champion"], judged["ok"]) == ("2", "1", True) and judged["evidence"]["rows"] > 100
+        assert Path(judged["evidence"]["page"]).read_text().startswith("<!doctype html>")
+        compared = me.json("compare", "toy:2", "toy:1", "--last", "50", "--html", "compared.html")
+        assert (compared["version"], compared["rows"]) == ("toy:2", 50) and (me.place / "compared.html").exists()
+        assert "toy:2 beside toy:1" in me.run("compare", "toy:2", "toy:1").out
+        assert me.json("rollout", "toy")["last"].startswith("toy:2 promoted in production")
+        assert "no traffic of `toy` moves" in me.json("rollout", "toy", "abort", code=2)["error"]["what"]
         served = me.json("who-served", "toy", "--at", "2026-01-01", code=2)
         assert "nothing of `toy` was in production" in served["error"]["what"]
 

@@ -1,0 +1,98 @@
+"""A model as its callers and its people see it: gRPC, asynchronous requests, explanations, and the page on which one tries it."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import boto3
+import httpx
+import pytest
+import tritonclient.grpc as triton
+
+from tests.conftest import ROOT
+from tests.e2e.person import change, person, repository, until
+
+pytestmark = pytest.mark.slow
+
+
+class Form(HTMLParser):
+    """The fields of a page's form, by name, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self.names: list[str] = []
+        self.action, self.text = "", ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found: dict[str, Any] = dict(attrs)
+        if tag == "input" and found.get("type") != "checkbox":
+            self.fields[found["name"]] = found["value"]
+        self.action = found.get("action", self.action) if tag == "form" else self.action
+
+    def handle_data(self, data: str) -> None:
+        self.text += f" {' '.join(data.split())}"
+
+
+def test_every_way_to_call_a_model(environments: Path, tmp_path: Path) -> None:
+    place = repository(ROOT / "examples" / "breast-cancer", tmp_path / "model")
+    inputs, answers = tmp_path / "inputs", tmp_path / "answers"
+    inputs.mkdir()
+    more = f"deploy:\n  realtime:\n    grpc_port: 0\n    asynchronous: {{inputs: [{inputs}], output: {answers}}}\n\nenvironments:"
+    change(place / "config.yaml", "environments:", more)
+    with person(environments, place) as me:
+        me.run("up", "--detach", "--yes")
+        address = me.status("breast-cancer")["stages"]["production"]["address"]
+        document = httpx.get(f"{address}/openapi.json").json()
+        (record,) = document["components"]["schemas"]["Record"]["examples"]
+        _triton(address, record)
+        _boto3(address, record, inputs)
+        with httpx.Client(base_url=address, timeout=60) as web:
+            said = web.post("/invocations?explain=true", json=record).json()
+        found = said["explanations"]
+        assert found["unit"] == "log-odds" and set(found["attributions"][0]) == set(record)
+        _tried((me.home / "console.url").read_text(), record)
+
+
+def _triton(address: str, record: dict[str, Any]) -> None:
+    with urllib.request.urlopen(f"{address}/") as answer:
+        port = re.search(r"over gRPC: port (\d+)", answer.read().decode())
+    assert port is not None
+    client = triton.InferenceServerClient(f"127.0.0.1:{port[1]}")
+    assert client.get_model_metadata("breast-cancer", as_json=True)["versions"] == ["1"]
+    client.close()
+
+
+def _boto3(address: str, record: dict[str, Any], inputs: Path) -> None:
+    (inputs / "row.json").write_text(str(record).replace("'", '"'))
+    settings = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "eu-west-1"}
+    client = boto3.client("sagemaker-runtime", endpoint_url=address, **settings)
+    said = client.invoke_endpoint_async(
+        EndpointName="breast-cancer-production", ContentType="application/json", InputLocation=str(inputs / "row.json")
+    )
+    until(lambda: Path(said["OutputLocation"]).exists(), bool, "no answer")
+
+
+def _tried(said: str, record: dict[str, Any]) -> None:
+    """The console's form, as a browser without scripts sends it."""
+    link = re.search(r"(http://127\.0\.0\.1:\d+)(/login\S+)", said)
+    assert link is not None, said
+    with httpx.Client(base_url=link[1], follow_redirects=True, timeout=60) as browser:
+        browser.get(link[2])
+        page = browser.get("/models/breast-cancer/try")
+        form = Form(page.text)
+        assert [float(v) for v in form.fields.values()] == list(record.values())
+        sent = {**form.fields, "explain": "on"}
+        answer = browser.post(form.action.partition("#")[0], content=urlencode(sent), headers={"Origin": link[1]})
+        assert answer.status_code == 200
+        assert "Prediction" in Form(answer.text).text and "in log-odds" in answer.text and "version 1," in answer.text
+        wrong = browser.post(form.action, content=urlencode({**sent, "c0": "much"}))
+        assert "must be a finite number" in wrong.text and 'value="much"' in wrong.text
+        assert browser.post(form.action, content=urlencode(sent), headers={"Origin": "http://elsewhere"}).status_code == 403
+        assert browser.get("/models/breast-cancer/try?stage=other").status_code == 400
