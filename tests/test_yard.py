@@ -51,7 +51,7 @@ def alerts(yard: Yard, model: str) -> list[AlertSent]:
 
 def start(yard: Yard, model: str, flow: str, **words: Any) -> RunRecord:
     record = yard.shop.runs.start(model, flow, {}, by="ana", **words)
-    yard._launch(record)
+    yard._going.launch(record)
     return record
 
 
@@ -122,7 +122,7 @@ def test_a_run_lost_to_a_full_disk_goes_on_by_itself(yard: Yard, quick: None, fl
 
     yard._flows[flow] = work
     record = start(yard, "m", flow)
-    until(lambda: record.id in yard._lost)
+    until(lambda: record.id in yard._going._lost)
     assert yard.run(record.id)["status"] == "running"
     yard.start_watching()
     until(lambda: yard.run(record.id)["status"] == "done")
@@ -139,7 +139,7 @@ def test_a_lost_run_waits_for_its_pause(yard: Yard) -> None:
 
     yard._flows["monitor"] = work
     record = start(yard, "m", "monitor")
-    until(lambda: record.id in yard._lost and not yard._is_going(record.id))
+    until(lambda: record.id in yard._going._lost and record.id not in yard._going)
     for _ in range(5):
         assert yard.tick("m") is None
     assert tries == [1]
@@ -158,7 +158,7 @@ def test_an_end_that_cannot_be_written_leaves_a_run_that_goes_on(yard: Yard, qui
 
     monkeypatch.setattr(yard.shop.runs, "end", end)
     record = start(yard, "m", "up")
-    until(lambda: record.id in yard._lost)
+    until(lambda: record.id in yard._going._lost)
     *_, last = yard.follow(record.id)
     assert (last["kind"], last["what"]) == ("error", "RuntimeError: a mistake of ours")
     yard.start_watching()
@@ -194,7 +194,7 @@ def test_a_run_that_two_ask_for_runs_once(yard: Yard) -> None:
 
     yard._flows["up"] = work
     record = yard.shop.runs.start("m", "up", {}, by="ana")
-    asking = [threading.Thread(target=yard._launch, args=(record,)) for _ in range(20)]
+    asking = [threading.Thread(target=yard._going.launch, args=(record,)) for _ in range(20)]
     for thread in asking:
         thread.start()
     for thread in asking:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,12 +20,11 @@ from modelyard.clock import Clock
 from modelyard.config.check import check
 from modelyard.config.load import Loaded, load
 from modelyard.config.plan import plan_stages
-from modelyard.config.spec import STAGES, AlertKind, Stage
-from modelyard.durable import Run, RunRecord, Stopped
-from modelyard.errors import BadConfig, BadInput, GateRefused, HomeLocked, NoRoom, NotAllowed, NotFound, Unavailable, YardError, no_room
-from modelyard.events import AlertSent, RunnerFailed
+from modelyard.config.spec import STAGES, Config, Stage
+from modelyard.durable import Run, RunRecord
+from modelyard.errors import BadConfig, BadInput, Unavailable
+from modelyard.events import RunnerFailed
 from modelyard.flows import (
-    alerting,
     approval,
     batch,
     datasets,
@@ -47,10 +44,12 @@ from modelyard.flows import (
     trying,
 )
 from modelyard.flows.build import build
-from modelyard.flows.release import ABORT, enforce, forsake, moving, reapply, release, roll_back
+from modelyard.flows.release import enforce, forsake, moving, reapply, release, roll_back
 from modelyard.flows.retrain import retrain
+from modelyard.flows.shifting import ABORT
 from modelyard.flows.site import Order
 from modelyard.flows.steps import same_code, settled
+from modelyard.going import Going
 from modelyard.home import Home
 from modelyard.monitor import datacapture, labels, windows
 from modelyard.quality.metrics import GREATER_IS_BETTER, names_for
@@ -61,14 +60,6 @@ from modelyard.workshop import Workshop
 log = logging.getLogger("modelyard")
 TICK = 1.0
 """Seconds between two looks at the schedules."""
-RUNS_AT_ONCE = 512
-"""Runs that hold a thread at once, of each kind of turn. A run that waits for a word holds one for days, and threads are cheap; the
-next one stays queued. Monitors and roll-backs have pools of their own, so that they never queue behind what waits."""
-LOOK = 0.05
-"""Seconds between two looks at a run's feed."""
-OWN_TURN = {"monitor": "monitor", "rollback": "rollback", "batch": "batch"}
-"""Flows that do not wait for a build or a release of the same model: a way back must not wait for an approval."""
-ENDED: dict[type[YardError], str] = {GateRefused: "refused", NotAllowed: "abandoned"}
 
 
 class Yard:
@@ -85,15 +76,9 @@ class Yard:
         except BaseException:
             self.home.unlock()
             raise
-        kinds = ("change", *OWN_TURN.values())
-        self._pools = {kind: ThreadPoolExecutor(max_workers=RUNS_AT_ONCE, thread_name_prefix=kind) for kind in kinds}
-        self._going: dict[str, Future[Any]] = {}
-        self._lost: dict[str, YardError] = {}  # runs whose end could not be written, and why
-        self._launching = threading.Lock()
         self._closing = threading.Event()
         self._upkeep = Upkeep(self.shop, self._closing)
         self._watcher: threading.Thread | None = None
-        self._beginning = threading.Lock()
         self.opened = False
         self._ticked: dict[str, datetime] = {}
         self._flows: dict[str, Callable[[Run], str]] = {
@@ -106,6 +91,7 @@ class Yard:
             "reproduce": self._reproduce,
             "batch": self._batch,
         }
+        self._going = Going(self.shop, self._flows, self._upkeep, self._closing)
 
     # -- life ----------------------------------------------------------------------------------------------------------------
 
@@ -118,7 +104,7 @@ class Yard:
     def resume(self) -> None:
         """Go on with every run that was cut short."""
         for record in self.shop.runs.unfinished():
-            self._ensure_going(record)
+            self._going.launch(record)
 
     def start_watching(self) -> None:
         """Look at the schedules from now on, in a thread that `close` waits for."""
@@ -143,8 +129,7 @@ class Yard:
         if self._watcher is not None:
             self._watcher.join()
         self.shop.target.close()
-        for pool in self._pools.values():
-            pool.shutdown(wait=True, cancel_futures=True)
+        self._going.close()
         self._upkeep.close()
         self.shop.close()
         self.home.unlock()
@@ -159,135 +144,25 @@ class Yard:
 
     # -- runs ----------------------------------------------------------------------------------------------------------------
 
-    def _launch(self, record: RunRecord) -> Future[Any]:
-        with self._launching:  # a verb and the watch may ask for the same run at once
-            if not self._is_going(record.id):
-                self._lost.pop(record.id, None)
-                pool = self._pools[OWN_TURN.get(record.flow, "change")]
-                self._going[record.id] = pool.submit(self._execute, record)
-            return self._going[record.id]
-
-    def _execute(self, record: RunRecord) -> None:
-        """Run a flow to its end and say how it ended, whatever happens in it.
-
-        A full disk, or a state database that another program holds, ends no run: it goes on when asked again, or after a pause.
-        """
-        try:
-            try:
-                with self._turn(record):
-                    said = self.shop.runs.execute(record, self._flows[record.flow])
-            except Stopped:
-                self.shop.runs.feed(record.id).put("stopped")
-            except Exception as exc:
-                self._end_badly(record, exc)
-            else:
-                self.shop.runs.end(record, "done", said)
-            self._upkeep.pauses.forget(record.id)
-        except Exception as exc:
-            self._lose(record, exc)
-
-    def _lose(self, record: RunRecord, exc: Exception) -> None:
-        """The end of a run could not be written: it stays unfinished, and `tick` goes on with it after a pause."""
-        known: YardError | None = exc if isinstance(exc, HomeLocked) else no_room(exc, self.home.path)
-        if known is None and isinstance(exc, OSError):
-            known = NoRoom(str(exc), where=str(self.home.path))
-        if known is None:
-            log.error("the end of run %s could not be written", record.id, exc_info=exc)
-            known = exc if isinstance(exc, YardError) else YardError(f"{type(exc).__name__}: {exc}", where=record.id)
-        self._lost[record.id] = known
-        self._upkeep.pauses.failed(record.id)
-        log.error("run %s was cut short: %s", record.id, known.what)
-
-    def _go_on(self, model: str) -> None:
-        """Go on with the runs of a model that were cut short while this process lived, each after a pause that grows."""
-        if not self._beginning.acquire(blocking=False):
-            return  # somebody is just deciding about them
-        try:
-            for run in self.shop.state[model].runs.values():
-                if run.status == "running" and not self._is_going(run.run) and self._upkeep.pauses.over(run.run):
-                    record = self.shop.runs.get(run.run)
-                    if record is not None:
-                        self._ensure_going(record)
-        finally:
-            self._beginning.release()
-
-    def _end_badly(self, record: RunRecord, exc: Exception) -> None:
-        if (full := no_room(exc, self.home.path)) is not None:
-            raise full from exc
-        if isinstance(exc, HomeLocked):
-            raise exc
-        if isinstance(exc, YardError):
-            error, status = exc.to_dict()["error"], ENDED.get(type(exc), "failed")
-        else:
-            log.error("run %s failed", record.id, exc_info=exc)
-            error = {"code": "internal", "what": f"{type(exc).__name__}: {exc}", "where": record.id, "next": ""}
-            status = "failed"
-        self.shop.runs.feed(record.id).put("error", **error)
-        self._fail(record, status, str(exc) if isinstance(exc, YardError) else error["what"])
-
-    def _turn(self, record: RunRecord) -> threading.Lock:
-        """One build, and one look of the monitors, a model at a time."""
-        return self.shop.busy(f"{record.model} {OWN_TURN.get(record.flow, 'change')}")
-
-    def _fail(self, record: RunRecord, status: str, reason: str) -> None:
-        refused = status == "refused"
-        title = f"{record.model}: {record.flow} {'refused by a gate' if refused else 'failed'}"
-        self.shop.runs.end(record, status, reason, self._told(record.model, "gate_failed" if refused else "pipeline_failed", title, reason))
-
-    def _told(self, model: str, kind: AlertKind, title: str, reason: str) -> list[AlertSent]:
-        """Alert. What cannot be told for another reason than a full disk must not keep a run from its end."""
-        try:
-            return alerting.alert(self.shop, model, kind, title, reason) if self.shop.model(model).config else []
-        except Exception as exc:
-            if no_room(exc, self.home.path) is not None:
-                raise
-            log.exception("nobody could be told: %s", title)
-            return []
-
     def wait(self, run: str, timeout: float | None = None) -> dict[str, Any]:
         """How a run ended, after waiting for its end."""
-        if run in self._going:
-            self._going[run].result(timeout)
-        return self.run(run)
+        return self._going.wait(run, timeout)
 
     def run(self, run: str) -> dict[str, Any]:
         """A run as the state knows it. Raises NotFound."""
-        for model in self.shop.state.values():
-            if run in model.runs:
-                waiting, page = model.awaiting.get(run), self.home.runs / run / "report.html"
-                more = {"model": model.model, "awaiting": asdict(waiting) if waiting else None}
-                return {**asdict(model.runs[run]), **more, "report": str(page) if page.exists() else None}
-        raise NotFound(f"there is no run `{run}`", next="`modelyard status` shows the runs")
+        return self._going.run(run)
 
     def follow(self, run: str, offset: int = 0) -> Iterator[dict[str, Any]]:
         """What happens in a run, item by item, until it ends or this process closes."""
-        self.run(run)
-        return self._follow(run, offset)
-
-    def _follow(self, run: str, offset: int) -> Iterator[dict[str, Any]]:
-        over = False
-        while not over:
-            items, offset, over = self.news(run, offset)
-            yield from items
-            if not items and not over:
-                time.sleep(LOOK)
+        return self._going.follow(run, offset)
 
     def news(self, run: str, offset: int) -> tuple[list[dict[str, Any]], int, bool]:
-        """What is new in a run's feed from byte `offset` on, where it ends, and whether nothing more comes. Does not wait."""
-        still = not self._closing.is_set() and self._is_going(run)  # asked first: what is written before it ends is read
-        items, offset = self.shop.runs.feed(run).read(offset)
-        if items:
-            return items, offset, any(item["kind"] == "ended" for item in items)
-        lost = None if still else self._lost.get(run)
-        return [{"kind": "error", **lost.to_dict()["error"]}] if lost else [], offset, not still
+        """What is new in a run's feed; see `Going.news`."""
+        return self._going.news(run, offset)
 
     def logs(self, what: str) -> dict[str, Any]:
         """The feed of a run, or of a model's newest run. Raises NotFound."""
-        model = self.shop.state.get(what)
-        run = what if model is None else next(reversed(model.runs), "")
-        if not run:
-            raise NotFound(f"`{what}` has had no run yet")
-        return {"run": self.run(run), "items": self.shop.runs.feed(run).items()}
+        return self._going.logs(what)
 
     # -- verbs: from config to production ------------------------------------------------------------------------------------
 
@@ -314,7 +189,7 @@ class Yard:
         loaded = load(Path(config))
         known = names_for(loaded.config.model.problem_type, at=loaded.config.evaluate.at)
         problems = check(loaded, metrics=known, greater_is_better=GREATER_IS_BETTER)
-        with self._beginning:  # of two that ask for the same at once, the second gets the first one's run
+        with self._going.deciding:  # of two that ask for the same at once, the second gets the first one's run
             kept = self._cut_short(loaded.config.model.name, flow, loaded, how)
             if problems and (kept is None or not settled(self.shop, kept)):
                 raise BadConfig(problems)
@@ -327,8 +202,8 @@ class Yard:
         model, planned = loaded.config.model.name, self.plan(config)
         loosened = [c["sentence"] for c in planned["changes"] if c["loosens"]]
         if kept is not None:
-            offset = 0 if self._is_going(kept.id) else self.shop.runs.feed(kept.id).size()
-            self._ensure_going(kept)
+            offset = 0 if kept.id in self._going else self.shop.runs.feed(kept.id).size()
+            self._going.launch(kept)
             return {"run": kept.id, "model": model, "resumed": True, "offset": offset, **planned}
         order = Order(
             {str(stage): values for stage, values in loaded.canonical().items()},
@@ -341,7 +216,7 @@ class Yard:
             refresh=how["refresh"],
         )
         record = self.shop.runs.start(model, flow, asdict(order), by=by, config_digest=loaded.digest)
-        self._launch(record)
+        self._going.launch(record)
         return {"run": record.id, "resumed": False, "offset": 0, **planned}
 
     def _cut_short(self, model: str, flow: str, loaded: Loaded, how: dict[str, bool]) -> RunRecord | None:
@@ -357,21 +232,14 @@ class Yard:
         for record in self.shop.runs.unfinished(model):
             if record.flow in ("monitor", "batch") or (kept is not None and record.id == kept.id):
                 continue
-            if not self._is_going(record.id):
+            if record.id not in self._going:
                 self.shop.runs.end(record, "abandoned", "the config or the code changed since it was cut short")
                 forsake(self.shop, model, live=self.opened)
             elif self.run(record.id)["awaiting"]:
                 approval.put_aside(self.shop, model, f"a newer {flow} took its place")
-                self._going[record.id].result()
+                self._going.wait(record.id)
             else:
                 raise BadInput(f"{record.flow} {record.id} of `{model}` is under way", next=f"follow it with `modelyard logs {record.id}`")
-
-    def _is_going(self, run: str) -> bool:
-        return run in self._going and not self._going[run].done()
-
-    def _ensure_going(self, record: RunRecord) -> None:
-        if record.status == "running" and not self._is_going(record.id):
-            self._launch(record)
 
     def deploy(self, model: str, version: str | None, stage: Stage | None, by: str) -> dict[str, Any]:
         """Release a version: through both stages, or into one."""
@@ -380,7 +248,7 @@ class Yard:
     def rollback(self, model: str, by: str) -> dict[str, Any]:
         """Give production back to the version that held it before; a roll-out under way is taken back instead."""
         run = moving(self.shop, model)
-        if run is not None and self._is_going(run) and self.shop.runs.send(run, ABORT, {"by": by}):
+        if run is not None and run in self._going and self.shop.runs.send(run, ABORT, {"by": by}):
             return {"run": run, "model": model, "aborted": True}
         return self._change("rollback", model, by)
 
@@ -410,7 +278,7 @@ class Yard:
         """A run on a person's word, by the config in force, or the version's own where none is in force yet."""
         state = self.shop.model(model)
         if flow != "rollback":
-            with self._beginning:
+            with self._going.deciding:
                 self._make_way(model, flow, None)
         if not state.in_force and (version := words.get("version")):
             found = self.shop.version(model, version)
@@ -420,7 +288,7 @@ class Yard:
 
     def _start(self, flow: str, model: str, order: Order, id: str | None = None) -> dict[str, Any]:
         record = self.shop.runs.start(model, flow, asdict(order), by=order.by, because=order.because, config_digest=order.digest, id=id)
-        self._ensure_going(record)
+        self._going.launch(record)
         return {"run": record.id, "model": model}
 
     # -- the flows, by name --------------------------------------------------------------------------------------------------
@@ -588,8 +456,11 @@ class Yard:
 
     def retraining(self, model: str) -> str | None:
         """The retraining of a model that is under way."""
+        return self._under_way(model, "retrain")
+
+    def _under_way(self, model: str, flow: str) -> str | None:
         runs = self.shop.model(model).runs.values()
-        return next((r.run for r in runs if r.flow == "retrain" and r.status == "running"), None)
+        return next((r.run for r in runs if r.flow == flow and r.status == "running"), None)
 
     def halt(self) -> None:
         """Let every run stop at its next step; they go on at the next start."""
@@ -603,12 +474,13 @@ class Yard:
 
         Runs that were cut short go on first: a lost look of the monitors would else keep every later one from starting.
         """
-        self._go_on(model)
-        self._tick_batch(model)
-        state, now = self.shop.state[model], self.shop.clock.now()
-        if not state.stage("production").weights or any(r.flow == "monitor" and r.status == "running" for r in state.runs.values()):
+        self._going.go_on(model)
+        if not self.shop.state[model].stage("production").weights:
             return None
-        config = self.shop.config(model)
+        config, now = self.shop.config(model), self.shop.clock.now()
+        self._tick_batch(model, config, now)
+        if self._under_way(model, "monitor"):
+            return None
         last = self._ticked.setdefault(model, now - timedelta(days=1))
         if not windows.ticks(config.monitor.schedule_expression, config.timezone, last, now):
             return None
@@ -617,12 +489,12 @@ class Yard:
             return None
         return str(self.monitor(model, "the schedule")["run"])
 
-    def _tick_batch(self, model: str) -> None:
+    def _tick_batch(self, model: str, config: Config, now: datetime) -> None:
         """Start the config's batch when its schedule says so; one that was missed is made up for, once."""
-        state = self.shop.state[model]
-        if not state.stage("production").weights or any(r.flow == "batch" and r.status == "running" for r in state.runs.values()):
+        if self._under_way(model, "batch"):
             return
-        instant = batch.due(self.shop.config(model), state, self.shop.clock.now())
+        state = self.shop.state[model]
+        instant = batch.due(config, state, now)
         if instant is not None:
             order = Order({}, state.config_digest, "", "the schedule", [])
             self._start("batch", model, order, id=batch.run_id(model, instant))

@@ -138,7 +138,7 @@ def test_watchers_who_came_and_left_hold_up_nobody(served: Plane) -> None:
     ended = threading.Event()
     served.yard._flows["up"] = lambda run: str(ended.wait(60))
     record = served.yard.shop.runs.start("flights", "up", {}, by="ana")
-    served.yard._launch(record)
+    served.yard._going.launch(record)
     served.yard.shop.runs.feed(record.id).put("waiting", topic="a word")
     try:
         gone, there = (watching(served, record.id, 60) for _ in range(2))

@@ -119,7 +119,7 @@ def test_a_yard_starts_it_at_its_instant_and_not_twice(home: Path, monkeypatch: 
         for hours in (5, 6, 7, 8, 30):
             clock.advance_to(T0 + timedelta(hours=hours))
             yard.tick("demo")
-            for run in list(yard._going):
+            for run in list(yard._going._futures):
                 yard.wait(run, 20)
     finally:
         yard.close()
