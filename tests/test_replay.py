@@ -17,6 +17,7 @@ from modelyard.durable import Stopped
 from modelyard.errors import BadInput, NotFound
 from modelyard.flows import holdout
 from modelyard.monitor import labels
+from modelyard.serve.keys import Pass
 from tests.flows.watched import DAY, T0, Watched, settings
 
 
@@ -51,7 +52,7 @@ class Replayed:
     def _tick(self, model: str) -> None:
         self.ticks.append(self.world.time.now())
 
-    def _post(self, address: str, body: bytes) -> bytes:
+    def _post(self, address: str, body: bytes, own: Pass) -> bytes:
         self._sent += len(json.loads(body))
         self.posted.append((self.world.time.now(), self._at[self._sent - 1]))
         if len(self.posted) == self._stop_after:
@@ -74,7 +75,7 @@ def test_the_clock_goes_along_with_rows_and_labels(home: Path, monkeypatch: pyte
 def test_ctrl_c_stops_the_traffic_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     posted: list[bytes] = []
     real = Replayed._post
-    monkeypatch.setattr(Replayed, "_post", lambda self, address, body: posted.append(body) or real(self, address, body))
+    monkeypatch.setattr(Replayed, "_post", lambda self, address, body, own: posted.append(body) or real(self, address, body, own))
     with pytest.raises(Stopped):
         Replayed(home, monkeypatch, stop_after=3)
     assert len(posted) == 3, "nothing is sent after the word to stop"
