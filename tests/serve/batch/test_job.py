@@ -150,6 +150,18 @@ def test_one_row_that_does_not_fit_is_named(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", "plan.json"]
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_of_rows_that_are_too_many_the_last_one_is_named_by_its_place_in_the_file(tmp_path: Path, kind: str) -> None:
+    bad = {3: {"n": "many"}, 5: {"s": "zebra"}, 9: {"s": "zebra"}}
+    lines = [{**row, **bad.get(i, {})} for i, row in enumerate(rows(20))]
+    cells = (f"{r['id']},{'' if r['a'] is None else r['a']},{r['n']},{r['s']}\n" for r in lines)
+    (tmp_path / "in.csv").write_text("id,a,n,s\n" + "".join(cells))
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    with pytest.raises(BadInput) as raised:
+        job(tmp_path, tmp_path / f"in.{kind}", tmp_path / f"out.{kind}", max_errors=2)
+    assert raised.value.where == f"in.{kind}, row 9"
+
+
 def test_files_without_rows_give_files_without_rows(tmp_path: Path) -> None:
     for kind in (".csv", ".parquet", ".jsonl"):
         assert job(tmp_path, write(tmp_path / f"in{kind}", []), tmp_path / f"out{kind}")[0]["rows"] == 0

@@ -138,7 +138,10 @@ def test_a_second_batch_into_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
     job = start(order(tmp_path, inputs(tmp_path / "in", 1, 1500), tmp_path / "out"))
-    time.sleep(1.0)
+    until = time.monotonic() + 20
+    while not (tmp_path / "out" / ".00.parquet.part").exists():  # it is in the middle of the file
+        assert time.monotonic() < until
+        time.sleep(0.005)
     assert job.poll() is None and job.stdin is not None
     job.stdin.close()
     assert job.wait(10) == -signal.SIGKILL
@@ -153,9 +156,8 @@ def test_a_mode_is_that_of_the_outputs(tmp_path: Path) -> None:
 
 @pytest.fixture
 def world() -> Any:
-    made = World()
-    yield made
-    made.stop()
+    with World() as made:
+        yield made
 
 
 def table(count: int) -> pl.DataFrame:

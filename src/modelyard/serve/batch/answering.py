@@ -10,6 +10,7 @@ import numpy as np
 from modelyard.serve.batch.columns import Values
 from modelyard.serve.batch.order import Answering
 from modelyard.serve.plan.compiled import RowPlan
+from modelyard.serve.plan.refused import Refused
 from modelyard.serve.refusals import ModelFailed
 from modelyard.signature import Signature
 
@@ -18,7 +19,7 @@ Outputs = dict[str, Any]
 
 
 class Answers(Protocol):
-    """Raises ModelFailed; `row` of it says which row is to blame, where that is known."""
+    """Raises ModelFailed: Refused, where it is known which row is to blame."""
 
     def __call__(self, columns: dict[str, Values], count: int) -> Outputs: ...
 
@@ -45,7 +46,7 @@ def answered(
 ) -> tuple[Outputs, np.ndarray[Any, Any]]:
     """The outputs of all rows that are answered, and which these are; the others are added to `bad`, up to `most` of them.
 
-    Raises ModelFailed where more are refused, or where nobody can say which.
+    Raises ModelFailed where more are refused; where it is known which, Refused, by its place among all of these rows.
     """
     good = np.ones(count, bool)
     good[list(bad)] = False
@@ -65,6 +66,8 @@ def _part(answers: Answers, columns: dict[str, Values], rows: Any, parts: list[O
             return
         except ModelFailed as exc:
             if len(bad) >= most:
+                if isinstance(exc, Refused):
+                    raise Refused(exc.what, int(rows[exc.row])) from exc
                 raise
             place = _blamed(exc, answers, columns, rows)
             bad[int(rows[place])] = exc.what
@@ -75,9 +78,8 @@ def _part(answers: Answers, columns: dict[str, Values], rows: Any, parts: list[O
 
 def _blamed(exc: ModelFailed, answers: Answers, columns: dict[str, Values], rows: Any) -> int:
     """The first row that is refused: as the error says, else by halves."""
-    said = getattr(exc, "row", None)
-    if isinstance(said, int):
-        return said
+    if isinstance(exc, Refused):
+        return exc.row
     low, high = 0, len(rows)
     while high - low > 1:
         middle = (low + high) // 2

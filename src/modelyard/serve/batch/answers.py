@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from modelyard.errors import BadInput
+from modelyard.serve.batch import answering, filters
 from modelyard.serve.batch import columns as cols
-from modelyard.serve.batch import filters
 from modelyard.serve.batch.answering import Answers, Outputs, answered
-from modelyard.serve.batch.order import Refusal, Shape
+from modelyard.serve.batch.order import Order, Refusal, Shape
 from modelyard.serve.batch.reading import Piece
+from modelyard.serve.plan.refused import Refused
 from modelyard.serve.refusals import ModelFailed
 from modelyard.signature import Signature
 
@@ -157,12 +158,17 @@ class Piecework:
         try:
             return answered(self._answers, columns, count, bad, self._max_errors) if count else ({}, np.ones(0, bool))
         except ModelFailed as exc:
-            blamed = getattr(exc, "row", None)
-            where = f"rows {first} to {first + count - 1}" if blamed is None else f"row {first + blamed}"
+            where = f"row {first + exc.row}" if isinstance(exc, Refused) else f"rows {first} to {first + count - 1}"
             raise BadInput(exc.what, where=where, next="correct the row, or let rows be refused: --max-errors") from exc
 
     def _all(self, outputs: Outputs) -> Outputs:
         return {name: outputs.get(name, []) for name in self._signature.outputs}
+
+
+def begin(order: Order, number: int) -> Piecework:
+    """What answers an order's pieces in the worker, or the thread, of this number. Raises BadInput, Unavailable."""
+    answers, signature = answering.begin(order.answering, number), Signature.from_dict(order.answering.signature)
+    return Piecework(answers, signature, order.shape, order.max_errors)
 
 
 def _prediction_type(signature: Signature) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from modelyard.errors import Unavailable
 from modelyard.serve import wire
 from modelyard.serve.batch.columns import Values
+from modelyard.serve.plan.refused import Refused
 from modelyard.serve.refusals import ModelFailed
 from modelyard.signature import Signature
 
@@ -46,10 +47,8 @@ class Asking:
             parts = _put(given, columns)
             message = {"op": "batch", "id": 0, "rows": count, "file": str(given), "out": str(made), "columns": parts}
             reply = self._asked(message)
-            if reply.error is not None:
-                error = ModelFailed(reply.error.what)
-                error.row = reply.error.row  # type: ignore[attr-defined]
-                raise error
+            if (failure := reply.error) is not None:
+                raise ModelFailed(failure.what) if failure.row is None else Refused(failure.what, failure.row)
             return _taken(made, reply.outputs or {}, self._signature, count)
         finally:
             given.unlink(missing_ok=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -57,13 +57,10 @@ class Crew:
             self._all.append(worker)
             self._workers.put(worker)
         self._pool = ThreadPoolExecutor(size)
-        self._count, self._lock = 0, threading.Lock()
+        self._numbers = itertools.count(1)
 
     def submit(self, piece: Piece, target: str) -> Future[Answered]:
-        with self._lock:
-            self._count += 1
-            number = self._count
-        return self._pool.submit(self._ask, piece, target, number)
+        return self._pool.submit(self._ask, piece, target, next(self._numbers))
 
     def _ask(self, piece: Piece, target: str, number: int) -> Answered:
         given, made = self._folder / f"piece-{number}", self._folder / f"answer-{number}"
@@ -94,23 +91,15 @@ class Crew:
             worker.wait()
             for pipe in (worker.stdin, worker.stdout):
                 if pipe is not None:
-                    _quietly(pipe.close)
+                    with contextlib.suppress(OSError):
+                        pipe.close()
 
 
 def _send(worker: subprocess.Popen[bytes], message: Any) -> None:
     assert worker.stdin is not None
-    try:
+    with contextlib.suppress(BrokenPipeError):  # it has ended: reading its answer says so
         worker.stdin.write(msgspec.json.encode(message) + b"\n")
         worker.stdin.flush()
-    except BrokenPipeError:
-        return  # it has ended: reading its answer says so
-
-
-def _quietly(work: Callable[[], Any]) -> None:
-    try:
-        work()
-    except OSError:
-        return
 
 
 def put(path: Path, what: pa.Table | bytes) -> None:

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from modelyard.errors import BadInput, YardError, no_room
-from modelyard.serve.batch import answering, ledger, reading
-from modelyard.serve.batch.answers import Answered, Piecework
+from modelyard.serve.batch import ledger, reading
+from modelyard.serve.batch.answers import Answered, Piecework, begin
 from modelyard.serve.batch.crew import Crew
 from modelyard.serve.batch.files import File, files
 from modelyard.serve.batch.order import Order
@@ -87,7 +87,7 @@ class Job:
         """Some pieces ahead of what is written, whatever file they are of."""
         if not wanted:
             return
-        answers = _Answers(self._order, folder, self._signature)
+        answers = _Answers(self._order, folder)
         ahead: deque[tuple[File, Future[Answered] | None, bool]] = deque()
         try:
             for file, piece in self._pieces(wanted):
@@ -151,10 +151,10 @@ class _Answers:
     """Who answers the pieces of a job: processes, where a row plan is to be done by several; else threads of this one, two a runner, so
     that a piece is made ready while the runner is at another."""
 
-    def __init__(self, order: Order, folder: Path, signature: Signature) -> None:
+    def __init__(self, order: Order, folder: Path) -> None:
         by_plan = order.answering.plan is not None
         self._crew = Crew(order, folder, order.workers) if by_plan and order.workers > 1 else None
-        self._order, self._signature = order, signature
+        self._order = order
         count = 1 if by_plan else 2 * len(order.answering.sockets)
         self.ahead = 2 * max(order.workers, count)
         self._threads = ThreadPoolExecutor(count)
@@ -172,8 +172,7 @@ class _Answers:
         number = self._free.get()
         try:
             if number not in self._works:
-                answers = answering.begin(self._order.answering, number)
-                self._works[number] = Piecework(answers, self._signature, self._order.shape, self._order.max_errors)
+                self._works[number] = begin(self._order, number)
             return self._works[number](piece, target)
         finally:
             self._free.put(number)

@@ -11,12 +11,10 @@ from typing import Any
 import msgspec
 
 from modelyard.errors import YardError
-from modelyard.serve.batch import answering
-from modelyard.serve.batch.answers import Piecework
+from modelyard.serve.batch.answers import Piecework, begin
 from modelyard.serve.batch.crew import Asked, Told, put, take
 from modelyard.serve.batch.order import Order
 from modelyard.serve.batch.reading import Piece
-from modelyard.signature import Signature
 
 
 def main() -> int:
@@ -26,8 +24,7 @@ def main() -> int:
         asked = msgspec.json.decode(line, type=Asked)
         try:
             if work is None:
-                answers = answering.begin(order.answering, int(sys.argv[1]))
-                work = Piecework(answers, Signature.from_dict(order.answering.signature), order.shape, order.max_errors)
+                work = begin(order, int(sys.argv[1]))
             told = _done(work, asked)
         except YardError as exc:
             told = Told(error=exc.what, where=exc.where, next=exc.next)
