@@ -24,7 +24,7 @@ from modelyard.flows.session import running
 from modelyard.flows.site import Site
 from modelyard.serve import oracle, runner
 from modelyard.serve.plan.compiled import RowPlan
-from modelyard.serve.plan.edges import edge_rows
+from modelyard.serve.plan.edges import MOST, edge_rows
 from modelyard.serve.plan.fold import fold
 from modelyard.serve.plan.reading import read
 from modelyard.signature import Signature
@@ -35,8 +35,8 @@ TOLERANCE = 1e-9
 """How far scores may lie from the model's own where neither the config nor the plan says otherwise."""
 SECONDS = 2.0
 """How long the hold-out's rows are asked one by one, and are timed, and about how long edge rows are."""
-EDGE_ROWS, FEWEST_EDGE_ROWS = 20_000, 1_000
-"""Edge rows of a fast plan, and of a slow one."""
+FEWEST_EDGE_ROWS = 1_000
+"""Edge rows of a slow plan; a fast one is asked `edges.MOST`."""
 NEVER = {
     "r": "R holds the model",
     "custom": "a server of its own holds the model",
@@ -61,14 +61,14 @@ def compile(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, An
     if asked.compile == "off":
         return _told(site, {"status": "off", "reason": "`inference.compile` is off"})
     found = {"status": "declined", "reason": NEVER[site.framework]} if site.framework in NEVER else _tried(site, lock, code)
+    told = _told(site, found)
     if asked.compile == "required" and found["status"] != "compiled":
-        (site.folder / DOCUMENT).write_text(json.dumps(found, indent=1), encoding="utf-8")
         raise StepFailed(
             f"the model has no row plan: {found['reason']}",
             where="inference.compile",
             next="change the model, or write `compile: auto`, which goes on with the runner",
         )
-    return _told(site, found)
+    return told
 
 
 def _tried(site: Site, lock: str, code: dict[str, Any]) -> dict[str, Any]:
@@ -111,8 +111,8 @@ def _compiled(site: Site, signed: Signature, model: oracle.Oracle) -> dict[str, 
     latency = timed(ready, rows)
     if asked.compile != "required":
         _worth_it(site, latency)
-    most = max(FEWEST_EDGE_ROWS, min(EDGE_ROWS, int(SECONDS * 1000 / latency["p50_ms"])))
-    prover.edges(edge_rows(whole, rows, most=most), model)  # of the whole plan: an edge that folding lost shows
+    most = max(FEWEST_EDGE_ROWS, min(MOST, int(SECONDS * 1000 / latency["p50_ms"])))
+    prover.edges(edge_rows(whole, plan, rows, most=most), model)  # of the whole plan too: an edge that folding lost shows
     path.replace(site.folder / PLAN)
     return {
         "status": "compiled",

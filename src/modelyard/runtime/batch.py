@@ -76,12 +76,12 @@ class Table:
         np, pd = self.np, inputs.pandas
         if pd is None:
             return inputs({name: self.list(name, kind) for name, kind in inputs.columns})
-        if all(kind == "float" for _, kind in inputs.columns):
+        if inputs.plain:
             whole = np.empty((len(inputs.names), self._rows))
             for i, name in enumerate(inputs.names):
                 whole[i] = self._numbers(name, "float")
-            return pd.DataFrame(whole.T, columns=pd.Index(inputs.names))
-        return pd.DataFrame({name: self._series(name, kind, inputs) for name, kind in inputs.columns}, columns=pd.Index(inputs.names))
+            return pd.DataFrame(whole.T, columns=inputs.index)
+        return pd.DataFrame({name: self._series(name, kind, inputs) for name, kind in inputs.columns}, columns=inputs.index)
 
     def _series(self, name: str, kind: str, inputs: Inputs) -> Any:
         np, pd = self.np, inputs.pandas

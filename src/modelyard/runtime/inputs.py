@@ -41,8 +41,8 @@ class Inputs:
         self.names = [name for name, _ in self.columns]
         self.numpy: Any = importlib.import_module("numpy")
         self.pandas: Any = optional("pandas")
-        self._plain = all(kind == "float" for _, kind in self.columns)
-        self._index = None if self.pandas is None else self.pandas.Index(self.names)
+        self.plain = all(kind == "float" for _, kind in self.columns)
+        self.index = None if self.pandas is None else self.pandas.Index(self.names)
         self.text: Any = "str" if self.pandas is not None and int(self.pandas.__version__.split(".")[0]) >= 3 else object
 
     def arranged(self, names: list[str]) -> Inputs:
@@ -53,11 +53,11 @@ class Inputs:
     def __call__(self, columns: dict[str, list[Any]]) -> Any:
         if self.pandas is None:
             return self._array(columns)
-        if self._plain:  # one array for all columns: pandas takes it as it is
-            return self.pandas.DataFrame(self.numpy.array([columns[name] for name in self.names], dtype="float64").T, columns=self._index)
+        if self.plain:  # one array for all columns: pandas takes it as it is
+            return self.pandas.DataFrame(self.numpy.array([columns[name] for name in self.names], dtype="float64").T, columns=self.index)
         texts = self._texts(columns)
         return self.pandas.DataFrame(
-            {name: texts[name] if kind == "str" else self._values(columns[name], kind) for name, kind in self.columns}, columns=self._index
+            {name: texts[name] if kind == "str" else self._values(columns[name], kind) for name, kind in self.columns}, columns=self.index
         )
 
     def _texts(self, columns: dict[str, list[Any]]) -> dict[str, Any]:

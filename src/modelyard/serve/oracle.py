@@ -54,7 +54,7 @@ class Oracle:
     def answers(self, columns: Columns, count: int) -> Columns:
         """The native model's outputs for `count` rows together. Raises ModelFailed, Unavailable."""
         self.asked += 1
-        reply = wire.decode_reply(self._exchange(msgspec.json.encode(wire.Predict(self.asked, count, columns))))
+        reply = wire.decode_reply(self._exchange(wire.body(wire.Predict(self.asked, count, columns))))
         if reply.error is not None:
             raise ModelFailed(reply.error.what)
         outputs = reply.outputs or {}
@@ -64,7 +64,7 @@ class Oracle:
 
     def _exchange(self, body: bytes) -> bytes:
         try:
-            self._peer.sendall(len(body).to_bytes(4, "big") + body)
+            self._peer.sendall(wire.frame(body))
             return wire.receive(self._peer)
         except OSError as exc:
             raise Unavailable(f"the runner does not answer: {exc}") from exc

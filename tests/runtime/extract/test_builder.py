@@ -51,3 +51,10 @@ def test_numbers_that_are_not_finite_and_text_are_declined() -> None:
         made.arithmetic(0, ("mul", math.nan))
     with pytest.raises(Cannot, match="a column that is no number"):
         made.numbers(made, Table([0]))
+
+
+def test_a_column_of_a_frame_is_found_by_its_name_or_declined() -> None:
+    table = Table([4, 7], names=["a", "b"], frame=True)
+    assert table.place("b") == 1
+    with pytest.raises(Cannot, match="the model wants a column `c`, which the signature does not have"):
+        table.place("c")

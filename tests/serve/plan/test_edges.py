@@ -31,7 +31,7 @@ ROWS: list[tuple[Any, ...]] = [(1.0, 4, "red", True, 5), (2.0, None, None, False
 
 
 def test_each_edge_is_tried_by_itself() -> None:
-    found = edge_rows(SCALED, ROWS)
+    found = edge_rows(SCALED, fold(SCALED), ROWS)
     tried = [{values[place] for values in found} for place in range(5)]
     folded = next(step for step in fold(SCALED).steps if isinstance(step, Trees))
     edge = folded.threshold[0]
@@ -46,15 +46,15 @@ def test_each_edge_is_tried_by_itself() -> None:
 
 
 def test_they_are_the_same_for_the_same_seed_and_no_more_than_asked_for() -> None:
-    assert edge_rows(SCALED, ROWS, most=50) == edge_rows(SCALED, ROWS, most=50)
-    assert edge_rows(SCALED, ROWS, most=50, seed=1) != edge_rows(SCALED, ROWS, most=50)
-    assert len(edge_rows(SCALED, ROWS, most=50)) <= 50
+    assert edge_rows(SCALED, fold(SCALED), ROWS, most=50) == edge_rows(SCALED, fold(SCALED), ROWS, most=50)
+    assert edge_rows(SCALED, fold(SCALED), ROWS, most=50, seed=1) != edge_rows(SCALED, fold(SCALED), ROWS, most=50)
+    assert len(edge_rows(SCALED, fold(SCALED), ROWS, most=50)) <= 50
 
 
 @given(st.data(), plans())
 @settings(max_examples=60, deadline=None)
 def test_the_front_lets_all_of_them_through(data: st.DataObject, plan: Plan) -> None:
-    found = edge_rows(plan, data.draw(rows(plan, 2)), most=300)
+    found = edge_rows(plan, fold(plan), data.draw(rows(plan, 2)), most=300)
     for place, column in enumerate(plan.inputs):
         values = [row[place] for row in found]
         if column.type == "datetime":

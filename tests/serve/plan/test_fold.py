@@ -47,7 +47,6 @@ def test_a_scaler_and_the_cast_are_folded_to_the_last_bit(
     mean: float, scale: float, threshold: float, cast: Any, compare: Any, falls: bool
 ) -> None:
     scaling = Arithmetic(0, (("sub", mean), ("div", -scale if falls else scale)))
-    plan = Plan((Input("x", "float"),), (Require((1,), "float32", "no"),), (2,))
     plan = Plan((Input("x", "float"),), (scaling, Require((1,), "float32", "no"), stump(threshold, 1, cast=cast, compare=compare)), (2,))
     folded = checked(fold(plan))
     assert [type(step) for step in folded.steps] == [Require, Trees]

@@ -94,11 +94,10 @@ def _table(builder: Builder, inputs: Any, signature: dict[str, Any], model: Any)
     slots = [places[name] for name in inputs.names]
     if inputs.pandas is None:
         return Table(slots, object=any(builder.facts[s].kind == "text" for s in slots))
-    wanted = [str(name) for name in getattr(model, "feature_names_in_", inputs.names)]
-    if not set(wanted) <= set(inputs.names):
-        other = next(name for name in wanted if name not in places)
-        raise Cannot(f"the model wants a column `{other}`, which the signature does not have")
-    return Table(slots, names=list(inputs.names), frame=True)
+    table = Table(slots, names=list(inputs.names), frame=True)
+    for name in getattr(model, "feature_names_in_", ()):
+        table.place(str(name))
+    return table
 
 
 def _answers(builder: Builder, model: Any, table: Table, signature: dict[str, Any]) -> tuple[list[int], int | None]:

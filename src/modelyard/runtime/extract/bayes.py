@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from modelyard.runtime.extract.builder import Builder, Fact, Method, Table
+from modelyard.runtime.extract.builder import FLAG, Builder, Fact, Method, Table
 
 
 def gaussian(builder: Builder, model: Any, table: Table) -> list[int]:
@@ -35,8 +35,7 @@ def complement(builder: Builder, model: Any, table: Table) -> list[int]:
 def bernoulli(builder: Builder, model: Any, table: Table) -> list[int]:
     slots = builder.numbers(model, table)
     if model.binarize is not None:
-        flag = Fact(limit=1.0, missing=False)
-        slots = [builder.add("binarize", [flag], slot=slot, threshold=float(model.binarize))[0] for slot in slots]
+        slots = [builder.add("binarize", [FLAG], slot=slot, threshold=float(model.binarize))[0] for slot in slots]
     negative = builder.np.log(1 - builder.np.exp(model.feature_log_prob_))
     bias = model.class_log_prior_ + negative.sum(axis=1)
     return builder.link("softmax", builder.linear(slots, model.feature_log_prob_ - negative, bias))

@@ -55,6 +55,12 @@ class Table(NamedTuple):
         names = None if self.names is None else [self.names[i] for i in places]
         return self._replace(slots=[self.slots[i] for i in places], names=names)
 
+    def place(self, name: str) -> int:
+        """Where a DataFrame has a column. Raises Cannot where it has none of the name."""
+        if self.names is None or name not in self.names:
+            raise Cannot(f"the model wants a column `{name}`, which the signature does not have")
+        return self.names.index(name)
+
 
 Transform = Callable[["Builder", Any, Table], Table]
 """Writes out a fitted transformer. Raises Cannot."""
@@ -124,13 +130,17 @@ class Builder:
         """
         name = type(model).__name__
         self.sized(model, table)
-        if any(self.facts[s].kind not in ("number", "bool") for s in table.slots):
-            raise Cannot(f"{name} is given a column that is no number")
+        self.numeric(model, table.slots)
         if table.sparse and not sparse:
             raise Cannot(f"{name} refuses sparse input")
         what = "bounded" if missing else "finite"
         self.require(table.slots, what, f"Input X of {name} contains infinity{'' if missing else ' or NaN'}")
         return table.slots
+
+    def numeric(self, model: Any, slots: Iterable[int]) -> None:
+        """Raises Cannot where a slot holds no number."""
+        if any(self.facts[s].kind not in ("number", "bool") for s in slots):
+            raise Cannot(f"{type(model).__name__} is given a column that is no number")
 
     @staticmethod
     def sized(model: Any, table: Table) -> None:

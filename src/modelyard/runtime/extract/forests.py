@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from modelyard.runtime.extract.builder import LARGEST, LARGEST32, Builder, Cannot, Fact, Method, Table
@@ -23,9 +23,8 @@ class Tree(NamedTuple):
 def compared(builder: Builder, model: Any, table: Table, *, missing: bool) -> list[int]:
     """The slots that trees compare: none infinite in float32, and none missing unless `missing`. Raises Cannot."""
     Builder.sized(model, table)
+    builder.numeric(model, table.slots)
     name = type(model).__name__
-    if any(builder.facts[s].kind not in ("number", "bool") for s in table.slots):
-        raise Cannot(f"{name} is given a column that is no number")
     if not missing:
         builder.require(table.slots, "present", f"Input X of {name} contains NaN")
     builder.require(table.slots, "float32", f"Input X of {name} contains infinity or a value too large for dtype('float32')")
@@ -113,17 +112,11 @@ def labels(builder: Builder, model: Any, table: Table) -> list[int]:
     return ensemble(builder, slots, trees, [0.0] * trees[0].leaves.shape[1], missing=missing, divide=float(len(trees)))
 
 
-def single(builder: Builder, model: Any, table: Table) -> list[int]:
-    missing = missing_values(builder, model, table)
-    slots = compared(builder, model, table, missing=missing)
-    leaves = values(builder, model)
-    return ensemble(builder, slots, [Tree(model.tree_, leaves)], [0.0] * leaves.shape[1], missing=missing)
-
-
 def forest(builder: Builder, model: Any, table: Table) -> list[int]:
+    """A tree, or the mean of several."""
     missing = missing_values(builder, model, table)
     slots = compared(builder, model, table, missing=missing)
-    trees = [Tree(part.tree_, values(builder, part)) for part in model.estimators_]
+    trees = [Tree(part.tree_, values(builder, part)) for part in getattr(model, "estimators_", [model])]
     width = trees[0].leaves.shape[1]
     return ensemble(builder, slots, trees, [0.0] * width, missing=missing, divide=float(len(trees)))
 
@@ -190,12 +183,11 @@ def isolation_decision(builder: Builder, model: Any, table: Table) -> list[int]:
     return [builder.arithmetic(s, ("sub", float(model.offset_))) for s in isolation_depths(builder, model, table)]
 
 
-_SINGLE, _FORESTS = ("DecisionTree", "ExtraTree"), ("RandomForest", "ExtraTrees")
+_KINDS = ("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees")
 _ENDS = (("Classifier", "predict_proba"), ("Regressor", "predict"))
-_MADE: list[tuple[tuple[str, ...], Callable[[Builder, Any, Table], list[int]]]] = [(_SINGLE, single), (_FORESTS, forest)]
 METHODS: dict[tuple[str, str, str], Method] = {
-    **{("sklearn", f"{kind}{end}", method): made for kinds, made in _MADE for kind in kinds for end, method in _ENDS},
-    **{("sklearn", f"{kind}Classifier", "predict_labels"): labels for kind in (*_SINGLE, *_FORESTS)},
+    **{("sklearn", f"{kind}{end}", method): forest for kind in _KINDS for end, method in _ENDS},
+    **{("sklearn", f"{kind}Classifier", "predict_labels"): labels for kind in _KINDS},
     ("sklearn", "GradientBoostingClassifier", "predict_proba"): boosted_classes,
     ("sklearn", "GradientBoostingClassifier", "decision_function"): _stages,
     ("sklearn", "GradientBoostingRegressor", "predict"): _stages,

@@ -22,23 +22,14 @@ def _given(builder: Builder, model: Any, table: Table) -> list[int]:
             raise Cannot(f"{name} before scikit-learn 1.4 takes categories as numbers")
         slots = table.slots
     else:
-        table = _ordered(table, getattr(encoder, "feature_names_in_", None))
+        names = getattr(encoder, "feature_names_in_", None)
+        if names is not None and table.names is not None:  # a DataFrame's columns are found by name
+            table = table.picked(table.place(str(name)) for name in names)
         categories = table.picked(i for i, flag in enumerate(flags) if flag)
         encoded = looked_up(builder, encoder.named_transformers_["encoder"], categories).slots
         slots = [*encoded, *table.picked(i for i, flag in enumerate(flags) if not flag).slots]
-    if any(builder.facts[s].kind not in ("number", "bool") for s in slots):
-        raise Cannot(f"{name} is given a column that is no number")
+    builder.numeric(model, slots)
     return slots
-
-
-def _ordered(table: Table, names: Any) -> Table:
-    """A DataFrame's columns are found by name."""
-    if names is None or table.names is None:
-        return table
-    missing = next((str(name) for name in names if name not in table.names), None)
-    if missing is not None:
-        raise Cannot(f"the model wants a column `{missing}`, which the signature does not have")
-    return table.picked(table.names.index(name) for name in names)
 
 
 def sums(builder: Builder, model: Any, table: Table) -> list[int]:

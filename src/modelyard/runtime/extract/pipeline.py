@@ -39,14 +39,18 @@ def joined(builder: Builder, parts: list[Table], *, sparse: bool) -> Table:
     return Table(slots, object=one_object, sparse=sparse)
 
 
+def _weighted(builder: Builder, model: Any, name: str, part: Table) -> Table:
+    """What one of a model's transformers makes, times its weight."""
+    weight = (model.transformer_weights or {}).get(name)
+    return part if weight is None else part.made([builder.arithmetic(s, ("mul", float(weight))) for s in part.slots])
+
+
 def union(builder: Builder, model: Any, table: Table) -> Table:
     parts = []
     for name, step in model.transformer_list:
         if isinstance(step, str) and step == "drop":
             continue
-        part = builder.transform(step, table)
-        weight = (model.transformer_weights or {}).get(name)
-        parts.append(part if weight is None else part.made([builder.arithmetic(s, ("mul", float(weight))) for s in part.slots]))
+        parts.append(_weighted(builder, model, name, builder.transform(step, table)))
     if not parts:
         raise Cannot("a union of nothing")
     return joined(builder, parts, sparse=any(part.sparse for part in parts))
@@ -67,8 +71,7 @@ def columns(builder: Builder, model: Any, table: Table) -> Table:
         if not places:
             continue
         part = builder.transform(step, table.picked(_found(table, named, place, wanted) for place in places))
-        weight = (model.transformer_weights or {}).get(name)
-        parts.append(part if weight is None else part.made([builder.arithmetic(s, ("mul", float(weight))) for s in part.slots]))
+        parts.append(_weighted(builder, model, name, part))
     if not parts:
         raise Cannot("a ColumnTransformer that keeps nothing")
     return joined(builder, parts, sparse=bool(model.sparse_output_))
@@ -93,9 +96,7 @@ def _places(builder: Builder, model: Any, name: str, wanted: Any) -> list[int]:
 def _found(table: Table, named: Any, place: int, wanted: Any) -> int:
     """Where the table has the column: a DataFrame's are found by name."""
     if table.names is not None and named is not None:
-        if named[place] not in table.names:
-            raise Cannot(f"the model wants a column `{named[place]}`, which the signature does not have")
-        return table.names.index(named[place])
+        return table.place(str(named[place]))
     if table.names is None and table.slots and not isinstance(wanted, slice):
         first = next(iter(wanted), 0)
         if isinstance(first, str) and named is not None and not table.frame and len(named) != len(table.slots):

@@ -6,8 +6,6 @@ from typing import Any
 
 from modelyard.runtime.extract.builder import FLAG, Builder, Cannot, Fact, Table, Transform
 
-Op = tuple[str, float]
-
 
 def _each(builder: Builder, model: Any, table: Table, steps: list[tuple[str, Any]], clip: Any = None) -> Table:
     """`steps` on each column: an operation, and its number a column (None: not done)."""

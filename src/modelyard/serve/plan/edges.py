@@ -14,7 +14,6 @@ from typing import Any
 
 from modelyard.serve.plan import floats
 from modelyard.serve.plan.chains import Chain, Chains
-from modelyard.serve.plan.fold import fold
 from modelyard.serve.plan.schema import (
     Arithmetic,
     Binarize,
@@ -44,10 +43,11 @@ _INSTANTS = (0, 1, -1, -62_135_596_800_000_000, 253_402_300_799_999_999)
 _TEXTS = ("", " ", "a category that training never saw", "nan", "None", "0", "\n\t\"'\\", "é" * 3, "x" * 10_000)
 
 
-def edge_rows(plan: Plan, rows: Sequence[Sequence[Any]], *, most: int = MOST, seed: int = 0) -> list[tuple[Any, ...]]:
-    """At most `most` rows in the inputs' order, made of `rows` (at least one). The same seed gives the same rows."""
+def edge_rows(plan: Plan, folded: Plan, rows: Sequence[Sequence[Any]], *, most: int = MOST, seed: int = 0) -> list[tuple[Any, ...]]:
+    """At most `most` rows in the inputs' order, made of `rows` (at least one), at the edges of a plan and of what folding made of it. The
+    same seed gives the same rows."""
     drawn = random.Random(seed)  # noqa: S311  rows for a proof, no secret
-    found = _values(plan, drawn, int(most * (1 - _COMBINED)))
+    found = _values(plan, folded, drawn, int(most * (1 - _COMBINED)))
     made = [_changed(drawn.choice(rows), {place: value}) for place, values in enumerate(found) for value in values]
     nullable = [place for place, column in enumerate(plan.inputs) if column.nullable]
     if nullable:
@@ -63,14 +63,14 @@ def _changed(row: Sequence[Any], by: dict[int, Any]) -> tuple[Any, ...]:
     return tuple(by.get(place, value) for place, value in enumerate(row))
 
 
-def _values(plan: Plan, drawn: random.Random, most: int) -> list[list[Any]]:
+def _values(plan: Plan, folded: Plan, drawn: random.Random, most: int) -> list[list[Any]]:
     """For each column, the values of its edges."""
     usual = [_usual(column) for column in plan.inputs]
     for place, keys in enumerate(_keys(plan)):
         usual[place] += [value for key in keys for value in _as(plan.inputs[place], [key])]
     room = max(most - sum(map(len, usual)), 0) // _AROUND
-    whole, folded = _thresholds(plan), _thresholds(fold(plan))  # what folding moved by the cast to float32, and what it lost
-    thresholds = [sorted(a | b) for a, b in zip(whole, folded, strict=True)]
+    both = zip(_thresholds(plan), _thresholds(folded), strict=True)  # what folding moved by the cast to float32, and what it lost
+    thresholds = [sorted(a | b) for a, b in both]
     for several in thresholds:
         drawn.shuffle(several)
     turns = [(place, value) for turn in zip_longest(*thresholds) for place, value in enumerate(turn) if value is not None]

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from modelyard.serve.plan.chains import Chain, Chains, infinities_agree
 from modelyard.serve.plan.floats import LARGEST, NAN, f4
-from modelyard.serve.plan.interpret import is_missing
+from modelyard.serve.plan.interpret import is_missing, missing_goes_left
 from modelyard.serve.plan.schema import Trees
 from modelyard.serve.plan.turning import last_true
 
@@ -64,10 +64,9 @@ class _Folder:
         """An inner node that compares with a threshold."""
         step = self._step
         slot = step.slots[step.feature[node]]
-        missing_left = bool(step.missing_left) and step.missing_left[node]
-        key = (slot, step.threshold[node], missing_left)
+        key = (slot, step.threshold[node], missing_goes_left(step, node))
         if key not in self._known:
-            self._known[key] = self._folded(slot, step.threshold[node], missing_left)
+            self._known[key] = self._folded(*key)
         return self._known[key]
 
     def _folded(self, slot: int, threshold: float, missing_left: bool) -> Split:

@@ -201,10 +201,15 @@ def _gauss(step: Gauss, values: Slots) -> Slots:
     return found
 
 
+def missing_goes_left(step: Trees, node: int) -> bool:
+    """Whether a missing value goes left at an inner node."""
+    return bool(step.missing_left) and step.missing_left[node]
+
+
 def goes_left(step: Trees, node: int, x: float) -> bool:
     """Whether a row goes left at an inner node; x is already cast."""
     if math.isnan(x):
-        return bool(step.missing_left) and step.missing_left[node]
+        return missing_goes_left(step, node)
     chosen = step.sets.get(str(node))
     if chosen is not None:
         return x in chosen

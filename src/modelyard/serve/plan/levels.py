@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelyard.serve.plan import floats
+from modelyard.serve.plan import floats, sums
 from modelyard.serve.plan.schema import Trees
 from modelyard.serve.plan.symmetric import highest_left
 
@@ -60,16 +60,8 @@ class Levels:
             np.add(nodes[:, 0], x.take(nodes[:, 1]) > nodes.view(np.float64)[:, 2], out=at[:going])
         found = self._leaves.take(at.take(self._back), 0)
         if self._groups is None:
-            return _summed(found, self._init)
-        return [_summed(found[trees], init) for trees, init in zip(self._groups, self._init, strict=True)]
-
-
-def _summed(found: NDArray[Any], init: Any) -> Any:
-    """The sum over the first axis, in its order, which begins with `init`."""
-    if not len(found):
-        return init.tolist()
-    found[0] += init
-    return np.add.accumulate(found, axis=0, out=found)[-1].tolist()
+            return sums.of_row(found, self._init)
+        return [sums.of_row(found[trees], init) for trees, init in zip(self._groups, self._init, strict=True)]
 
 
 def _depths(roots: Places, feature: Places, left: Places, right: Places) -> Places:

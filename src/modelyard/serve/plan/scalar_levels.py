@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from modelyard.serve.plan import floats
 from modelyard.serve.plan.schema import Trees
-from modelyard.serve.plan.source import Code, Hot
+from modelyard.serve.plan.source import Code, Hot, value_of
 
 DEEPEST = 64
 """Levels, each of which takes some microseconds however few trees are so deep."""
@@ -32,5 +32,4 @@ def write_levels(code: Code, step: Trees, features: Sequence[str | Hot]) -> str:
     """An expression for the sums of an ensemble: a float, or a list of `width` floats."""
     from modelyard.serve.plan.levels import Levels
 
-    values = (f if isinstance(f, str) else f"1.0 if {f.place}=={f.index} else 0.0" for f in features)
-    return f"{code.keep(Levels(step))}(({''.join(f'{value},' for value in values)}))"
+    return f"{code.keep(Levels(step))}(({''.join(f'{value_of(found)},' for found in features)}))"

@@ -12,11 +12,9 @@ from modelyard.serve.plan import floats
 from modelyard.serve.plan.interpret import goes_left
 from modelyard.serve.plan.leaves import Tree, tree_of
 from modelyard.serve.plan.schema import Trees
-from modelyard.serve.plan.source import Code, Hot
+from modelyard.serve.plan.source import Code, Hot, joined
 
 MOST_LEAVES = 8
-_TERMS = 40
-"""Terms of one expression: the compiler's recursion is bounded."""
 _LOWEST = bytes(max((byte & -byte).bit_length() - 1, 0) for byte in range(256))
 Features = Sequence[str | Hot]
 Test = tuple[int, int]
@@ -45,14 +43,14 @@ def lines_of(code: Code, step: Trees, trees: Sequence[int], features: Features, 
     terms = [f"{code.keep(_of_places(step, tests, code.widths[name], full))}[{name}]" for name, tests in hots.items()]
     terms += [_of_number(code, step, name, tests, full) for name, tests in numbers.items()]
     leaves = [f"l{place}" for place in range(len(trees))]
-    lines = [*_joined("m", "&", terms), f"{','.join(leaves)},=m.to_bytes({len(trees)},'little').translate({code.keep(_LOWEST)})"]
-    for name, target in zip(sums, range(step.width), strict=True):
+    lines = [*joined("m", "&", terms), f"{','.join(leaves)},=m.to_bytes({len(trees)},'little').translate({code.keep(_LOWEST)})"]
+    for target, name in enumerate(sums):
         given = [
             f"({''.join(f'{step.leaf[node]!r},' for node in tree.leaves)})[{leaf}]"
             for tree, leaf, t in zip(shapes, leaves, trees, strict=True)
             if step.targets[t] == target
         ]
-        lines += _joined(name, "+", [name, *given])
+        lines += joined(name, "+", [name, *given])
     return lines, [*hots, *numbers]
 
 
@@ -60,12 +58,6 @@ def _tests(shapes: Sequence[Tree], full: int) -> Iterator[Test]:
     for place, tree in enumerate(shapes):
         for node, first, end in tree.splits:
             yield node, full & ~(((1 << (end - first)) - 1) << (8 * place + first))
-
-
-def _joined(name: str, sign: str, terms: Sequence[str]) -> list[str]:
-    """Lines that give a name to the terms put together from the left to the right."""
-    lines = [f"{name}={sign.join(terms[:_TERMS])}"]
-    return lines + [f"{name}={name}{sign}{sign.join(terms[i : i + _TERMS])}" for i in range(_TERMS, len(terms), _TERMS)]
 
 
 def _of_places(step: Trees, tests: Sequence[tuple[int, Test]], width: int, full: int) -> list[int]:

@@ -27,11 +27,10 @@ from modelyard.serve.plan.schema import (
     Require,
     Trees,
 )  # fmt: skip
-from modelyard.serve.plan.source import Code, Hot
+from modelyard.serve.plan.slots import width
+from modelyard.serve.plan.source import Code, Hot, joined
 
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_TERMS = 40
-"""Terms of one expression: the compiler's recursion is bounded."""
 
 
 def write_step(code: Code, step: AnyStep) -> None:
@@ -155,7 +154,7 @@ def _write_keyed(code: Code, step: OneHot | Lookup) -> None:
         for place in range(step.width):
             code.add(Hot(found, place))
     else:
-        _unpack(code, found, len(next(row for row in (*step.values, step.unknown, step.missing) if row is not None)))
+        _unpack(code, found, width(step))
 
 
 def _cells(row: Sequence[float | None]) -> tuple[float, ...]:
@@ -177,10 +176,9 @@ def _write_row(code: Code, step: Linear, place: int) -> None:
             last, tables[found.place] = found.place, [0.0] * (code.widths[found.place] + 1)
             terms.append(f"{code.keep(tables[last])}[{last}]")
         tables[last][found.index] = weight
-    name = _assign(code, "+".join(terms[:_TERMS]))
-    for start in range(_TERMS, len(terms), _TERMS):
-        code.lines.append(f"{name}={name}+{'+'.join(terms[start : start + _TERMS])}")
-    code.lines.append(f"{name}+={step.bias[place]!r}")
+    name = code.name("s")
+    code.lines += [*joined(name, "+", terms), f"{name}+={step.bias[place]!r}"]
+    code.add(name)
 
 
 def _write_gauss(code: Code, step: Gauss) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from modelyard.serve.plan.schema import Trees
-from modelyard.serve.plan.source import Code, Hot
+from modelyard.serve.plan.source import Code, Hot, joined
 
 if TYPE_CHECKING:
     from modelyard.serve.plan.symmetric import Symmetric
 
 FEWEST_LEVELS = 400
 """Levels of all trees together from which on this is quicker than nested conditions: some 70 trees of depth 6."""
-_TERMS = 40
-"""Terms of one expression: the compiler's recursion is bounded."""
 
 
 def write_symmetric(code: Code, step: Trees, features: list[str | Hot]) -> str | None:
@@ -55,12 +52,10 @@ def _write_block(code: Code, found: Symmetric, features: list[str | Hot], first:
             hots.setdefault(x.place, []).append((x.index, tests))
             continue
         edges, bits = found.of_number(tests, trees)
-        terms.append(f"{code.keep(_integers(bits))}[-1 if {x}!={x} else {code.keep(bisect_left)}({code.keep(edges.tolist())},{x})]")
+        terms.append(f"{code.keep(_integers(bits))}[-1 if {x}!={x} else bisect_left({code.keep(edges.tolist())},{x})]")
     for place, several in hots.items():
         terms.append(f"{code.keep(_integers(found.of_encoding(several, code.widths[place], trees)))}[{place}]")
-    code.lines.append(f"{name}={'|'.join(terms[:_TERMS]) or '0'}")
-    code.lines += [f"{name}|={'|'.join(terms[start : start + _TERMS])}" for start in range(_TERMS, len(terms), _TERMS)]
-    code.lines.append(f"{name}={name}.to_bytes({trees * found.word.itemsize},'little')")
+    code.lines += [*joined(name, "|", terms or ["0"]), f"{name}={name}.to_bytes({trees * found.word.itemsize},'little')"]
     return name
 
 

@@ -1,4 +1,5 @@
-"""The source of an ensemble of trees, for one row: small trees together (scalar_masks), any other one nested conditional expression.
+"""The source of an ensemble of trees, for one row: symmetric trees (scalar_symmetric), those of a large forest (scalar_levels), and small
+ones (scalar_masks) go together; any other tree is one nested conditional expression.
 
 Trees that are too deep for the compiler, and ensembles that would take it seconds, are walked node by node instead (scalar_walks); what
 would take it tenths of a second is walked at first and compiled piece by piece while it serves.
@@ -10,13 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from modelyard.serve.plan import floats
-from modelyard.serve.plan.interpret import goes_left
+from modelyard.serve.plan.interpret import goes_left, missing_goes_left
 from modelyard.serve.plan.scalar_levels import by_levels, write_levels
 from modelyard.serve.plan.scalar_masks import lines_of
 from modelyard.serve.plan.scalar_symmetric import write_symmetric
 from modelyard.serve.plan.scalar_walks import Later, is_plain, linked, nodes_of, rounded
 from modelyard.serve.plan.schema import Trees
-from modelyard.serve.plan.source import Code, Hot
+from modelyard.serve.plan.source import Code, Hot, value_of
 
 DEEPEST = 40
 """Levels of a tree that is compiled: the parser's recursion is bounded."""
@@ -159,7 +160,7 @@ class _Writer:
     def _values(self) -> str:
         """All features of a row, as trees that are walked look them up."""
         self.used.update(dict.fromkeys(found.place if isinstance(found, Hot) else found for found in self.features))
-        return f"w=({''.join(f'(1.0 if {f.place}=={f.index} else 0.0),' if isinstance(f, Hot) else f'{f},' for f in self.features)})"
+        return f"w=({''.join(f'{value_of(found)},' for found in self.features)})"
 
     def _tree(self, tree: int, *, walked: bool) -> list[str]:
         """The lines that add what one tree gives."""
@@ -213,7 +214,7 @@ class _Writer:
             self.used[found.place] = None
             return f"{found.place}{'!=' if cold else '=='}{found.index}"
         self.used[found] = None
-        missing_left = bool(step.missing_left) and step.missing_left[node]
+        missing_left = missing_goes_left(step, node)
         chosen = step.sets.get(str(node))
         if chosen is not None:
             name = self.code.keep(frozenset(map(float, chosen)))

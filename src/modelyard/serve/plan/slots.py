@@ -10,7 +10,6 @@ from modelyard.serve.plan.schema import (
     AnyStep,
     Gauss,
     Impute,
-    Isotonic,
     Linear,
     Link,
     Lookup,
@@ -52,7 +51,7 @@ def width(step: AnyStep) -> int:
             return len(step.means)
         case Link():
             return 2 if step.kind == "complement" else len(step.slots)
-        case Isotonic() | _:
+        case _:
             return 1
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+_TERMS = 40
+"""Terms of one expression: the compiler's recursion is bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +16,17 @@ class Hot:
 
     place: str
     index: int
+
+
+def value_of(found: str | Hot) -> str:
+    """An expression for the value of what a slot is called."""
+    return found if isinstance(found, str) else f"(1.0 if {found.place}=={found.index} else 0.0)"
+
+
+def joined(name: str, sign: str, terms: Sequence[str]) -> list[str]:
+    """Lines that give a name to the terms put together from the left to the right."""
+    lines = [f"{name}={sign.join(terms[:_TERMS])}"]
+    return lines + [f"{name}={name}{sign}{sign.join(terms[i : i + _TERMS])}" for i in range(_TERMS, len(terms), _TERMS)]
 
 
 @dataclass(slots=True)
@@ -38,8 +53,7 @@ class Code:
 
     def value(self, slot: int) -> str:
         """An expression for a slot's value."""
-        found = self.slots[slot]
-        return found if isinstance(found, str) else f"(1.0 if {found.place}=={found.index} else 0.0)"
+        return value_of(self.slots[slot])
 
     def variable(self, slot: int) -> str:
         """A name that holds a slot's value."""

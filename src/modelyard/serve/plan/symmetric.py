@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modelyard.serve.plan import floats
+from modelyard.serve.plan import floats, sums
 from modelyard.serve.plan.schema import Trees
 
 DEEPEST = 16
@@ -90,9 +90,7 @@ class Symmetric:
 
     def sums_of(self, numbers: bytes) -> Any:
         """The sums of one row by the numbers of its leaves, in the trees' order, not yet scaled: a float, or a list of `width` floats."""
-        values = self.leaves.take(np.frombuffer(numbers, self.word) + self.starts, axis=0)
-        values[0] += self.init
-        return np.add.accumulate(values, axis=0, out=values)[-1].tolist()
+        return sums.of_row(self.leaves.take(np.frombuffer(numbers, self.word) + self.starts, axis=0), self.init)
 
 
 def symmetric(step: Trees) -> Symmetric | None:

@@ -15,7 +15,6 @@ from modelyard.serve.plan.schema import Plan, Require
 from modelyard.serve.plan.vector_keyed import Encodings
 from modelyard.serve.plan.vector_slots import Floats, RefusedSome, Slots
 from modelyard.serve.plan.vector_steps import run_of
-from modelyard.serve.plan.vector_trees import run_trees
 
 BLOCK = 2048
 _BOUNDS = {"float32": FLOAT32_ENDS, "positive": (5e-324, LARGEST)}
@@ -32,7 +31,7 @@ class Vector:
         required = [not plan.inputs[i].nullable for i in self._numbers]
         self._never_missing: Any = slice(None) if all(required) else np.array(required)
         self._guards, self._encodings = _Guards(plan, self._numbers), Encodings(plan)
-        self._runs = [run_of(step, i, run_trees) for i, step in enumerate(plan.steps) if step not in self._guards.steps]
+        self._runs = [run_of(step, i) for i, step in enumerate(plan.steps) if step not in self._guards.steps]
 
     def __call__(self, columns: Sequence[Any]) -> tuple[NDArray[Any], list[Floats]]:
         """The predictions and the scores of rows given as a list or array a column. Predictions that are classes come as places among
@@ -116,7 +115,7 @@ class _Guards:
 
     def __init__(self, plan: Plan, numbers: Sequence[int]) -> None:
         self.steps = [step for step in plan.steps if isinstance(step, Require) and set(step.slots) <= set(numbers)]
-        self.runs = [run_of(step, 0, run_trees) for step in self.steps]
+        self.runs = [run_of(step, 0) for step in self.steps]
         bounds = dict[int, tuple[float, float]]()
         for step in self.steps:
             for slot in step.slots:

@@ -10,6 +10,7 @@ import numpy as np
 
 from modelyard.serve.plan import floats
 from modelyard.serve.plan.schema import Lookup, OneHot, Plan
+from modelyard.serve.plan.slots import width
 from modelyard.serve.plan.vector_slots import Hot, Places, Run, Slots
 
 
@@ -72,8 +73,7 @@ def encoding(step: OneHot | Lookup, number: int) -> Run:
         count = len(step.keys)
         unknown, missing = (None if rows[i] is None else i for i in (count, count + 1))
         table = _Table(dict(zip(step.keys, range(count), strict=True)), unknown, missing, count + 1)
-        wide = max((len(row) for row in rows if row is not None), default=0)
-        cells = np.array([[floats.NAN] * wide if row is None else [floats.NAN if c is None else c for c in row] for row in rows]).T
+        cells = np.array([[floats.NAN] * width(step) if row is None else [floats.NAN if c is None else c for c in row] for row in rows]).T
 
     def places(slots: Slots) -> Places:
         slot = slots[step.slot]

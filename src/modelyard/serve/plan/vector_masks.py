@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelyard.serve.plan import floats
-from modelyard.serve.plan.interpret import goes_left
+from modelyard.serve.plan.interpret import goes_left, missing_goes_left
 from modelyard.serve.plan.schema import Trees
 from modelyard.serve.plan.vector_slots import Floats, Hot, Places, Slots
 
@@ -70,13 +70,13 @@ class _Thresholds:
         self._step = step
         below = [_at_most(step, node) for node, *_ in splits]
         self._edges = np.unique(np.array(below))
-        self._missing = any(step.missing_left) and any(step.missing_left[node] for node, *_ in splits)
+        self._missing = any(missing_goes_left(step, node) for node, *_ in splits)
         count = len(self._edges)
         self.masks = np.tile(full, (count + 2, 1))
         for (node, tree, first, end), edge in zip(splits, below, strict=True):
             above = int(np.searchsorted(self._edges, edge)) + 1
             _ruled_out(self.masks[above : above + 1], tree, first, end)
-            if not (step.missing_left and step.missing_left[node]):
+            if not missing_goes_left(step, node):
                 _ruled_out(self.masks[count + 1 :], tree, first, end)
         np.bitwise_and.accumulate(self.masks[: count + 1], axis=0, out=self.masks[: count + 1])
 
@@ -105,7 +105,7 @@ class _Sets:
         self.masks = np.tile(full, (count + 2, 1))
         for (node, tree, first, end), members in zip(splits, chosen, strict=True):
             right = ~np.isin(self._members, members)
-            cases = np.array([*right, True, not (step.missing_left and step.missing_left[node])])
+            cases = np.array([*right, True, not missing_goes_left(step, node)])
             part = self.masks[cases]
             _ruled_out(part, tree, first, end)
             self.masks[cases] = part

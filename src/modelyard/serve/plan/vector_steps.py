@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,10 @@ from modelyard.serve.plan.schema import (
 from modelyard.serve.plan.vector_keyed import encoding
 from modelyard.serve.plan.vector_scores import linear, linked
 from modelyard.serve.plan.vector_slots import Floats, Hot, RefusedSome, Run, Slot, Slots
+from modelyard.serve.plan.vector_trees import run_trees
 
 
-def run_of(step: AnyStep, number: int, trees: Callable[[Trees], Run]) -> Run:
+def run_of(step: AnyStep, number: int) -> Run:
     """A function that appends a step's new slots. It raises RefusedSome or KeyError where rows are refused."""
     match step:
         case Require():
@@ -50,7 +51,7 @@ def run_of(step: AnyStep, number: int, trees: Callable[[Trees], Run]) -> Run:
         case Gauss():
             return lambda slots: slots.extend(_gauss(step, slots.several(step.slots)))
         case Trees():
-            return trees(step)
+            return run_trees(step)
         case Link():
             return lambda slots: slots.extend(linked(step, slots.several(step.slots)))
         case _:

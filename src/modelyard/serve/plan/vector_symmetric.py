@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.serve.plan import sums
 from modelyard.serve.plan.symmetric import Bits, Places, Symmetric
 from modelyard.serve.plan.vector_masks import cast
 from modelyard.serve.plan.vector_slots import Floats, Hot, Slots
@@ -37,17 +38,9 @@ class SymmetricForest:
             where = np.empty((len(found.starts), some.shape[1]), np.intp)
             for block in self._blocks:
                 block.leaves(some, where)
-            totals[:, start : start + part] = self._summed(where)
+            totals[:, start : start + part] = sums.of_rows(found.leaves.take(where, axis=0), found.init).T
         for total in totals:
             slots.append(total / step.divide if step.scale is None else total * step.scale)
-
-    def _summed(self, where: Places) -> Any:
-        """The sums (width, rows) of leaves, in the trees' order."""
-        values = self._found.leaves.take(where, axis=0)
-        values[0] += self._found.init
-        if values[0].size == 1:  # NumPy would sum a single column pairwise
-            return np.add.accumulate(values, axis=0)[-1].T
-        return np.add.reduce(values, axis=0).T
 
     def _cases(self, slots: Slots) -> Places:
         """(tables, rows)"""

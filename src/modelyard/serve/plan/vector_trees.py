@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelyard.serve.plan import sums
 from modelyard.serve.plan.leaves import Tree, tree_of
 from modelyard.serve.plan.schema import Trees
 from modelyard.serve.plan.symmetric import symmetric
@@ -74,20 +75,8 @@ class _Forest:
         for place, trees in self._groups:
             leaves = self._leaves if self._leaves.ndim == 1 else self._leaves[place]
             chosen = where if len(trees) == len(where) else where[trees]
-            total = _summed(leaves.take(chosen), self._kind(step.init[place])).astype(np.float64)
+            total = sums.of_rows(leaves.take(chosen), self._kind(step.init[place])).astype(np.float64)
             slots.append(total / step.divide if step.scale is None else total * step.scale)
-
-
-def _summed(values: NDArray[Any], init: Any) -> NDArray[Any]:
-    """Sums over the first axis, in its order, each beginning with `init`."""
-    if len(values) == 0:
-        return np.full(values.shape[1], init)
-    values[0] += init
-    if values.shape[1] == 1:  # NumPy would sum a single column pairwise
-        last: NDArray[Any] = np.add.accumulate(values, axis=0)[-1]
-        return last
-    total: NDArray[Any] = np.add.reduce(values, axis=0)
-    return total
 
 
 class _Block:

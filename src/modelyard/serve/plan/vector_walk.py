@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from modelyard.serve.plan import floats
 from modelyard.serve.plan.schema import Trees
+from modelyard.serve.plan.symmetric import highest_left
 from modelyard.serve.plan.vector_slots import Floats, Places
 
 _LEVELS = 4
@@ -37,9 +38,7 @@ class Walk:
         self._left = np.array(left, np.intp)
         self._inner = self._left != np.arange(len(left))
         self._feature = np.where(self._inner, np.array(step.feature, np.intp)[old], 0)
-        threshold = np.array(step.threshold, np.float64)[old]
-        with np.errstate(over="ignore"):
-            self._threshold = np.where(self._inner, threshold if step.compare == "le" else np.nextafter(threshold, -floats.INF), floats.INF)
+        self._threshold = np.where(self._inner, highest_left(step)[old], floats.INF)
         self._missing_left: NDArray[np.bool_] | None = None
         if any(step.missing_left):
             self._missing_left = np.array(step.missing_left)[old] | ~self._inner
