@@ -62,12 +62,9 @@ class Endpoint(World):
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[Endpoint]:
-    made = Endpoint()
-    try:
+    with Endpoint() as made:
         made.start()
         yield made
-    finally:
-        made.stop()
 
 
 def test_there_is_a_page_for_each_kind_of_caller() -> None:

@@ -13,7 +13,7 @@ from modelyard.deploy.rollout import MAX_HOLD
 from modelyard.durable import Outcome, Run, Stopped
 from modelyard.errors import BadInput, GateRefused, StepFailed, Unavailable
 from modelyard.events import AlertSent, Deployed, Promoted, RolledBack, SmokeTested
-from modelyard.flows import endpoints, release
+from modelyard.flows import endpoints, release, shifting
 from modelyard.flows.watching import difference, seen
 from modelyard.targets.base import EndpointSpec, EndpointState, VariantState
 from modelyard.targets.fake import Behaviour, FakeTarget
@@ -430,7 +430,7 @@ def test_a_person_takes_back_a_roll_out_under_way(make: Make, monkeypatch: pytes
     def look(*args: Any) -> Any:
         run = release.moving(world.shop, "demo")
         if run is not None:
-            world.shop.runs.send(run, release.ABORT, {"by": "bob"})
+            world.shop.runs.send(run, shifting.ABORT, {"by": "bob"})
         return real(*args)
 
     monkeypatch.setattr(endpoints, "counters", look)

@@ -11,7 +11,7 @@ import pytest
 
 from modelyard.errors import BadInput, GateRefused
 from modelyard.events import Deployed, Promoted, RolledBack
-from modelyard.flows import drifting, release, rollouts, status
+from modelyard.flows import drifting, release, rollouts, shifting, status
 from modelyard.targets.fake import Behaviour, FakeTarget
 from tests.build.test_processes import until
 
@@ -71,14 +71,14 @@ def test_what_moves_is_seen_with_its_alarms(make: Make) -> None:
     assert status.of_model(world.shop, world.shop.model("demo"))["rollout"]["run"] == "deploy-2"
 
     with pytest.raises(BadInput, match="goes by its steps, and nobody skips one"):
-        rollouts.decide(world.shop, "demo", release.PROMOTE, by="ann")
-    assert rollouts.decide(world.shop, "demo", release.ABORT, by="bob")["version"] == "2"
+        rollouts.decide(world.shop, "demo", shifting.PROMOTE, by="ann")
+    assert rollouts.decide(world.shop, "demo", shifting.ABORT, by="bob")["version"] == "2"
     (error,) = moving.end()
     assert isinstance(error, GateRefused) and "asked by bob" in error.what
     assert rollouts.status(world.shop, "demo")["rollout"] is None
     assert rollouts.status(world.shop, "demo")["last"] == str(world.events(RolledBack)[-1])
     with pytest.raises(BadInput, match="no traffic of `demo` moves"):
-        rollouts.decide(world.shop, "demo", release.ABORT, by="bob")
+        rollouts.decide(world.shop, "demo", shifting.ABORT, by="bob")
 
 
 def test_a_shadow_is_under_way_too_and_can_be_taken_back(make: Make) -> None:
@@ -88,7 +88,7 @@ def test_a_shadow_is_under_way_too_and_can_be_taken_back(make: Make) -> None:
     assert found is not None and (found["step"], found["weights"]) == ("shadow", {"2": 0, "1": 100})
     assert release.moving(world.shop, "demo") == "deploy-2"
     assert world.shop.model("demo").stage("production").weights == {"1": 100}
-    rollouts.decide(world.shop, "demo", release.ABORT, by="bob")
+    rollouts.decide(world.shop, "demo", shifting.ABORT, by="bob")
     assert len(moving.end()) == 1
     assert world.serves() == ({"1": 100}, "1")
 
@@ -96,9 +96,9 @@ def test_a_shadow_is_under_way_too_and_can_be_taken_back(make: Make) -> None:
 def test_a_person_ends_an_ab_test_once(make: Make) -> None:
     world = make({"type": "ab", "bake": "1h", "steps": [30]})
     moving = Moving(world)
-    rollouts.decide(world.shop, "demo", release.PROMOTE, by="ann")
+    rollouts.decide(world.shop, "demo", shifting.PROMOTE, by="ann")
     with pytest.raises(BadInput, match=r"has this word already|no traffic of `demo` moves"):
-        rollouts.decide(world.shop, "demo", release.PROMOTE, by="ann")
+        rollouts.decide(world.shop, "demo", shifting.PROMOTE, by="ann")
     assert moving.end() == []
     assert world.serves() == ({"2": 100}, "2")
     assert world.events(Promoted)[-1].reason == "decided by ann"
@@ -108,8 +108,8 @@ def test_labels_decide_where_a_metric_is_named(make: Make) -> None:
     world = make({"type": "ab", "bake": "1h", "metric": "mae"})
     moving = Moving(world)
     with pytest.raises(BadInput, match="labels decide the A/B test of demo:2, by mae"):
-        rollouts.decide(world.shop, "demo", release.PROMOTE, by="ann")
-    rollouts.decide(world.shop, "demo", release.ABORT, by="ann")
+        rollouts.decide(world.shop, "demo", shifting.PROMOTE, by="ann")
+    rollouts.decide(world.shop, "demo", shifting.ABORT, by="ann")
     moving.end()
 
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import joblib
 import numpy as np
@@ -36,7 +36,7 @@ def data(rows: int = 400, width: int = len(NAMES), seed: int = 0) -> tuple[np.nd
 
 
 class World:
-    """A folder with models, runners and a front; `stop` ends all of it."""
+    """A folder with models, runners and a front; `stop`, or the end of a `with` block, ends all of it."""
 
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="my-"))
@@ -47,6 +47,12 @@ class World:
         self.generation = 0
         self.routes, self.stats_path = self.home / "routes.json", self.home / "stats.json"
         self.capture = self.home / "capture"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def save(self, version: str, model: object, script: str = "") -> None:
         folder = self.home / version

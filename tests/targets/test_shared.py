@@ -10,24 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from modelyard.errors import BadInput, YardError
 from modelyard.flows import holdout
-from modelyard.serve.plan.schema import Input, Linear, Plan
 from modelyard.targets.base import EndpointSpec, EndpointState
 from tests.build.test_processes import until
 
 from .scripts import constant
+from .test_swaps import compiled as plan
 from .world import World
-
-
-def plan(world: World, version: str) -> Path:
-    """A row plan that answers the version's number, as its script does."""
-    path = world.home / f"plan-{version}.json"
-    path.write_bytes(msgspec.json.encode(Plan((Input("x", "float"),), (Linear((0,), ((0.0,),), (float(version),)),), (1,))))
-    return path
 
 
 def compiled(world: World, version: str = "1", **more: Any) -> EndpointSpec:

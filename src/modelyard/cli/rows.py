@@ -56,7 +56,7 @@ def _text(data: bytes, file: str) -> str:
 )
 @click.option("--input-filter", metavar="PATH", default="$", help="The part of a record that the model is given, such as $[1:].")
 @click.option("--output-filter", metavar="PATH", default="$", help="The part that is written, such as $['id', 'prediction'].")
-@click.option("--format", "kind", type=click.Choice(["csv", "jsonl", "parquet"]), help="Of the outputs; by default as the inputs are.")
+@click.option("--format", type=click.Choice(["csv", "jsonl", "parquet"]), help="Of the outputs; by default as the inputs are.")
 @click.option("--suffix", default="", help="Added to each file's name, such as .out.")
 @click.option("--max-errors", type=click.IntRange(0), default=0, help="Rows that may be refused; they are listed in OUTPUT.errors.jsonl.")
 @JSON
@@ -64,9 +64,6 @@ def batch(
     version: tuple[str, str | None],
     source: Path,
     target: Path,
-    input_filter: str,
-    output_filter: str,
-    kind: str | None,
     as_json: bool,
     **how: Any,
 ) -> None:
@@ -76,8 +73,8 @@ def batch(
     appears whole or not at all. Called again after it was cut short, it does what is left.
     """
     with asking() as caller:
-        words = {"source": str(source.resolve()), "target": str(target.resolve()), "input_filter": input_filter}
-        answer = caller.call("batch", model=version[0], version=version[1], **words, output_filter=output_filter, format=kind, **how)
+        words = {"source": str(source.resolve()), "target": str(target.resolve()), **how}
+        answer = caller.call("batch", model=version[0], version=version[1], **words)
     if show(answer, as_json):
         return
     files = f" in {answer['files']:,} files ({answer['kept']:,} done before)" if source.is_dir() else ""
@@ -97,8 +94,7 @@ def labels(model: str, file: Path, as_json: bool) -> None:
     """Take in the truth about MODEL's past predictions from FILE (csv, parquet or jsonl).
 
     It has the config's id and target columns, or `inference_id` and `label`; optionally `labelled_at`. Or it is SageMaker's ground truth:
-    a file of it, or a folder. Late, repeated and corrected
-    labels are welcome: nothing is lost or counted twice.
+    a file of it, or a folder. Late, repeated and corrected labels are welcome: nothing is lost or counted twice.
     """
     with asking() as caller:
         answer = caller.call("labels", model=model, file=str(file.resolve()))

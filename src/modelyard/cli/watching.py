@@ -89,14 +89,15 @@ def logs(what: str, as_json: bool) -> None:
 @JSON
 def monitor(model: str, now: bool, captured: Path | None, as_json: bool) -> int:
     """Show what MODEL's monitors said of each window; with --now, or with what was captured elsewhere, judge what is due first."""
-    with asking(runs=now or captured is not None) as caller:
+    judges = now or captured is not None
+    with asking(runs=judges) as caller:
         code = 0
         caller.call("status", model=model)  # a model that is not there has no verdicts, and should be said so
         if captured is not None:
             taken = caller.call("take-captured", model=model, folder=str(captured.resolve()))
             known = f", {taken['known']:,} known already" if taken["known"] else ""
             click.echo(f"{click.style('✓', fg='green')} {taken['rows']:,} captured rows taken in{known}", err=as_json)
-        if now or captured is not None:
+        if judges:
             code = follow(caller, caller.call("monitor", model=model)["run"], as_json=as_json).code
         entries = caller.call("journal", model=model, limit=10_000)
     verdicts = [e["data"] for e in entries if e["kind"] == "WindowJudged"]

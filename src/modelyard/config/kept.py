@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from modelyard.config.files import Finding
-from modelyard.config.spec import Config, Redact
+from modelyard.config.spec import Config, Redact, format_duration
 from modelyard.config.words import Path
 
-_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "mo": 31 * 86400}
+_LONGEST = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "mo": 31 * 86400}
 
 
 def findings(config: Config) -> Iterator[Finding]:
@@ -59,7 +59,7 @@ def _too_short(config: Config) -> Iterator[Finding]:
     retain, watch = config.deploy.capture.retain, config.monitor
     if retain is None:
         return
-    window = timedelta(seconds=int(watch.window.rstrip("smhdwo")) * _SPANS[watch.window.lstrip("0123456789")])
+    window = timedelta(seconds=int(watch.window.rstrip("smhdwo")) * _LONGEST[watch.window.lstrip("0123456789")])
     needs = {
         "the drift monitor": window if watch.drift.enabled else None,
         "the performance monitor": window + watch.performance.label_delay if watch.performance.enabled else None,
@@ -67,11 +67,5 @@ def _too_short(config: Config) -> Iterator[Finding]:
     }
     for who, span in needs.items():
         if span is not None and retain < span:
-            said = f"captured rows are let go after {_days(retain)}, and {who} needs those of {_days(span)}"
+            said = f"captured rows are let go after {format_duration(retain)}, and {who} needs those of {format_duration(span)}"
             yield ("deploy", "capture", "retain"), said, "keep them longer, or ask for less there"
-
-
-def _days(span: timedelta) -> str:
-    from modelyard.config.spec.types import format_duration
-
-    return format_duration(span)

@@ -154,8 +154,7 @@ def _replay(version: dict[str, Any]) -> dict[str, Any] | None:
     judged = version["replay"]
     if judged is None:
         return None
-    tone = "unknown" if judged["ok"] is None else "passed" if judged["ok"] else "warning" if judged["on_fail"] == "warn" else "failed"
-    return {"sentence": judged["sentence"], "tone": tone}
+    return {"sentence": judged["sentence"], "tone": _tone("ReplayJudged", judged)}
 
 
 def _version(version: dict[str, Any], main: str | None, said: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:

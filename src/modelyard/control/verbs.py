@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from modelyard.config.spec import Stage
 from modelyard.serve.batch.order import Shape
 from modelyard.yard import Yard
 
@@ -36,11 +37,11 @@ class OfVersion(OfModel):
 
 
 class Deploy(OfVersion):
-    stage: Literal["staging", "production"] | None = None
+    stage: Stage | None = None
 
 
 class OfStage(OfModel):
-    stage: Literal["staging", "production"] = "production"
+    stage: Stage = "production"
 
 
 class Key(OfStage):

@@ -14,8 +14,6 @@ from modelyard.config.spec import Rollback, Strategy
 from modelyard.deploy import alarms
 from modelyard.deploy.alarms import Seen, alarmed
 
-__all__ = ["Contest", "Look", "Rollout", "Seen", "advance", "begin", "from_dict"]
-
 Kind = Literal["all_at_once", "canary", "linear", "shadow", "ab"]
 Status = Literal["moving", "promoted", "rolled_back"]
 MAX_HOLD = 20

@@ -56,18 +56,19 @@ def batch(
         raise BadInput(f"1 to {MOST_WORKERS} workers, not {workers}")
     found = shop.version(model, version or shop.model(model).champion)
     log = shop.home.runs / "batch" / f"{model}-{found.version}.log"
-    workers = workers or usual_workers(plan=plans.plan_of(shop.bundle(found)) is not None)
-    with _answering(shop, found.digest, workers, log) as answering:
+    plan = plans.plan_of(shop.bundle(found))
+    workers = workers or usual_workers(plan=plan is not None)
+    with _answering(shop, found.digest, plan, workers, log) as answering:
         order = Order(str(source), str(target), found.digest, answering, shape, suffix, workers, max_errors)
         done = launch.run(order, log, usual_mode(), on_file)
     return {"model": model, "version": found.version, "output": str(target), **done}
 
 
 @contextlib.contextmanager
-def _answering(shop: Workshop, digest: str, workers: int, log: Path) -> Iterator[Answering]:
+def _answering(shop: Workshop, digest: str, plan: Path | None, workers: int, log: Path) -> Iterator[Answering]:
     """Who answers, for as long as the block lasts."""
     opened = bundle.open(digest, shop.home.path)
-    signature, plan = opened.signature.to_dict(), plans.plan_of(opened.path)
+    signature = opened.signature.to_dict()
     if plan is not None:
         yield Answering(signature, plan=str(plan))
         return

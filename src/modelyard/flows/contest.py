@@ -43,7 +43,7 @@ def verdict(trial: Trial, greater_is_better: bool, labelled: tuple[int, int]) ->
     old, new = (float(found.get(trial.metric, math.nan)) for found in (trial.champion, trial.challenger))
     numbers = f"{trial.metric} {new:.5g} against the champion's {old:.5g} on {labelled[0]:,} and {labelled[1]:,} labelled rows"
     sign = 1 if greater_is_better else -1
-    gains = sorted(sign * d for d in trial.differences if math.isfinite(d))
+    gains = [sign * d for d in trial.differences if math.isfinite(d)]
     if not gains or not math.isfinite(old) or not math.isfinite(new):
         return Contest(False, f"{numbers}: it cannot be measured for both")
     wins = sum(gain > 0 for gain in gains) / len(gains)

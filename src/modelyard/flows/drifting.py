@@ -35,9 +35,8 @@ def of_step(shop: Workshop, model: str, version: str, champion: str, since: date
     ours = _judged(shop, model, version, mine, watched)
     if ours.verdict.status in ("unknown", "healthy"):
         return ""
-    if rows.height < watched.min_rows:  # at 100% nobody answers beside it: what moved may be the hour, or the day of the week
-        return ""
     theirs = _judged(shop, model, champion, rows, watched)
+    # Unknown at 100%, where nobody answers beside it: what moved may be the hour, or the day of the week.
     return "" if theirs.verdict.status == "unknown" else alone(ours, theirs, watched.share, thresholds)
 
 

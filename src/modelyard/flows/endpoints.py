@@ -41,10 +41,11 @@ def serve(
     """
     config, now = config or shop.stage_config(model, stage), shop.model(model).stage(stage)
     deploy, known, champion = config.deploy, now.address, now.champion
+    opened = {version: bundle.open(shop.version(model, version).digest, shop.home.path) for version in weights}
     variants = []
     for version, weight in sorted(weights.items(), key=lambda item: item[0] == champion):  # the champion comes last
         shadow = rollout is not None and rollout.shadowed and version == rollout.version
-        variants.append(_variant(shop, bundle.open(shop.version(model, version).digest, shop.home.path), version, weight, config, shadow))
+        variants.append(_variant(shop, opened[version], version, weight, config, shadow))
     listens, realtime = getattr(config.environments, stage), deploy.realtime
     return shop.target.apply(
         EndpointSpec(
@@ -66,7 +67,7 @@ def serve(
             linger=realtime.linger.total_seconds(),
             limits=_limits(shop, realtime),
             capture=capturing.asked(shop, deploy.capture),
-            mirrors=_mirrors(shop, model, rollout, deploy.strategy.share),
+            mirrors=_mirrors(opened, rollout, deploy.strategy.share),
             sticky=rollout is not None and rollout.kind == "ab" and rollout.status == "moving",
         )
     )
@@ -99,12 +100,12 @@ def _variant(shop: Workshop, opened: Bundle, version: str, weight: int, config: 
     )
 
 
-def _mirrors(shop: Workshop, model: str, rollout: Rollout | None, share: float) -> tuple[routes.Mirror, ...]:
+def _mirrors(opened: dict[str, Bundle], rollout: Rollout | None, share: float) -> tuple[routes.Mirror, ...]:
     """Whose requests are asked of the other version too: a shadow is asked the champion's, and the champion some of the new version's."""
     if rollout is None or rollout.status != "moving":
         return ()
-    opened = bundle.open(shop.version(model, rollout.champion).digest, shop.home.path)
-    scale = holdout.spread(opened.path, opened.signature)
+    champion = opened[rollout.champion]
+    scale = holdout.spread(champion.path, champion.signature)
     of, to = (rollout.champion, rollout.version) if rollout.shadowed else (rollout.version, rollout.champion)
     return (routes.Mirror(of, to, rollout.version, share if rollout.shadowed else min(1.0, MIRRORED / rollout.percent), scale),)
 

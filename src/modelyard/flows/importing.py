@@ -12,7 +12,7 @@ from modelyard.events import CaptureTaken
 from modelyard.flows import capturing, history
 from modelyard.monitor import datacapture
 from modelyard.serve import captured
-from modelyard.serve.capture.redaction import Redaction, hashed
+from modelyard.serve.capture.redaction import Redaction
 from modelyard.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -49,16 +49,12 @@ def _redacted(shop: Workshop, model: str, rows: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     asked = capturing.asked(shop, shop.config(model).deploy.capture)
-    key = Path(asked.key) if asked.key else None
-    Redaction(asked.redact, key)  # refuses a key that is none
-    for rule in asked.redact:
-        for name in (tables.feature(rule.column), tables.extra(rule.column)):
+    redaction = Redaction(asked.redact, Path(asked.key) if asked.key else None)
+    for column in redaction.how:
+        for name in (tables.feature(column), tables.extra(column)):
             if name not in rows.columns:
                 continue
-            if rule.how == "drop" or key is None:
-                rows = rows.drop(name)
-                continue
-            secret, column = key.read_bytes(), rows[name]
-            values = column.dt.epoch("us") if column.dtype.is_temporal() else column
-            rows = rows.with_columns(pl.Series(name, [hashed(secret, value) for value in values], pl.String))
+            values = rows[name].dt.epoch("us") if rows[name].dtype.is_temporal() else rows[name]
+            kept = redaction.of_columns({column: values.to_list()})
+            rows = rows.with_columns(pl.Series(name, kept[column], pl.String)) if kept else rows.drop(name)
     return rows

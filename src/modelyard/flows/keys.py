@@ -45,14 +45,17 @@ def listed(shop: Workshop, model: str, stage: Stage) -> list[dict[str, Any]]:
     return [{"name": one.name, "by": one.by, "created_at": one.created_at} for one in of(shop, model, stage).all()]
 
 
+def _wanted(shop: Workshop, model: str, stage: Stage) -> bool:
+    return bool(getattr(shop.stage_config(model, stage).environments, stage).keys)
+
+
 def _asks(shop: Workshop, model: str, stage: Stage) -> None:
-    shop.model(model)
-    if not getattr(shop.stage_config(model, stage).environments, stage).keys:
+    if not _wanted(shop, model, stage):
         hint = f"set `environments.{stage}.keys: true` in its config, and run `modelyard up`"
         raise BadInput(f"the {stage} endpoint of {model} lets everybody in", next=hint)
 
 
 def _in_force(shop: Workshop, model: str, stage: Stage) -> None:
     """Tell the endpoint, if it is up and asks for keys."""
-    if shop.model(model).stage(stage).weights and getattr(shop.stage_config(model, stage).environments, stage).keys:
+    if shop.model(model).stage(stage).weights and _wanted(shop, model, stage):
         shop.target.let_in(f"{model}-{stage}", access(shop, model, stage))

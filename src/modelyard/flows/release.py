@@ -11,12 +11,10 @@ from modelyard.events import ConfigInForce, Deployed, Event, Promoted, RolledBac
 from modelyard.flows import endpoints, replaying
 from modelyard.flows.approval import admit
 from modelyard.flows.moves import Move
-from modelyard.flows.shifting import ABORT, PROMOTE, shift
+from modelyard.flows.shifting import shift
 from modelyard.flows.site import Order
 from modelyard.flows.watching import KEPT
 from modelyard.workshop import Workshop
-
-__all__ = ["ABORT", "PROMOTE", "enforce", "forsake", "holders", "moving", "reapply", "release", "roll_back"]
 
 
 def release(shop: Workshop, run: Run, version: str, *, by: str, retrained: bool = False, stages: tuple[Stage, ...]) -> None:

@@ -20,7 +20,7 @@ from modelyard.durable import Outcome, Run
 from modelyard.errors import BadInput, GateRefused, NotFound, StepFailed, Unavailable
 from modelyard.events import ReplayJudged
 from modelyard.flows import history, holdout, plans
-from modelyard.flows.asking import answers, asking
+from modelyard.flows.asking import TIMED, answers, asking
 from modelyard.monitor import labels
 from modelyard.quality import comparison, comparison_page, paired
 from modelyard.quality import metrics as measures
@@ -170,7 +170,7 @@ def _asked(pair: Pair, table: pl.DataFrame, bundles: tuple[Bundle, Bundle], conf
                 latency[who] = _latency(asked.time, table, failed)
         except (StepFailed, Unavailable, BadInput) as exc:
             pair.shop.runs.check_open()
-            return {"about": "", "trouble": {"who": who, "what": exc.what}}
+            return {"trouble": {"who": who, "what": exc.what}}
         found.append((outputs, failed))
     (old, old_failed), (new, new_failed) = found
     alone = [b for a, b in zip(old_failed, new_failed, strict=True) if b and not a]
@@ -188,7 +188,7 @@ def _asked(pair: Pair, table: pl.DataFrame, bundles: tuple[Bundle, Bundle], conf
 
 def _latency(time: Callable[[pl.DataFrame], dict[str, float]], table: pl.DataFrame, failed: list[str]) -> dict[str, float] | None:
     """p50 and p99 in ms of single rows that are answered; None where none is."""
-    good = table.filter([not reason for reason in failed]).head(200)
+    good = table.filter([not reason for reason in failed]).head(TIMED)
     return None if good.is_empty() else time(good)
 
 
@@ -196,7 +196,7 @@ def _measured(
     rows: pl.DataFrame, old: pl.DataFrame, new: pl.DataFrame, bundles: tuple[Bundle, Bundle], pair: Pair, config: Config
 ) -> dict[str, Any]:
     if rows.is_empty():
-        return {"measured": None}
+        return {}
     signature = bundles[0].signature
     one, other = ({"prediction": outputs[tables.PREDICTION].to_list()} for outputs in (old, new))
     differs = disagrees(one, other, signature, holdout.spread(bundles[0].path, signature))

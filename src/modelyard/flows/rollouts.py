@@ -7,7 +7,8 @@ from typing import Any
 from modelyard.deploy import alarms
 from modelyard.errors import BadInput
 from modelyard.events import Promoted, RolledBack
-from modelyard.flows.release import PROMOTE, moving
+from modelyard.flows.release import moving
+from modelyard.flows.shifting import PROMOTE
 from modelyard.flows.watching import KEPT, read
 from modelyard.workshop import Workshop
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-_TYPES = {"int": "Int64", "float": "Float64", "str": "String", "bool": "Boolean", "datetime": "Int64"}
+_TYPES = {"int": "Int64", "float": "Float64", "str": "String", "bool": "Boolean"}
 
 
 def read(folder: Path, signature: Signature) -> pl.DataFrame:
@@ -131,9 +131,8 @@ def _rows(line: dict[str, Any], place: str, variant: str, signature: Signature) 
 def _column(name: str, values: list[Any], signature: Signature) -> pl.Series:
     import polars as pl
 
-    if name in (tables.EVENT_TIME, tables.RECEIVED_AT):
-        return pl.Series(name, values, pl.Datetime("us", "UTC"))
-    types = {tables.feature(c.name): str(c.type) for c in signature.columns} | {tables.LATENCY_MS: "float"}
+    types = {tables.feature(c.name): str(c.type) for c in signature.columns}
+    types |= {tables.EVENT_TIME: "datetime", tables.RECEIVED_AT: "datetime", tables.LATENCY_MS: "float"}
     kind = types.get(name) or ("float" if name.startswith(tables.OUTPUT) and name != tables.PREDICTION else "")
     if kind == "datetime":
         return pl.Series(name, values, pl.Datetime("us", "UTC"))

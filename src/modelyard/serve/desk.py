@@ -186,7 +186,8 @@ def _decoders(variant: LiveVariant, texts: Mapping[str, Iterable[str]]) -> tuple
     Features have the signature's types; a nullable one that is missing is None. What else may come along is taken as it is. Columns of
     `texts` mostly have one of these: a decoder that takes no other finds them without making new ones, whose hashes nobody knows yet.
     """
-    return tuple(map(_one_of, _typed(variant, texts), _typed(variant, {})))  # type: ignore[return-value]
+    plain = _typed(variant, {})
+    return tuple(map(_one_of, _typed(variant, texts), plain)) if texts else plain  # type: ignore[return-value]
 
 
 def _one_of(usual: Decode, any_other: Decode) -> Decode:

@@ -66,7 +66,7 @@ def explain(
                 chunk = {name: values.slice(start, CHUNK_ROWS).to_list() for name, values in columns.items()}
                 count = min(CHUNK_ROWS, rows.height - start)
                 body = msgspec.json.encode(Explain(start, count, chunk, behind, output, method))
-                peer.sendall(len(body).to_bytes(4, "big") + body)
+                peer.sendall(wire.frame(body))
                 parts.append(_understood(wire.receive(peer), len(signature.columns), count))
     except OSError as exc:
         raise Unavailable(f"the runner does not answer: {exc}", where=str(socket)) from exc

@@ -27,7 +27,7 @@ from modelyard.serve.live import POLL_SECONDS, Router
 from modelyard.serve.plane import Answer, Plane
 from modelyard.serve.protocols import asynchronous, oip, refusal
 from modelyard.serve.protocols.sagemaker import target_model
-from modelyard.serve.quick import Pairs, Passed, Quick
+from modelyard.serve.quick import NOTHING, Pairs, Passed, Quick
 from modelyard.serve.refusals import NoRunner
 from modelyard.serve.tls import Certificate
 
@@ -39,7 +39,6 @@ _COLLECT = 128
 """After so many endpoints were let go, their memory is gathered in: decoders are classes, which hold themselves."""
 _NAME = re.compile(rb"/(?:endpoints/|v2/models/)?([^/?]+)")
 _OWN = frozenset({b"ping", b"metrics", b"health", b"v2", b""})
-_NOTHING = Passed()
 
 
 @dataclass(eq=False)
@@ -93,10 +92,6 @@ class Fleet:
         self._closing: set[asyncio.Task[None]] = set()
         self._gone = 0
 
-    @property
-    def loaded(self) -> int:
-        return len(self._seats)
-
     # -- requests ------------------------------------------------------------------------------------------------------------
 
     def quick(self, url: bytes, steady: Pairs, varying: dict[bytes, bytes], body: bytes) -> bytes | Passed:
@@ -104,7 +99,7 @@ class Fleet:
         found = _NAME.match(url)
         seat = None if found is None else self._seats.get(found[1].decode("latin-1"))
         if found is None or seat is None:
-            return _NOTHING
+            return NOTHING
         self._seats.move_to_end(found[1].decode("latin-1"))
         return seat.quick(url[found.end(1) :] if found.start(1) == 1 else url, steady, varying, body)
 
@@ -281,9 +276,7 @@ async def serve(
     port = listener.getsockname()[1]
     fleet = Fleet(tables, told, port, hosts, lambda router: Plane(router, public=public), kept=kept, kept_bytes=kept_bytes)
     following = asyncio.ensure_future(fleet.follow())
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    server.settle()
     try:
         await server.run(fleet, fleet.quick, listener, certificate, lasts_with=tables if lasts else None)
     finally:

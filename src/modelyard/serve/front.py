@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -38,8 +37,6 @@ from modelyard.serve.plane import Plane
 from modelyard.serve.protocols import asynchronous
 from modelyard.serve.quick import Quick
 from modelyard.serve.tls import Certificate, is_loopback
-
-STATS_SECONDS = 0.25
 
 log = logging.getLogger("modelyard.front")
 
@@ -72,7 +69,7 @@ async def _keep_stats(plane: Plane, path: Path) -> None:
     last, generation, router = 0.0, -1, plane.router
     while True:
         now = time.monotonic()
-        if now - last >= STATS_SECONDS or router.stats.generation != generation or router.urgent.is_set():
+        if now - last >= fleet.STATS_SECONDS or router.stats.generation != generation or router.urgent.is_set():
             last, generation = now, router.stats.generation
             router.urgent.clear()
             if router.writer is not None:
@@ -104,9 +101,7 @@ async def serve(options: Options, listener: socket.socket, certificate: Certific
     tasks = [asyncio.ensure_future(router.follow()), asyncio.ensure_future(_keep_stats(plane, options.stats))]
     tasks.append(asyncio.ensure_future(asynchronous.Worker(plane).run()))
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(router.look()))
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    server.settle()
     try:
         lasts_with = options.routes if options.lasts else None
         await server.run(Front(plane, hosts), Quick(plane, hosts), listener, certificate, lasts_with=lasts_with)

@@ -14,7 +14,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from modelyard.errors import BadInput, YardError
-from modelyard.serve.quick import VARYING, Passed
+from modelyard.serve.quick import NOTHING, VARYING, Passed
 from modelyard.serve.refusals import SlowBody, TooManyCallers
 
 log = logging.getLogger("modelyard.front")
@@ -28,7 +28,6 @@ LAST_SECONDS = 1.0
 """How long a front that ends waits for the head of a caller who has connected."""
 MAX_CONNECTIONS = 10_000
 _SWEEP_SECONDS = 1.0
-_NOTHING = Passed()
 _clock = time.monotonic
 Quick = Callable[[bytes, list[tuple[bytes, bytes]], dict[bytes, bytes], bytes], bytes | Passed]
 
@@ -101,7 +100,7 @@ class FrontProtocol(HttpToolsProtocol):
         self._phase = "body"
         self._held = self._may_be_quick()
         if not self._held:
-            self._start(_NOTHING)
+            self._start(NOTHING)
 
     @property
     def _answering(self) -> bool:
@@ -144,7 +143,7 @@ class FrontProtocol(HttpToolsProtocol):
         self._phase = "answer"
         if self._held:
             self._held = False
-            passed: Any = _NOTHING
+            passed: Any = NOTHING
             if self.quick is not None and self.parser.should_keep_alive() and not self._draining:
                 passed = self.quick(self.url, self.headers, self._varying, self._body)
                 if type(passed) is bytes:

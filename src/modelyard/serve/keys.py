@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +11,7 @@ import msgspec
 
 from modelyard import files
 from modelyard.errors import BadInput, NotFound
+from modelyard.home import write_private
 from modelyard.serve.access import digest, new_key
 
 OWNER = "modelyard"
@@ -77,10 +77,7 @@ class Keys:
         """The owner's own key, made when it is first asked for."""
         if not self._own.exists():
             self._own.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(self._own.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(file, "w") as stream:
-                stream.write(new_key())
-            self._own.with_suffix(".new").replace(self._own)
+            write_private(self._own, new_key())
         return self._own.read_text(encoding="ascii")
 
     def _write(self, kept: list[Kept]) -> None:

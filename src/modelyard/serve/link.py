@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import msgspec
 
@@ -63,7 +63,7 @@ class Link:
 
     def __init__(self, path: str, owner: Owner) -> None:
         self.path, self._owner = path, owner
-        self.hello: dict[str, Any] | None = None
+        self.connected = False
         self.suspects: deque[Piece] = deque()
         self.flying: list[Piece] = []
         self.expected = 0  # calls that wait once the callers of the batch before have come again
@@ -79,10 +79,6 @@ class Link:
         self._pause = _BACK_OFF[0]
         self.connects = 0
         self._keeper = asyncio.get_running_loop().create_task(self._keep_connected())
-
-    @property
-    def connected(self) -> bool:
-        return self.hello is not None
 
     @property
     def idle(self) -> bool:
@@ -151,11 +147,11 @@ class Link:
         if frames is not self._frames:
             return
         try:
-            if self.hello is None:
+            if not self.connected:
                 hello = wire.decode_hello(body)
                 if hello.get("protocol") != wire.PROTOCOL or hello.get("ready") is not True:
                     raise msgspec.DecodeError("another protocol")
-                self.hello, self._pause = hello, _BACK_OFF[0]
+                self.connected, self._pause = True, _BACK_OFF[0]
                 self._owner.connected_to(self)
                 return
             seconds, batch, self.flying = self.busy_seconds, self.flying, []
@@ -179,7 +175,7 @@ class Link:
         if frames is not self._frames:
             return
         transport, self._transport, self._frames = self._transport, None, None
-        self.hello = None
+        self.connected = False
         self.stop_lingering()
         if transport is not None:
             transport.abort()
@@ -203,5 +199,5 @@ class Link:
             self._pause = min(self._pause * 2, _BACK_OFF[1])
 
     def _expect_hello(self, frames: _Frames) -> None:
-        if self.hello is None:
+        if not self.connected:
             self.lost(frames)

@@ -57,7 +57,7 @@ class LiveVariant:
             max_event_age_days=limits.max_event_age_days,
             max_decoded=16 * limits.max_body,
         )
-        self.runners, self.stats, self.plan, self.timeout = runners, stats, plan, limits.timeout_s
+        self.runners, self.stats, self.plan = runners, stats, plan
         self.explainer = Explainer(self.formats, runners, variant.background, variant.explained)
         self.mirrors: list[LiveMirror] = []
         version = variant.version.encode("latin-1", "replace")

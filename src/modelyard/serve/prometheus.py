@@ -33,12 +33,9 @@ def text(all_: Iterable[Said]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _front(name: str, **more: str) -> str:
-    return ",".join(f'{key}="{_escaped(value)}"' for key, value in {"endpoint": name, **more}.items())
-
-
 def _of(said: Said, **more: str) -> str:
-    return "{" + _front(said.endpoint, front=str(said.front), **more) + "}"
+    labels = {"endpoint": said.endpoint, "front": str(said.front), **more}
+    return "{" + ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items()) + "}"
 
 
 def _escaped(value: str) -> str:

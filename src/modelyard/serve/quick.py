@@ -51,7 +51,7 @@ class Passed(NamedTuple):
 
 _clock = time.perf_counter
 _UNFIT = Verdict(False)
-_NOTHING = Passed()
+NOTHING = Passed()
 
 
 class Quick:
@@ -75,11 +75,11 @@ class Quick:
         if live is not self._live:
             self._take_up(live)
         if live is None or not self._desks:
-            return _NOTHING
+            return NOTHING
         key = (url, tuple(steady))
         verdict = self._verdicts.get(key) or self._judge(live, *key)
         if not verdict.fit:
-            return _NOTHING
+            return NOTHING
         variant, trace = verdict.target or self._only, None
         try:
             if variant is None:

@@ -1,7 +1,7 @@
 """OpenTelemetry spans, sent to a collector by OTLP over HTTP in its JSON form, in the background.
 
-A request has a span of its own, and one each for reading its rows, predicting and capturing. It needs no library: the JSON form is part of
-OTLP since 1.0, and a front stays small without one.
+A request has a span of its own, and one each for reading its rows, predicting, writing and capturing. It needs no library: the JSON form
+is part of OTLP since 1.0, and a front stays small without one.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class Stats(msgspec.Struct):
     grpc_port: int = 0
     ready: bool = False
     written_at: float = 0.0
-    unrouted: int = 0  # requests that never reached a version: bad paths, bad hosts
+    unrouted: int = 0  # requests that never reached a version: bad paths, hosts, keys
     bad_tables: int = 0  # routing tables that did not hold and were left aside
     variants: dict[str, VariantStats] = msgspec.field(default_factory=dict)
     runners: dict[str, RunnerStats] = msgspec.field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A target: where jobs run and endpoints live. Six verbs, and three hints; everything else in Modelyard is the same on every target."""
+"""A target: where jobs run and endpoints live. Seven verbs, and three hints; everything else in Modelyard is the same on every target."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class EndpointSpec:
 class VariantState:
     """What a variant did since the endpoint came up; the counters only ever rise, whatever process is started again meanwhile.
 
-    `requests` were answered or failed (`errors`: 5xx, and 429 where it had no room); `refused` ones were the caller's fault (4xx).
+    `requests` were answered or failed (`errors`: by the version's doing, or for lack of room); `refused` ones were the caller's fault.
     `latency` counts answers by bucket (see serve.stats). `ready`: its plan or some runner of it answers, or would when asked. `compared`
     rows were answered by another version too, `disagreed` of them otherwise. `runners` stand now.
     """

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 
 from modelyard.serve import left, sockets, stats
 from modelyard.serve.protocols import places
 from modelyard.targets.base import EndpointSpec
-from modelyard.targets.places import FrontPlace, total
+from modelyard.targets.places import FrontPlace, together
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
 """Addresses that mean all of a machine's, and how it then reaches itself."""
@@ -133,7 +134,7 @@ class Fronts:
     def counted(self) -> tuple[stats.Stats, dict[str, stats.VariantStats]]:
         """What the present fronts say together, and the counters of all that there ever were, by version."""
         said = [place.counted() for place in self._places]
-        return _together([now for now, _ in said]), _by_version(counters for _, counters in said)
+        return _one([now for now, _ in said]), reduce(together, (counters for _, counters in said))
 
     def follow(self, counted: dict[str, stats.VariantStats]) -> None:
         """Take over what others have counted so far."""
@@ -151,7 +152,7 @@ def _free(host: str) -> int:
     return port
 
 
-def _together(all_: list[stats.Stats]) -> stats.Stats:
+def _one(all_: list[stats.Stats]) -> stats.Stats:
     """The stats of one front, or of several as those of one. Each has its own connections to the runners."""
     if len(all_) == 1:
         return all_[0]
@@ -178,7 +179,7 @@ def _together(all_: list[stats.Stats]) -> stats.Stats:
         written_at=min(one.written_at for one in all_),
         unrouted=sum(one.unrouted for one in all_),
         bad_tables=sum(one.bad_tables for one in all_),
-        variants=_by_version(one.variants for one in all_),
+        variants=reduce(together, (one.variants for one in all_)),
         runners=runners,
         capture=kept,
         wanted=wanted,
@@ -193,11 +194,3 @@ def _runner(one: stats.RunnerStats, other: stats.RunnerStats) -> stats.RunnerSta
         one.waiting_rows + other.waiting_rows,
         one.batches + other.batches,
     )
-
-
-def _by_version(all_: Iterable[dict[str, stats.VariantStats]]) -> dict[str, stats.VariantStats]:
-    found: dict[str, stats.VariantStats] = {}
-    for counters in all_:
-        for version, one in counters.items():
-            found[version] = total(found[version], one) if version in found else one
-    return found

@@ -265,8 +265,7 @@ class FrontPlace:
             return stats.Stats(pid=0, started_at=0.0)
 
     def _totals(self, now: stats.Stats) -> dict[str, stats.VariantStats]:
-        versions = {**self._before, **now.variants}
-        return {v: total(now.variants.get(v, stats.VariantStats()), self._before.get(v, stats.VariantStats())) for v in versions}
+        return together(self._before, now.variants)
 
     def stop(self) -> None:
         if self._child is not None:
@@ -280,7 +279,8 @@ def ended(counted: dict[str, stats.VariantStats]) -> dict[str, stats.VariantStat
 
 def together(one: dict[str, stats.VariantStats], other: dict[str, stats.VariantStats]) -> dict[str, stats.VariantStats]:
     """The counters of both, by version."""
-    return {**one, **{v: total(counters, one[v]) if v in one else counters for v, counters in other.items()}}
+    nothing = stats.VariantStats()
+    return {v: total(one.get(v, nothing), other.get(v, nothing)) for v in {**one, **other}}
 
 
 def total(now: stats.VariantStats, before: stats.VariantStats) -> stats.VariantStats:

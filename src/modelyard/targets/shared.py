@@ -13,7 +13,7 @@ from modelyard.errors import BadInput, NotFound, Unavailable
 from modelyard.serve import left, stats
 from modelyard.targets.base import EndpointSpec
 from modelyard.targets.fronts import Listening
-from modelyard.targets.places import FrontPlace, ended, together, total
+from modelyard.targets.places import FrontPlace, ended, together
 
 _TAKEN_UP = 10.0
 
@@ -126,9 +126,7 @@ class Seat:
     def counted(self) -> tuple[stats.Stats, dict[str, stats.VariantStats]]:
         """What the present front says of the endpoint, and the counters of all fronts, by version."""
         now = self._now()
-        versions = {**self._before, **now.variants}
-        nothing = stats.VariantStats()
-        return now, {v: total(now.variants.get(v, nothing), self._before.get(v, nothing)) for v in versions}
+        return now, together(self._before, now.variants)
 
     def _now(self) -> stats.Stats:
         """The endpoint's stats; those of a front that died are kept apart, and what is not loaded is as ready as its front."""
@@ -138,20 +136,16 @@ class Seat:
             if seen != self._seen:
                 said = stats.read(self._stats)
                 if said.pid != self._last.pid:
-                    self._keep()
+                    self.follow(self._last.variants)
                 self._seen, self._last = seen, said
         except (OSError, NotFound, BadInput):
             pass
         if self._last.pid and self._last.pid != self._shared.pid and self.alive:
-            self._keep()
+            self.follow(self._last.variants)
             self._last = stats.Stats(0, 0.0)
         if self._last.generation:
             return self._last
         return msgspec.structs.replace(self._last, ready=self.alive, port=self.port)
-
-    def _keep(self) -> None:
-        for version, one in ended(self._last.variants).items():
-            self._before[version] = total(one, self._before.get(version, stats.VariantStats()))
 
     def follow(self, counted: dict[str, stats.VariantStats]) -> None:
         """Take over what others have counted."""

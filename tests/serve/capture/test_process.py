@@ -45,12 +45,11 @@ int fdatasync(int file) {  /* fails, and says so, while the file FAULT is there 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    made = World()
-    made.save("1", logistic())
-    made.runner("1", signature())
-    made.ready("1")
-    yield made
-    made.stop()
+    with World() as made:
+        made.save("1", logistic())
+        made.runner("1", signature())
+        made.ready("1")
+        yield made
 
 
 def post(world: World) -> tuple[int, str | None, str]:

@@ -63,9 +63,6 @@ class Endpoint(World):
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[Endpoint]:
-    made = Endpoint()
-    try:
+    with Endpoint() as made:
         made.start()
         yield made
-    finally:
-        made.stop()

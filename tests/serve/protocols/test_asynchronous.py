@@ -71,12 +71,9 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def endpoint(s3: str) -> Iterator[Endpoint]:
-    made = Endpoint(s3)
-    try:
+    with Endpoint(s3) as made:
         made.begin()
         yield made
-    finally:
-        made.stop()
 
 
 def test_a_file_is_answered_where_the_202_says(endpoint: Endpoint) -> None:

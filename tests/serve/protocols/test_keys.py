@@ -38,12 +38,9 @@ class Endpoint(World):
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[Endpoint]:
-    made = Endpoint()
-    try:
+    with Endpoint() as made:
         made.start()
         yield made
-    finally:
-        made.stop()
 
 
 def test_boto3_gives_the_key_as_its_access_key(endpoint: Endpoint) -> None:

@@ -39,7 +39,7 @@ class Strategy(Part):
         return {k: v for k, v in values.items() if k not in gone}
 
     @model_validator(mode="after")
-    def _steps_rise(self) -> Strategy:
+    def _consistent(self) -> Strategy:
         for key, types in STRATEGY_KEYS.items():
             if self.type not in types and key in self.model_fields_set:
                 raise ValueError(f"`{key}` goes with {' or '.join(types)}")

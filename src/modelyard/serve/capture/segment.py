@@ -14,6 +14,7 @@ import os
 import time
 from pathlib import Path
 
+from modelyard import files
 from modelyard.serve.capture import frames
 
 FIRST_ROOM = 64 * 1024
@@ -73,7 +74,7 @@ class Segment:
         """See that what is written is on disk, and that the file can be found. Raises OSError: then nobody knows what is, and it must
         not be asked again."""
         if not self.synced:
-            _sync_folder(self.path.parent)
+            files.sync(self.path.parent)
         os.fdatasync(self._file)
 
     def close(self, *, size: int | None = None) -> None:
@@ -86,11 +87,3 @@ class Segment:
             else:
                 self.path.unlink()
         os.close(self._file)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

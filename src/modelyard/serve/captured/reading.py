@@ -38,11 +38,17 @@ def _each(folder: Path, chosen: pl.Expr, only: Sequence[str] | None = None) -> l
         return []
     columns = [pl.all()] if only is None else [pl.col(name) for name in only]
     with locked(folder):
-        segments, parts = listing(folder)
-        lazy = [pl.scan_parquet(part.path, glob=False) for part in parts]
-        lazy += [tables.segment(path.read_bytes()).lazy() for path in segments]
-        found = [table.filter(chosen).select(columns).collect() for table in lazy]
+        found = [table.filter(chosen).select(columns).collect() for table in _all(folder)]
     return [frame for frame in found if frame.height]
+
+
+def _all(folder: Path) -> list[pl.LazyFrame]:
+    """What the files hold, a table each. Under the lock."""
+    import polars as pl
+
+    segments, parts = listing(folder)
+    found = [pl.scan_parquet(part.path, glob=False) for part in parts]
+    return found + [tables.segment(path.read_bytes()).lazy() for path in segments]
 
 
 def newest(folder: Path, last: int, *, since: datetime | None = None, version: str | None = None) -> pl.DataFrame:
@@ -82,11 +88,6 @@ def earliest(folder: Path) -> datetime | None:
 
     if not folder.is_dir():
         return None
-    found = []
     with locked(folder):
-        segments, parts = listing(folder)
-        lazy = [pl.scan_parquet(part.path, glob=False) for part in parts]
-        lazy += [tables.segment(path.read_bytes()).lazy() for path in segments]
-        for table in lazy:
-            found.append(table.select(pl.col(EVENT_TIME).min()).collect().item())
+        found = [table.select(pl.col(EVENT_TIME).min()).collect().item() for table in _all(folder)]
     return min((at for at in found if at is not None), default=None)

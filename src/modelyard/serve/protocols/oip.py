@@ -14,6 +14,7 @@ from modelyard import __version__
 from modelyard.errors import BadInput, YardError
 from modelyard.serve.plane import Answer, Plane, Request, Route
 from modelyard.serve.protocols import tensors
+from modelyard.serve.protocols.plain import sentence
 from modelyard.serve.protocols.reading import plain_encoding
 from modelyard.serve.protocols.tensors import INFERENCE_ID, Tensor
 from modelyard.serve.refusals import NoRunner
@@ -121,12 +122,6 @@ class Infer:
 def refuse(error: YardError) -> Answer:
     """The protocol's error: `{"error": text}`."""
     return Answer(error.http_status, msgspec.json.encode({"error": sentence(error)}))
-
-
-def sentence(error: YardError) -> str:
-    """An error in a line."""
-    what = f"{error.where}: {error.what}" if error.where else error.what
-    return f"{what}. {error.next}".rstrip(". ") + "."
 
 
 def _decoded(request: Request) -> Inference:

@@ -18,6 +18,7 @@ from modelyard.serve import tracing
 from modelyard.serve.plane import Answer, Plane, Request
 from modelyard.serve.protocols import oip, tensors
 from modelyard.serve.protocols.oip_messages import MESSAGES, SERVICE
+from modelyard.serve.protocols.plain import sentence
 from modelyard.serve.protocols.tensors import INFERENCE_ID, Tensor
 from modelyard.serve.refusals import TooLarge
 from modelyard.serve.rows import Rows
@@ -76,7 +77,7 @@ class GrpcInfer:
         return Answer(200, message.SerializeToString())
 
     def refuse(self, error: YardError) -> Answer:
-        return Answer(error.http_status, oip.sentence(error).encode())
+        return Answer(error.http_status, sentence(error).encode())
 
 
 def _contents(datatype: str, values: list[Any]) -> list[Any]:
@@ -87,10 +88,7 @@ def _contents(datatype: str, values: list[Any]) -> list[Any]:
 
 def _inference(body: bytes) -> oip.Inference:
     """The inference of a `ModelInferRequest`. Raises BadInput."""
-    try:
-        message = MESSAGES["ModelInferRequest"].FromString(body)
-    except DecodeError:
-        raise BadInput("the message is no ModelInferRequest") from None
+    message = _message(body)
     raw = list(message.raw_input_contents)
     if raw and len(raw) != len(message.inputs):
         raise BadInput(f"{len(raw)} raw contents come with {len(message.inputs)} inputs", where="raw_input_contents")
@@ -101,6 +99,13 @@ def _inference(body: bytes) -> oip.Inference:
             raise BadInput(f"the parameter `{name[:80]}` is not known here", where="parameters", next="Leave it out.")
     found = [_tensor(given, raw[i] if raw else None) for i, given in enumerate(message.inputs)]
     return oip.Inference(message.id, found, {output.name: bool(raw) for output in message.outputs}, bool(raw))
+
+
+def _message(body: bytes) -> Any:
+    try:
+        return MESSAGES["ModelInferRequest"].FromString(body)
+    except DecodeError:
+        raise BadInput("the message is no ModelInferRequest") from None
 
 
 def _tensor(given: Any, raw: bytes | None) -> Tensor:
@@ -158,7 +163,7 @@ class Service:
             answer = self._dialect.refuse(exc)
         self._plane.note(request, answer, start)
         if answer.status != 200:
-            await context.abort(_CODES.get(answer.status, _code(answer.status)), answer.body.decode())
+            await context.abort(_code(answer.status), answer.body.decode())
         return answer.body
 
     async def _live(self, message: Any, headers: dict[bytes, bytes]) -> Any:
@@ -185,10 +190,7 @@ class Service:
 
 def _asked(body: bytes) -> dict[str, str]:
     """The model and the version that a message names. Raises BadInput."""
-    try:
-        message = MESSAGES["ModelInferRequest"].FromString(body)
-    except DecodeError:
-        raise BadInput("the message is no ModelInferRequest") from None
+    message = _message(body)
     names = {"endpoint": message.model_name}
     return names | ({"variant": message.model_version} if message.model_version else {})
 
@@ -200,13 +202,13 @@ def _told(call: Callable[[Any, dict[bytes, bytes]], Awaitable[Any]]) -> Callable
         try:
             return await call(message, _headers(context))
         except YardError as exc:
-            await context.abort(_CODES.get(exc.http_status, _code(exc.http_status)), oip.sentence(exc))
+            await context.abort(_code(exc.http_status), sentence(exc))
 
     return method
 
 
 def _code(status: int) -> grpc.StatusCode:
-    return grpc.StatusCode.INVALID_ARGUMENT if 400 <= status < 500 else grpc.StatusCode.INTERNAL
+    return _CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT if 400 <= status < 500 else grpc.StatusCode.INTERNAL)
 
 
 def _headers(context: Context) -> dict[bytes, bytes]:

@@ -8,14 +8,15 @@ import msgspec
 
 from modelyard.serve.plane import Answer, Plane, Request, Route
 from modelyard.serve.protocols import schemas, tensors
-from modelyard.serve.protocols.reading import CSV, JSON, LINES, TABLES
-from modelyard.serve.protocols.writing import ARROW, KINDS, NPY, PARQUET
+from modelyard.serve.protocols.reading import LINES, TABLES
+from modelyard.serve.protocols.writing import ARROW, CSV, JSON, KINDS, NPY, PARQUET
 from modelyard.serve.refusals import NoRunner
 
 if TYPE_CHECKING:
     from modelyard.serve.live import Live, LiveVariant
 
 Part = dict[str, Any]
+_READ = (JSON, CSV, *LINES, *TABLES)
 _BINARY = frozenset({ARROW, PARQUET, NPY, *TABLES})
 _ERRORS = {
     "400": "The body, a header or the query does not fit; `where` names the row and the column.",
@@ -121,12 +122,11 @@ def _plain(variant: LiveVariant, example: Any) -> Part:
             "query", "predictions", {"enum": ["records", "values"]}, "`values`: the bare predictions, without ids and probabilities."
         ),
     ]
-    reads = (JSON, CSV, *LINES, *TABLES)
     operation = {
         "operationId": "invoke",
         "summary": "Predict.",
         "parameters": [*choices, _ID],
-        "requestBody": {"required": True, "content": _content(reads, _ref("Body"), example)},
+        "requestBody": {"required": True, "content": _content(_READ, _ref("Body"), example)},
         "responses": {
             "200": {"description": "A prediction a row.", "headers": _HEADERS, "content": _content(KINDS, _ref("Answer"))},
             **_errors("Error", _INVOKED),
@@ -143,7 +143,6 @@ def _sagemaker(live: Live) -> Part:
     attributes = _parameter(
         "header", "X-Amzn-SageMaker-Custom-Attributes", {"type": "string", "pattern": "^[!-~]*$", "maxLength": 1024}, "Comes back as it is."
     )
-    reads = (JSON, CSV, *LINES, *TABLES)
     errors = _errors("AwsError", tuple(c for c in _INVOKED if c not in ("404", "406", "415", "422", "504")))
 
     def operation(name: str, summary: str, content: Part, more: list[Part]) -> Part:
@@ -152,7 +151,7 @@ def _sagemaker(live: Live) -> Part:
             "operationId": name,
             "summary": summary,
             "parameters": [where, _ID, _target(live), attributes, *more],
-            "requestBody": {"required": True, "content": _content(reads, _ref("Body"))},
+            "requestBody": {"required": True, "content": _content(_READ, _ref("Body"))},
             "responses": {"200": ok, **errors},
         }
 
@@ -240,7 +239,7 @@ def _columns(variant: LiveVariant) -> str:
 
 def _looked(name: str, summary: str, parameters: list[Part]) -> Part:
     ok = {"description": "It does.", "content": {JSON: {"schema": {"type": "object"}}}}
-    errors = _errors("OipError", ("400", "404", "503")) | _errors("OipError", _ALWAYS)
+    errors = _errors("OipError", ("400", "404", "503", *_ALWAYS))
     return {"operationId": name, "summary": summary, "parameters": parameters, "responses": {"200": ok, **errors}}
 
 

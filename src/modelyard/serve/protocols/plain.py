@@ -67,6 +67,16 @@ class Plain:
         return Answer(error.http_status, msgspec.json.encode(error.to_dict()))
 
 
+def placed(error: YardError) -> str:
+    """What is wrong, and where."""
+    return f"{error.where}: {error.what}" if error.where else error.what
+
+
+def sentence(error: YardError) -> str:
+    """An error in a line, for protocols whose errors are one text."""
+    return f"{placed(error)}. {error.next}".rstrip(". ") + "."
+
+
 def _ask(rows: Rows, query: bytes) -> None:
     """Take up what the query asks for. Raises BadInput."""
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=1000):

@@ -18,12 +18,11 @@ from modelyard.serve.coerce import json_coercer, scalars, text_coercer
 from modelyard.serve.protocols import csvs
 from modelyard.serve.protocols.columns import Given, Wanted
 from modelyard.serve.protocols.records import RecordReader
-from modelyard.serve.protocols.writing import Writer
+from modelyard.serve.protocols.writing import CSV, JSON, Writer
 from modelyard.serve.refusals import UnknownContentType
 from modelyard.serve.rows import Rows, event_times, inference_ids
 from modelyard.signature import Signature
 
-JSON, CSV = "application/json", "text/csv"
 LINES = ("application/jsonlines", "application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 TABLES = {
     "application/vnd.apache.parquet": ("arrow", "read_parquet"),

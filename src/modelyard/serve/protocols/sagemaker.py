@@ -13,8 +13,7 @@ import msgspec
 from modelyard.errors import BadInput, YardError
 from modelyard.serve.plane import Answer, Plane, Request
 from modelyard.serve.protocols import event_stream
-from modelyard.serve.protocols.plain import Plain
-from modelyard.serve.protocols.writing import JSON
+from modelyard.serve.protocols.plain import Plain, placed, sentence
 from modelyard.serve.refusals import ModelFailed, QueueFull, TimedOut
 from modelyard.serve.rows import Rows
 
@@ -54,10 +53,9 @@ class SageMaker(Plain):
 def refuse(error: YardError) -> Answer:
     """AWS's shape: the header x-amzn-ErrorType names the exception that boto3 raises."""
     status, kind = _kind(error)
-    what = f"{error.where}: {error.what}" if error.where else error.what
-    body: dict[str, str | int] = {"Message": f"{what}. {error.next}".rstrip(". ") + "."}
+    body: dict[str, str | int] = {"Message": sentence(error)}
     if kind == "ModelError":
-        body |= {"OriginalStatusCode": error.http_status if isinstance(error, TimedOut) else 500, "OriginalMessage": what}
+        body |= {"OriginalStatusCode": error.http_status if isinstance(error, TimedOut) else 500, "OriginalMessage": placed(error)}
         body["LogStreamArn"] = ""  # the log is the endpoint's own, on its machine
     return Answer(status, msgspec.json.encode(body), headers=[(b"x-amzn-errortype", kind.encode())])
 
@@ -85,9 +83,7 @@ class Stream(SageMaker):
     def write(self, live: Live, variant: LiveVariant, request: Request, rows: Rows, outputs: Outputs) -> Answer:
         answer = super().write(live, variant, _accepting(request), rows, outputs)
         answer.headers.append((b"x-amzn-sagemaker-content-type", answer.kind))
-        cut = (
-            event_stream.whole_lines if answer.kind != JSON.encode() and answer.kind.startswith((b"text/", b"application/jsonl")) else None
-        )
+        cut = event_stream.whole_lines if answer.kind.startswith((b"text/", b"application/jsonl")) else None
         answer.body, answer.kind = event_stream.encode(answer.body, cut), event_stream.KIND
         return answer
 
