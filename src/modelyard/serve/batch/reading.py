@@ -62,8 +62,7 @@ def _csv(path: Path, signature: Signature) -> Iterator[Piece]:
     head = _head(path)
     if not head:
         raise BadInput(f"{path.name} is empty", where=str(path))
-    # A header names the model's columns, or most of them; data may hold a name once in a while.
-    named = 2 * len(set(head) & set(signature.names)) > len(signature.names)
+    named = _names_columns(head, signature)
     names = head if named else [f"column_{i}" for i in range(len(head))]
     if len(set(names)) != len(names):
         raise BadInput(f"{path.name} has the column `{next(n for n in names if names.count(n) > 1)}` twice", where=str(path))
@@ -81,6 +80,13 @@ def _csv(path: Path, signature: Signature) -> Iterator[Piece]:
                 first += batch.num_rows
     if not first:
         yield Piece(0, pa.table({name: pa.array([], pa.string()) for name in names}), named=named, text=True)
+
+
+def _names_columns(head: list[str], signature: Signature) -> bool:
+    """Whether a first line is a header: it has most of the model's columns, or consists of such names for the half. Data may hold a name
+    once in a while."""
+    known = {*signature.names, signature.id_col, signature.time_col}
+    return 2 * len(set(head) & set(signature.names)) > len(signature.names) or 2 * len(set(head) & known) >= len(head)
 
 
 def _head(path: Path) -> list[str]:
