@@ -27,6 +27,7 @@ BY_NAME = {
     "Production.port": "likewise",
     "Staging.approval": "of the stage that is entered (flows/approval.py)",
     "Production.approval": "likewise",
+    **{f"{s}.{k}": "of the stage that is entered" for s in ("Staging", "Production") for k in ("host", "keys", "names", "tls")},
     "Staging.target": "a constant: other targets are refused",
     "Production.target": "likewise",
     "TrainingWindow.type": "sliding exactly where there is a `length`, which is read",

@@ -81,5 +81,5 @@ def test_a_large_source_is_never_held_whole(tmp_path: Path) -> None:
     assert all("passed" in sentence for sentence in said["judged"]) and len(said["judged"]) == 2
     held = said["peak"] - said["before"]
     # some 250 MB whatever the size (batches on their way, what allocators keep), and 10 to 25 bytes a row for the order of the times
-    assert held < 0.4 * size, f"{held / 1e6:.0f} MB held of {size / 1e6:.0f} MB"
+    assert held < 0.5 * size, f"{held / 1e6:.0f} MB held of {size / 1e6:.0f} MB"
     subprocess.run(["chmod", "-R", "u+w", str(tmp_path / "snapshots")], check=True)

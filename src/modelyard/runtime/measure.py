@@ -1,8 +1,9 @@
 """Metrics of the user's own: functions over scored tables, run in the model's environment as a processing job. Standard library only.
 
 Run as the script of a processing job with an input `tables` and an output `metrics`: tables/ask.json names the functions, and each
-table is a JSON file with its columns. Writes metrics/metrics.json: {metric: {table: number or null, ...} or {"error", "trace"}}. It
-imports nothing of ours: it is copied beside the user's code.
+table is a JSON file with its columns. Writes metrics/metrics.json: {metric: {table: number or null, ...} or {"error", "trace"}}; where
+ask.json wants `without` (a count), also {"without TABLE": numbers}: the metric of the table without each of so many parts of its rows,
+which tells how far it moves by chance. It imports nothing of ours: it is copied beside the user's code.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ def table(path: Path) -> Any:
     return frame
 
 
+def without(given: Any, part: int, parts: int) -> Any:
+    """A table (see `table`) without every so-manieth row."""
+    if isinstance(given, dict):
+        return {name: [v for i, v in enumerate(values) if i % parts != part] for name, values in given.items()}
+    return given.iloc[[i for i in range(len(given)) if i % parts != part]].reset_index(drop=True)
+
+
 def function(path: Path, name: str) -> Any:
     """The function of a file; what lies beside the file can be imported by it."""
     sys.path.insert(0, str(path.parent))
@@ -63,7 +71,10 @@ def main(inputs: Path, output: Path) -> None:
         try:
             measure = function(code / metric["file"], metric["function"])
             for name in metric["tables"]:  # each is read anew: a function may change what it is given
-                values[name] = number(measure(table(inputs / (name + ".json"))))
+                path, parts = inputs / (name + ".json"), metric.get("without", 0)
+                values[name] = number(measure(table(path)))
+                if parts:
+                    values["without " + name] = [number(measure(without(table(path), k, parts))) for k in range(parts)]
         except BaseException as exc:
             traceback.print_exc()
             found[metric["name"]] = {"error": type(exc).__name__ + ": " + str(exc), "trace": traceback.format_exc().splitlines()[-20:]}

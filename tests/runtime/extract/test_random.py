@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.runtime.extract.oracle import Fitted, held
@@ -75,5 +75,10 @@ def test_drawn_pipelines_of_arrays(arrays: Fitted, model: str, kind: str, seed: 
 @pytest.mark.slow
 @settings(RANDOM, max_examples=30)
 @given(pipelines(), KINDS, st.integers(0, 100))
+@example(  # the model refuses the whole numbers of a column that had a gap in training
+    "make_pipeline(ColumnTransformer([('n0', make_pipeline(SimpleImputer(strategy='constant')), [5])]), LogisticRegression(max_iter=50))",
+    "binary_classification",
+    0,
+)
 def test_drawn_pipelines_of_frames(frames: Fitted, model: str, kind: str, seed: int) -> None:
     tried(frames, model, kind, seed)

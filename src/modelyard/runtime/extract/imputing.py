@@ -80,7 +80,7 @@ def imputed(builder: Builder, model: Any, table: Table) -> Table:
 def _turns_whole(builder: Builder, model: Any, table: Table) -> bool:
     """Whether rows without a missing value are whole numbers, and the training table was not."""
     whole = all(builder.facts[s].limit == WHOLE for s in table.slots)
-    return whole and model.statistics_.dtype.kind == "f"
+    return whole and model.statistics_.dtype.kind not in "iu"  # of objects, too: scikit-learn keeps the constant as one
 
 
 def _filled(builder: Builder, model: Any, slot: int, value: Any, *, boxed: bool) -> int:
