@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import platform
@@ -218,6 +219,8 @@ def main(argv: list[str] | None = None) -> int:
         **served.facts,
     }
     names = [str(c["name"]) for c in signature["columns"]]
+    gc.collect()
+    gc.freeze()  # a model and its libraries are some 10^5 objects for good: no collection between requests needs to walk them
     serve(wire.listen(options.socket), lambda message: answer(message, served, names, hello), life)
     return 0
 

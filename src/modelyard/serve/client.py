@@ -115,18 +115,28 @@ class Runners:
 
     async def predict(self, rows: Rows) -> Outputs:
         """The outputs of `rows`. Raises NoRunner, QueueFull, TimedOut, ModelFailed. A caller who cancels it leaves the queue."""
+        result: Outputs = await self.begin(rows).future
+        return result
+
+    def begin(self, rows: Rows) -> Call:
+        """`predict`, under way: its future has the outputs, or what went wrong later. Cancelled, it leaves the queue.
+
+        Raises NoRunner, QueueFull, and what the quarantine says of a row that kills runners.
+        """
         call = Call(asyncio.get_running_loop().create_future(), rows, rows.count)
         call.lone = self._quarantine.check(rows)
-        result: Outputs = await self._answered(call)
-        return result
+        self._enter(call)
+        return call
 
     async def ask(self, op: str, fields: dict[str, Any], rows: int) -> dict[str, Any]:
         """The reply to another message of the protocol, such as `explain`, about so many rows. Raises as `predict` does."""
-        result: dict[str, Any] = await self._answered(Call(asyncio.get_running_loop().create_future(), None, rows, {"op": op, **fields}))
+        call = Call(asyncio.get_running_loop().create_future(), None, rows, {"op": op, **fields})
+        self._enter(call)
+        result: dict[str, Any] = await call.future
         return result
 
-    async def _answered(self, call: Call) -> Any:
-        loop = asyncio.get_running_loop()
+    def _enter(self, call: Call) -> None:
+        """Have a call wait for a runner, for so long."""
         asleep = self.sleeps and not self._links
         if asleep and self.trouble:
             raise NoRunner(self.trouble)
@@ -135,14 +145,16 @@ class Runners:
         self._queue.put(call, self._speed)
         if asleep:
             self._on_wanted()
-        timer = loop.call_later(self.limits.timeout_s + (self.limits.wake_s if asleep else 0.0), self._late, call)
-        try:
-            self._dispatch()
-            return await call.future
-        finally:
+        seconds = self.limits.timeout_s + (self.limits.wake_s if asleep else 0.0)
+        timer = asyncio.get_running_loop().call_later(seconds, self._late, call)
+
+        def over(future: asyncio.Future[Any]) -> None:
             timer.cancel()
-            if not call.future.done() or call.future.cancelled() or call.future.exception() is not None:
+            if future.cancelled() or future.exception() is not None:
                 self._queue.drop(call)
+
+        call.future.add_done_callback(over)
+        self._dispatch()
 
     def _late(self, call: Call) -> None:
         """Its time is up."""

@@ -17,7 +17,6 @@ from modelyard.serve.rows import MAX_ID, header_id, new_id
 if TYPE_CHECKING:
     from modelyard.serve.capture import Lane, Writer
     from modelyard.serve.live import LiveVariant
-    from modelyard.serve.plan.compiled import RowPlan
     from modelyard.serve.plane import Plane
     from modelyard.serve.rows import Rows
     from modelyard.serve.tracing import Trace
@@ -30,15 +29,17 @@ Done = tuple[bytes, float, int, str]
 _INT = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _TYPES: dict[str, Any] = {"float": float, "int": _INT, "str": str, "bool": bool, "datetime": str}
 _ENVELOPES = ("instances", "dataframe_records")
-_LONG_WAY = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, YardError)
-_UNSET, _astuple, _clock, _now = msgspec.UNSET, msgspec.structs.astuple, time.perf_counter, time.time_ns
+LONG_WAY = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, YardError)
+clock, now = time.perf_counter, time.time_ns
+_UNSET, _astuple = msgspec.UNSET, msgspec.structs.astuple
 
 
 class Desk:
     """Typed decoders, the head of the answer and a lane into the capture, made once for a version in force."""
 
-    def __init__(self, plane: Plane, variant: LiveVariant, plan: RowPlan, model: str) -> None:
-        self._plane, self._router, self._variant, self._plan, self._model = plane, plane.router, variant, plan, model
+    def __init__(self, plane: Plane, variant: LiveVariant, model: str) -> None:
+        self._plane, self._router, self._variant, self._model = plane, plane.router, variant, model
+        self._plan: Any = variant.plan
         self._writer: Writer | None = None
         self._lane: Lane | None = None
         self._required = False
@@ -50,7 +51,7 @@ class Desk:
         self._special = range(self._width, len(self._names))
         self._id = next((i for i in self._special if self._names[i] == signature.id_col), None)
         self._others = [i for i in self._special if i != self._id]
-        self._decode, self._decode_list, self._decode_envelope = _decoders(variant, plan.texts)
+        self._decode, self._decode_list, self._decode_envelope = _decoders(variant, {} if variant.plan is None else variant.plan.texts)
         self._coercers = [(c.name, _instants if c.type == "datetime" else _as_is) for c in signature.columns]
         who = b"".join(b"%b: %b\r\n" % pair for pair in variant.headers)
         self._head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + who
@@ -64,16 +65,20 @@ class Desk:
             values = _astuple(self._decode(body)) if body[:1] == b"{" else None
         except msgspec.ValidationError:
             values = None
-        except _LONG_WAY:
+        except LONG_WAY:
             return None
         try:
             done = self._single(values, header, start, body) if values is not None else None
             done = done or self._several(body, header, start)
-        except _LONG_WAY:
+        except LONG_WAY:
             return None
         if done is None:
             return None
         content, latency, count, name = done
+        return self._told(content, latency, count, name, url, trace, caller)
+
+    def _told(self, content: bytes, latency: float, count: int, name: str, url: bytes, trace: Trace | None, caller: str) -> bytes:
+        """Head and body; counted, and noted in the access log."""
         self._stats.answer(latency, count)
         head = self._heads.get(len(content)) or self._head_for(len(content))
         if trace is not None:
@@ -108,9 +113,9 @@ class Desk:
             return None
         outputs = self._plan.row(row)
         content = self._write(name, outputs)
-        latency = (_clock() - start) * 1000
+        latency = (clock() - start) * 1000
         if self._lane is not None:
-            self._lane.row(_now() // 1000, latency, name, row, outputs)
+            self._lane.row(now() // 1000, latency, name, row, outputs)
         if self._variant.mirrors:
             self._reflect(body, 1, {n: [v] for n, v in zip(self._variant.signature.outputs, outputs, strict=True)})
         return content, latency, 1, name
@@ -143,18 +148,21 @@ class Desk:
         records = self._records(body)
         if not 0 < len(records) <= INLINE_ROWS or (writer is not None and writer.required):
             return None
-        values, width = list(chain.from_iterable(records)), len(self._names)
-        columns = {name: values[i::width] for i, name in enumerate(self._names)}
-        given = None if header is None else header.decode("latin-1")
-        rows = variant.formats.rows(columns, len(records), _now() // 1000, given, coercers=self._coercers)
+        rows = self._read(records, header, now() // 1000)
         outputs = self._plan.predict(rows.columns, rows.count)
         content = variant.formats.writer.json(rows.inference_ids, outputs, self._model, variant.version)
-        latency = (_clock() - start) * 1000
+        latency = (clock() - start) * 1000
         if writer is not None:
             writer.write(variant.version, variant.signature, rows, outputs, latency)
         if variant.mirrors:
             self._reflect(body, rows.count, outputs)
         return content, latency, rows.count, rows.inference_ids[0]
+
+    def _read(self, records: list[Values], header: bytes | None, received_at: int) -> Rows:
+        values, width = list(chain.from_iterable(records)), len(self._names)
+        columns = {name: values[i::width] for i, name in enumerate(self._names)}
+        given = None if header is None else header.decode("latin-1")
+        return self._variant.formats.rows(columns, len(records), received_at, given, coercers=self._coercers)
 
     def _records(self, body: bytes) -> list[Values]:
         if body[:1] != b"{":
@@ -167,7 +175,7 @@ class Desk:
 
     def _reflect(self, body: bytes, count: int, outputs: dict[str, list[Any]]) -> None:
         def read(other: LiveVariant) -> Rows:
-            return other.formats.parse(body, "application/json", received_at=_now() // 1000)
+            return other.formats.parse(body, "application/json", received_at=now() // 1000)
 
         self._plane.mirrors.reflect(self._variant, read, count, outputs)
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from modelyard.errors import NotFound, YardError
 from modelyard.serve import prometheus, server, stats
 from modelyard.serve.app import Front, Receive, Scope, Send, respond
+from modelyard.serve.counter import Waiting
 from modelyard.serve.hosts import check_host
 from modelyard.serve.live import POLL_SECONDS, Router
 from modelyard.serve.plane import Answer, Plane
@@ -94,7 +95,7 @@ class Fleet:
 
     # -- requests ------------------------------------------------------------------------------------------------------------
 
-    def quick(self, url: bytes, steady: Pairs, varying: dict[bytes, bytes], body: bytes) -> bytes | Passed:
+    def quick(self, url: bytes, steady: Pairs, varying: dict[bytes, bytes], body: bytes) -> bytes | Waiting | Passed:
         """See `quick.Quick`; endpoints that are not loaded take the long way."""
         found = _NAME.match(url)
         seat = None if found is None else self._seats.get(found[1].decode("latin-1"))

@@ -14,6 +14,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from modelyard.errors import BadInput, YardError
+from modelyard.serve.counter import Waiting
 from modelyard.serve.quick import NOTHING, VARYING, Passed
 from modelyard.serve.refusals import SlowBody, TooManyCallers
 
@@ -29,7 +30,7 @@ LAST_SECONDS = 1.0
 MAX_CONNECTIONS = 10_000
 _SWEEP_SECONDS = 1.0
 _clock = time.monotonic
-Quick = Callable[[bytes, list[tuple[bytes, bytes]], dict[bytes, bytes], bytes], bytes | Passed]
+Quick = Callable[[bytes, list[tuple[bytes, bytes]], dict[bytes, bytes], bytes], bytes | Waiting | Passed]
 
 
 class BadRequest(BadInput):
@@ -42,6 +43,37 @@ class HeadTooLarge(BadInput):
     """The head has more bytes or headers than the front takes."""
 
     code, http_status = "head_too_large", 431
+
+
+class Deferred:
+    """A request of the short way whose answer is still to come, where uvicorn has its own kind of cycle."""
+
+    response_started = response_complete = disconnected = False
+    keep_alive = True
+
+    def __init__(self, protocol: FrontProtocol, waiting: Waiting) -> None:
+        self._protocol, self._waiting = protocol, waiting
+        self.message_event = self  # nobody waits for more of its body
+        waiting.then(self._write)
+
+    def set(self) -> None:
+        pass
+
+    def _write(self, answer: bytes) -> None:
+        self.response_started = self.response_complete = True
+        transport = self._protocol.transport
+        if self.disconnected or transport.is_closing():
+            return
+        if not self.keep_alive:
+            answer = answer.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
+        transport.write(answer)
+        if self.keep_alive:
+            self._protocol.on_response_complete()
+        else:
+            transport.close()
+
+    def leave(self) -> None:
+        self._waiting.leave()
 
 
 class FrontProtocol(HttpToolsProtocol):
@@ -151,6 +183,9 @@ class FrontProtocol(HttpToolsProtocol):
                     self.server_state.total_requests += 1
                     self._phase = "idle"
                     return
+                if type(passed) is Waiting:
+                    self.cycle = Deferred(self, passed)  # type: ignore[assignment]
+                    return
             self._start(passed)
             super().on_body(self._body)
         super().on_message_complete()
@@ -184,6 +219,9 @@ class FrontProtocol(HttpToolsProtocol):
         self.tasks.add(task)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        cycle: Any = self.cycle
+        if isinstance(cycle, Deferred) and not cycle.response_complete:
+            cycle.leave()
         for cycle in (self.cycle, *(cycle for cycle, _ in self.pipeline)):
             task = getattr(cycle, "task", None)
             if task is not None and not cycle.response_complete:

@@ -233,7 +233,7 @@ class Plane:
             if variant.mirrors:
                 self.mirrors.reflect(variant, lambda other: dialect.read(other, request, read.received_at), rows, outputs)
         except YardError as exc:
-            result = _result(exc)
+            result = result_of(exc)
             answer = dialect.refuse(exc)
             if isinstance(exc, QueueFull):
                 answer.retry_after = exc.retry_after
@@ -286,7 +286,7 @@ async def _aside(request: Request, work: Callable[..., T], *arguments: Any) -> T
     return work(*arguments)
 
 
-def _result(error: YardError) -> Result:
+def result_of(error: YardError) -> Result:
     """What an error counts as: the version's own, the caller's, or a lack of room."""
     if isinstance(error, QueueFull | NotCaptured):
         return Result.REJECTED

@@ -1,18 +1,21 @@
-"""The short way through the front, for what most callers send: JSON records for a version that has a row plan.
+"""The short way through the front, for what most callers send: JSON records.
 
-Such a request is answered where its last byte is parsed, without a task or a queue: typed decoders made of the signature, the row plan, a
-prepared head of the answer, one write. Whatever is unusual about a request, and every error, goes the long way (`app`, `plane`), which
-explains it; so this way knows no error messages. Both ways give the same answers, count and capture alike.
+Of a version that has a row plan, such a request is answered where its last byte is parsed, without a task or a queue: typed decoders made
+of the signature, the row plan, a prepared head of the answer, one write (`desk`). Of one that runners answer, its rows are put where others
+wait, and the answer is written when it comes (`counter`). Whatever is unusual about a request, and every error but one of the model's, goes
+the long way (`app`, `plane`), which explains it; so this way knows no error messages. Both ways give the same answers, count and capture
+alike.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from modelyard.errors import YardError
+from modelyard.serve.counter import Counter, Waiting
 from modelyard.serve.desk import Desk
 from modelyard.serve.hosts import check_host
 from modelyard.serve.protocols.records import AWKWARD
@@ -65,8 +68,8 @@ class Quick:
         self._desks: dict[LiveVariant, Desk] = {}
         self._paths: frozenset[bytes] = frozenset()
 
-    def __call__(self, url: bytes, steady: Pairs, varying: dict[bytes, bytes], body: bytes) -> bytes | Passed:
-        """A whole answer, head and body; or what is to be passed on to the long way. Raises nothing.
+    def __call__(self, url: bytes, steady: Pairs, varying: dict[bytes, bytes], body: bytes) -> bytes | Waiting | Passed:
+        """A whole answer, head and body, or one that comes later; or what is to be passed on to the long way. Raises nothing.
 
         `steady` and `varying` are the headers by lower-case name: the latter those in `VARYING`.
         """
@@ -92,7 +95,8 @@ class Quick:
             desk = self._desks.get(variant)
             if desk is None:
                 return Passed(variant, trace)
-            answer = desk.answer(url, body, varying.get(INFERENCE_ID), start, trace, verdict.caller)
+            ask: Any = desk.ask if type(desk) is Counter else desk.answer
+            answer: bytes | Waiting | None = ask(url, body, varying.get(INFERENCE_ID), start, trace, verdict.caller)
         except Exception:
             log.exception("a request failed on the short way")
             return Passed(variant, trace)
@@ -111,8 +115,8 @@ class Quick:
         names = (live.table.endpoint, live.table.model)
         self._paths = frozenset({b"/invocations", *(f"/endpoints/{quote(name)}/invocations".encode() for name in names)})
         for variant in live.variants:
-            if variant.plan is not None and not any(map(AWKWARD.search, variant.formats.wanted.names)):
-                self._desks[variant] = Desk(self._plane, variant, variant.plan, live.table.model)
+            if not any(map(AWKWARD.search, variant.formats.wanted.names)):
+                self._desks[variant] = (Counter if variant.plan is None else Desk)(self._plane, variant, live.table.model)
 
     def _judge(self, live: Live, url: bytes, steady: tuple[tuple[bytes, bytes], ...]) -> Verdict:
         verdict = self._judged(live, url, steady)

@@ -159,7 +159,7 @@ class RecordReader:
         text = str(exc)
         if isinstance(exc, RecursionError):
             return BadInput("the body is nested too deeply")
-        if isinstance(exc, UnicodeDecodeError):
+        if isinstance(exc, UnicodeDecodeError) or "Invalid UTF-8" in text:  # msgspec says so in its own kind of error from 0.23 on
             return BadInput("the body is not UTF-8")
         if unknown := _UNKNOWN.fullmatch(text):
             return self.wanted.unknown(unknown["name"], int(unknown["row"]) if unknown["row"] else None)

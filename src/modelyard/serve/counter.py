@@ -1,0 +1,115 @@
+"""Where requests of a version that runners answer wait on the short way (see `quick`): no task, no application, one callback each.
+
+What is usual about a request and what its answer holds is what `desk` does; in between, its rows wait in the version's queue with those of
+others. What goes wrong before they do is left to the long way; what goes wrong afterwards is said here, in the words of the path's dialect.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError, Future
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from modelyard.errors import YardError
+from modelyard.serve.desk import LONG_WAY, Desk, clock, now
+from modelyard.serve.plane import result_of
+from modelyard.serve.protocols import refusal
+from modelyard.serve.refusals import QueueFull
+from modelyard.serve.stats import Result
+
+if TYPE_CHECKING:
+    from modelyard.serve.client import Outputs
+    from modelyard.serve.queue import Call
+    from modelyard.serve.rows import Rows
+    from modelyard.serve.tracing import Trace
+
+log = logging.getLogger("modelyard.front")
+
+
+class Waiting:
+    """A request whose answer comes later. `then(tell)`, once: `tell` gets the whole answer, head and body. `leave`: its caller is gone."""
+
+    __slots__ = ("_call", "_counter", "_said")
+
+    def __init__(self, counter: Counter, call: Call, said: tuple[Any, ...]) -> None:
+        self._counter, self._call, self._said = counter, call, said
+
+    def then(self, tell: Callable[[bytes], None]) -> None:
+        def done(future: Future[Outputs]) -> None:
+            answer = self._counter.finish(self._call, future, *self._said)
+            if answer is not None:
+                tell(answer)
+
+        self._call.future.add_done_callback(done)
+
+    def leave(self) -> None:
+        self._call.future.cancel()
+
+
+class Counter(Desk):
+    """A desk whose answers come from runners."""
+
+    def ask(self, url: bytes, body: bytes, header: bytes | None, start: float, trace: Trace | None, caller: str) -> Waiting | None:
+        """The request under way; None where the long way must answer. The words are those of `Desk.answer`."""
+        writer = self._router.writer
+        if writer is not None and writer.required:
+            return None
+        try:
+            rows = self._rows(self._records(body), header)
+            if rows is None:
+                return None
+            call = self._variant.runners.begin(rows)
+        except LONG_WAY:
+            return None
+        self._stats.in_flight += 1
+        return Waiting(self, call, (url, body, start, trace, caller))
+
+    def finish(
+        self, call: Call, future: Future[Outputs], url: bytes, body: bytes, start: float, trace: Trace | None, caller: str
+    ) -> bytes | None:
+        """The answer to a call that is over, counted, captured and noted; None where its caller is gone."""
+        self._stats.in_flight -= 1
+        rows: Any = call.rows
+        try:
+            outputs = future.result()
+            content = self._variant.formats.writer.json(rows.inference_ids, outputs, self._model, self._variant.version)
+            latency = (clock() - start) * 1000
+            self._keep(rows, outputs, latency, body)
+        except CancelledError:
+            self._stats.finished(Result.CLIENT_ERROR, 0.0, 0)
+            return None
+        except YardError as exc:
+            return self._refusal(exc, url, start, trace, caller)
+        except Exception:
+            log.exception("a request of version %s failed in the front", self._variant.version)
+            return self._refusal(YardError("the endpoint failed", next="See the front's log."), url, start, trace, caller)
+        return self._told(content, latency, rows.count, rows.inference_ids[0], url, trace, caller)
+
+    def _keep(self, rows: Rows, outputs: Outputs, latency: float, body: bytes) -> None:
+        if (writer := self._router.writer) is not None:
+            writer.write(self._variant.version, self._variant.signature, rows, outputs, latency)
+        if self._variant.mirrors:
+            self._reflect(body, rows.count, outputs)
+
+    def _refusal(self, error: YardError, url: bytes, start: float, trace: Trace | None, caller: str) -> bytes:
+        """What went wrong, in the words of the path's dialect."""
+        answer = refusal(url.decode("latin-1"))(error)
+        self._stats.finished(result_of(error), 0.0, 0)
+        headers = [(b"content-type", answer.kind), *answer.headers, *self._variant.headers]
+        if answer.status in (429, 503):
+            headers.append((b"retry-after", b"%d" % (error.retry_after if isinstance(error, QueueFull) else answer.retry_after)))
+        if trace is not None:
+            headers.append(trace.header)
+        if self._plane.access_log is not None:
+            ms = (clock() - start) * 1000
+            self._plane.access_log.add("POST", url.decode(), answer.status, ms, 0, self._variant.version, "", trace, caller)
+        lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[answer.status], lines, len(answer.body), answer.body)
+
+    def _rows(self, records: list[tuple[Any, ...]], header: bytes | None) -> Rows | None:
+        if not records:
+            return None
+        return self._read(records, header, now() // 1000)

@@ -1,0 +1,207 @@
+"""The short way of versions that runners answer: the answers, counts and capture of the long way, in order, for those who are there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from modelyard.serve import routes, server, sockets, stats
+from modelyard.serve.app import Front
+from modelyard.serve.captured import read
+from modelyard.serve.counter import Waiting
+from modelyard.serve.live import Router
+from modelyard.serve.plane import Plane
+from modelyard.serve.quick import Passed, Quick
+
+from .fake import Columns, FakeRunner
+from .planned import SIGNED, in_a_loop
+from .test_client import Gate
+from .test_http import LONG, post, statuses, talk
+from .test_quick import BODIES, HOSTS, RECORD, ask, long_way, parted
+
+NAMES = [column.name for column in SIGNED.columns]
+
+
+def model(columns: Columns, rows: int) -> Columns:
+    """Refuses a `t` that is neither a nor b, as a model does that raises."""
+    if any(t not in ("a", "b") for t in columns["t"]):
+        raise ValueError("t is unknown")
+    yes = [1 / (1 + 2 ** -(x % 5 if x is not None else 0)) for x in columns["x"]]
+    return {
+        "prediction": ["Yes" if p >= 0.5 else "No" for p in yes],
+        "probability_No": [1 - p for p in yes],
+        "probability_Yes": yes,
+    }
+
+
+@asynccontextmanager
+async def answering(
+    folder: Path, predict: Callable[[Columns, int], Columns] = model, limits: Any = None, capture: Any = None
+) -> AsyncIterator[Plane]:
+    """A data plane whose one version a runner answers."""
+    fake = FakeRunner(folder / "7.sock", predict, NAMES)
+    variant = routes.Variant("7", 100, (str(folder / "7.sock"),), SIGNED.to_dict())
+    capture = capture or routes.Capture(str(folder / "capture"))
+    table = routes.RoutingTable("demo-production", "demo", "production", (variant,), capture=capture, limits=limits or routes.Limits())
+    routes.write(folder / "routes.json", table)
+    router = Router(folder / "routes.json", stats.Stats(pid=0, started_at=0.0))
+    await router.look()
+    assert router.live is not None
+    await asyncio.wait_for(router.live.variants[0].runners.ready.wait(), 5)
+    try:
+        yield Plane(router)
+    finally:
+        await router.close()
+        fake.refuse_more()
+
+
+async def came(asked: bytes | Waiting | Passed) -> bytes:
+    assert isinstance(asked, Waiting), asked
+    told = asyncio.get_running_loop().create_future()
+    asked.then(told.set_result)
+    answer: bytes = await asyncio.wait_for(told, 10)
+    return answer
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(BODIES)
+def test_the_short_way_answers_as_the_long_one_or_not_at_all(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
+    async def both() -> None:
+        async with answering(tmp_path_factory.mktemp("c")) as one:
+            asked = ask(Quick(one, HOSTS), body, x_amzn_sagemaker_inference_id="abc")
+            if isinstance(asked, Passed):
+                assert one.router.stats.variants["7"].requests == 0 and asked.variant is not None
+                return
+            short = await came(asked)
+            mine = msgspec.structs.replace(one.router.stats.variants["7"])
+            status, content = await long_way(one, body, x_amzn_sagemaker_inference_id="abc")
+            now = one.router.stats.variants["7"]
+            assert short.startswith(b"HTTP/1.1 %d " % status) and short.partition(b"\r\n\r\n")[2] == content
+            assert (mine.requests, mine.errors, mine.rows) == (now.requests - 1, now.errors - mine.errors, now.rows - mine.rows)
+            assert now.in_flight == 0
+
+    asyncio.run(both())
+
+
+@in_a_loop
+async def test_both_ways_capture_the_same(tmp_path: Path) -> None:
+    async with answering(tmp_path) as one:
+        quick = Quick(one, HOSTS)
+        for number, body in enumerate((RECORD, {**RECORD, "who": "Ann", "id": "x"}, [RECORD, RECORD])):
+            data = json.dumps(body).encode()
+            parted(await came(ask(quick, data, x_amzn_sagemaker_inference_id=f"s{number}")))
+            await long_way(one, data, x_amzn_sagemaker_inference_id=f"l{number}")
+    table = read(tmp_path / "capture").drop("received_at", "latency_ms", "event_time").sort("inference_id")
+    kept = [{k: v for k, v in row.items() if k != "inference_id"} for row in table.to_dicts()]
+    assert len(kept) == 8 and kept[:4] == kept[4:]
+
+
+@in_a_loop
+async def test_where_capture_is_required_everything_goes_the_long_way(tmp_path: Path) -> None:
+    async with answering(tmp_path, capture=routes.Capture(str(tmp_path / "capture"), mode="required")) as one:
+        assert isinstance(ask(Quick(one, HOSTS), RECORD), Passed)
+
+
+@in_a_loop
+async def test_a_model_that_raises_is_said_in_the_words_of_the_path(tmp_path: Path) -> None:
+    async with answering(tmp_path) as one:
+        quick, bad = Quick(one, HOSTS), {**RECORD, "t": "c"}
+        plain = await came(ask(quick, bad))
+        assert plain.startswith(b"HTTP/1.1 424 ") and b"t is unknown" in plain and b"x-modelyard-version: 7" in plain
+        theirs = await came(ask(quick, bad, url=b"/endpoints/demo-production/invocations"))
+        assert theirs.startswith(b"HTTP/1.1 424 ") and b"x-amzn-errortype: ModelError" in theirs
+        assert one.router.stats.variants["7"].errors == 2
+
+
+@in_a_loop
+async def test_what_cannot_wait_goes_the_long_way_which_says_why(tmp_path: Path) -> None:
+    gate = Gate()
+    async with answering(tmp_path, lambda c, n: (gate.predict({"x": [0.0]}, 1), model(c, n))[1], routes.Limits(max_waiting=1)) as one:
+        quick = Quick(one, HOSTS)
+        first = ask(quick, RECORD)
+        await asyncio.to_thread(gate.held.wait, 5)
+        second, third = ask(quick, RECORD), ask(quick, RECORD)
+        assert isinstance(second, Waiting) and isinstance(third, Passed), "the queue is full"
+        assert (await long_way(one, json.dumps(RECORD).encode()))[0] == 429
+        gate.open.set()
+        parted(await came(first))
+        parted(await came(second))
+
+
+@asynccontextmanager
+async def serving(one: Plane) -> AsyncIterator[int]:
+    listener = sockets.listen("127.0.0.1", 0)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    uvicorn = server.server(Front(one, HOSTS), Quick(one, HOSTS))
+    task = asyncio.ensure_future(server.serve(uvicorn, listener))
+    await asyncio.sleep(0.05)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        uvicorn.should_exit = True
+        await task
+
+
+@in_a_loop
+async def test_requests_of_both_ways_in_one_breath_are_answered_in_order(tmp_path: Path) -> None:
+    async with answering(tmp_path) as one, serving(one) as port:
+        odd = "X-Amzn-SageMaker-Custom-Attributes: a"
+        asked = [
+            post(json.dumps(RECORD).encode(), f"X-Amzn-SageMaker-Inference-Id: r{i}", *([odd] if i % 3 == 1 else [])) for i in range(9)
+        ]
+        answers = await talk(port, b"".join(asked))
+        assert statuses(answers) == [200] * 9
+        places = [answers.index(b'"r%d"' % i) for i in range(9)]
+        assert places == sorted(places)
+        assert one.router.stats.variants["7"].answered == 9 and one.router.stats.variants["7"].in_flight == 0
+
+
+@in_a_loop
+async def test_who_hangs_up_leaves_the_queue(tmp_path: Path) -> None:
+    gate = Gate()
+    async with answering(tmp_path, lambda c, n: (gate.predict({"x": [0.0]}, 1), model(c, n))[1]) as one, serving(one) as port:
+        callers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        for _, writer in callers:
+            writer.write(post(json.dumps(RECORD).encode()))
+            await asyncio.sleep(0.1)
+        assert one.router.live is not None and one.router.live.variants[0].runners.load == 3
+        callers[1][1].transport.abort()
+        await asyncio.sleep(0.1)
+        assert one.router.live.variants[0].runners.load == 2, "the second one's row waits no longer"
+        gate.open.set()
+        for reader, writer in (callers[0], callers[2]):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            writer.close()
+        found = one.router.stats.variants["7"]
+        assert (found.answered, found.client_errors, found.in_flight) == (2, 1, 0)
+
+
+@in_a_loop
+async def test_what_waits_when_the_front_is_told_to_end_is_answered_and_the_connection_ends(tmp_path: Path) -> None:
+    gate = Gate()
+    async with answering(tmp_path, lambda c, n: (gate.predict({"x": [0.0]}, 1), model(c, n))[1]) as one:
+        async with serving(one) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(post(json.dumps(RECORD).encode()))
+            await asyncio.to_thread(gate.held.wait, 5)
+            asyncio.get_running_loop().call_later(0.3, gate.open.set)
+        answer = await reader.read()
+        assert statuses(answer) == [200] and b"connection: close" in answer and answer.endswith(b"}")
+        writer.close()
+
+
+def test_the_long_way_is_still_taken_by_what_is_unusual(tmp_path: Path) -> None:
+    async def call() -> None:
+        async with answering(tmp_path) as one, serving(one) as port:
+            assert statuses(await talk(port, LONG.replace(b'"k": 2', b'"k": 3'))) == [200]
+
+    asyncio.run(call())
