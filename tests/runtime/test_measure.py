@@ -52,13 +52,14 @@ def leaves(table):
 PLAIN = "import runpy, sys; sys.modules['pandas'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
 
 
-def asked(folder: Path, *, pandas: bool) -> dict[str, Any]:
-    """What the script writes of each function in `CODE`."""
+def asked(folder: Path, *, pandas: bool, **more: Any) -> dict[str, Any]:
+    """What the script writes of each function in `CODE`; `more` is asked of each."""
     inputs, output, code = folder / "input" / "tables", folder / "output" / "metrics", folder / "code"
     for made in (inputs, output, code / "0"):
         made.mkdir(parents=True)
     names = ["kinds", "share", "infinite", "words", "leaves", "absent"]
-    (inputs / "ask.json").write_text(json.dumps([{"name": n, "file": "0/mine.py", "function": n, "tables": ["holdout"]} for n in names]))
+    ask = [{"name": n, "file": "0/mine.py", "function": n, "tables": ["holdout"], **more} for n in names]
+    (inputs / "ask.json").write_text(json.dumps(ask))
     (inputs / "holdout.json").write_text(json.dumps(as_columns(TABLE)))
     (code / "0" / "mine.py").write_text(CODE)
     script = shutil.copy(measure.__file__, code / "measure.py")
@@ -76,6 +77,18 @@ def test_functions_are_asked_and_their_failures_told(tmp_path: Path, pandas: boo
     assert found["words"]["error"] == "TypeError: gave '0.5', not a number"
     assert found["leaves"]["error"] == "SystemExit: 3" and any("mine.py" in line for line in found["leaves"]["trace"])
     assert found["absent"]["error"].startswith("AttributeError")
+
+
+@pytest.mark.parametrize("pandas", [True, False])
+def test_parts_are_left_out_in_turn(tmp_path: Path, pandas: bool) -> None:
+    found = asked(tmp_path, pandas=pandas, without=2)
+    assert found["kinds"] == {"holdout": float(pandas), "without holdout": [float(pandas)] * 2}
+    assert "error" in found["share"], "it looks at the first row, which one of the parts lacks"
+
+
+def test_each_part_is_every_so_manieth_row() -> None:
+    table = {"a": [0, 1, 2, 3, 4]}
+    assert [measure.without(table, part, 2)["a"] for part in (0, 1)] == [[1, 3], [0, 2, 4]]
 
 
 def test_a_table_is_plain_json_and_no_name_hides_another() -> None:

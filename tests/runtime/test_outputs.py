@@ -172,3 +172,18 @@ def test_anomalies_have_a_score_and_a_verdict() -> None:
 def test_numbers(kind: str) -> None:
     for raw in (np.array([[1.5], [2.0]]), [1.5, 2], {"prediction": [1.5, 2.0]}, {"score": [1.5, 2.0]}):
         assert Outputs({"problem_type": kind, "classes": []})(raw, 2) == {"prediction": [1.5, 2.0]}
+
+
+def test_a_class_that_the_model_never_saw_has_no_probability() -> None:
+    """It came up in rows later than those that training had: the hold-out's, in a split by time."""
+    signature = {"problem_type": "multiclass_classification", "classes": ["a", "b", "c"]}
+    order = class_order(np.array(["c", "a"]), ["a", "b", "c"], fewer=True)
+    assert order == [1, -1, 0]
+    answer = Outputs(signature, order)(np.array([[0.9, 0.1], [0.2, 0.8]]), 2)
+    assert answer["prediction"] == ["c", "a"]
+    assert (answer["probability_a"], answer["probability_b"], answer["probability_c"]) == ([0.1, 0.8], [0.0, 0.0], [0.9, 0.2])
+    for known in (["a"], ["a", "x"]):
+        with pytest.raises(BadOutput):
+            class_order(known, ["a", "b", "c"], fewer=True)
+    with pytest.raises(BadOutput):
+        class_order(["a", "b"], ["a", "b", "c"])

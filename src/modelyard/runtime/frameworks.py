@@ -137,7 +137,10 @@ def predictor(model: Any, signature: dict[str, Any]) -> tuple[Predict, list[int]
 
 
 def order_of(model: Any, signature: dict[str, Any]) -> list[int] | None:
-    """Where the model's `classes_` put the signature's classes; None where it has none. Raises CannotLoad where they differ."""
+    """Where the model's `classes_` put the signature's classes (-1: the model of several classes never saw it); None where it has none.
+
+    Raises CannotLoad where they differ otherwise.
+    """
     known = getattr(model, "classes_", None)
     if known is None or not gives_probabilities(signature):
         return None
@@ -155,7 +158,7 @@ def order_of(model: Any, signature: dict[str, Any]) -> list[int] | None:
             )
         return list(range(len(classes)))
     try:
-        return class_order(known, classes)
+        return class_order(known, classes, fewer=signature["problem_type"] != BINARY)
     except BadOutput as exc:
         raise CannotLoad(str(exc)) from exc
 

@@ -42,13 +42,16 @@ def gives_probabilities(signature: dict[str, Any]) -> bool:
     return not gives_numbers(signature) and signature["problem_type"] != ANOMALY
 
 
-def class_order(model_classes: Any, classes: list[Any]) -> list[int]:
-    """For each class of the signature, its place among the model's `classes_`. Raises BadOutput when the two sets differ."""
+def class_order(model_classes: Any, classes: list[Any], *, fewer: bool = False) -> list[int]:
+    """For each class of the signature, its place among the model's `classes_`. Raises BadOutput when the two sets differ.
+
+    `fewer`: the model may lack classes, which came up only after the rows that it learned from; their place is -1.
+    """
     found = [plain(c) for c in model_classes]
-    if len(found) == len(classes):
+    if len(found) == len(classes) or (fewer and 2 <= len(found) < len(classes)):
         for same in (lambda a, b: a == b, lambda a, b: str(a) == str(b)):
             order = [next((i for i, f in enumerate(found) if same(f, c)), -1) for c in classes]
-            if sorted(order) == list(range(len(classes))):
+            if sorted(place for place in order if place >= 0) == list(range(len(found))):
                 return order
     raise BadOutput(
         f"the model's classes {found} are not the signature's {classes}; "
@@ -200,6 +203,14 @@ class Outputs:
             raise BadOutput(f"the model gave a probability outside 0..1 in row {row}", row)
         return self.np.clip(table, 0.0, 1.0)
 
+    def _filled(self, scores: Any) -> Any:
+        """With a probability of 0 for each class that the model never saw."""
+        whole = self.np.zeros((len(scores), len(self.classes)))
+        for i, place in enumerate(self.order or ()):
+            if place >= 0:
+                whole[:, i] = scores[:, place]
+        return whole
+
     def _probabilities(self, raw: Any, rows: int) -> Any:
         """A (rows, classes) float64 array in the signature's class order."""
         np, k = self.np, len(self.classes)
@@ -214,6 +225,8 @@ class Outputs:
         if table.shape == (rows, k) and table.dtype.kind in "fiub" and (k > 1 or self.kind == MULTILABEL):
             scores = self._bounded(self._finite(table.astype(np.float64)))
             return scores if self.order is None else scores[:, self.order]
+        if self.order is not None and table.shape == (rows, k - self.order.count(-1)) and table.dtype.kind in "fiub":
+            return self._filled(self._bounded(self._finite(table.astype(np.float64))))
         if self.binary and table.shape in ((rows,), (rows, 1)) and table.dtype.kind == "f":
             score = self._bounded(self._finite(table.astype(np.float64).reshape(rows)))
             pair = [1.0 - score, 1.0 - score]
