@@ -134,6 +134,15 @@ def test_metrics_are_those_of_the_problem(repository: Path) -> None:
     assert found(repository, text, metrics=None) == []
 
 
+def test_a_metric_of_ones_own_may_be_watched(repository: Path) -> None:
+    (repository / "mine.py").write_text("def profit(table): ...\n")
+    own = "evaluate: {custom_metrics: [{name: profit, entry_point: mine.py, function: profit, greater_is_better: true}]}\n"
+    watched = "monitor: {performance: {criteria: [{metric: %s, threshold: 1}]}}\n"
+    assert messages(repository, SMALL + own + watched % "profit") == []
+    assert messages(repository, SMALL + own + watched % "profits") == ["regression has no metric profits; did you mean profit?"]
+    assert messages(repository, SMALL + own + watched % "latency_p50_ms") == ["regression has no metric latency_p50_ms"]
+
+
 def test_a_gate_on_the_weakest_part_wants_it_looked_for(repository: Path) -> None:
     asked = "evaluate: {validation_criteria: [{metric: r2, threshold: 0, slice: worst}], worst_slice: {enabled: %s}}\n"
     assert messages(repository, SMALL + asked % "true") == []

@@ -38,6 +38,19 @@ def test_what_monitors_retraining_and_the_replay_need_stays_or_they_go() -> None
     assert messages(redact) == []
     assert messages(redact, monitor={"drift": {"columns": ["mail"]}}) == ["drift of `mail` is watched, and the capture does not keep it"]
     assert messages(redact, monitor={"drift": {"columns": ["mail"], "enabled": False}}) == []
+    own = {"overrides": {"mail": {"measure": "psi"}}}
+    assert messages(redact, monitor={"drift": own}) == ["drift of `mail` is watched, and the capture does not keep it"]
+    assert messages(redact, monitor={"drift": {**own, "columns": ["mail"]}}) == [
+        "drift of `mail` is watched, and the capture does not keep it"
+    ]
+    assert messages(redact, monitor={"drift": {**own, "enabled": False}}) == []
+    parts = {"segments": ["mail"]}
+    assert messages(redact, monitor=parts) == ["windows are told apart by `mail`, and the capture does not keep it"]
+    off = {"drift": {"enabled": False}, "performance": {"enabled": False}}
+    assert messages(redact, monitor={**parts, **off}) == []
+    written = {"columns": {"mail": {"completeness": 0.9}}}
+    assert messages(redact, monitor={"data_quality": written}) == ["the quality of `mail` is watched, and the capture does not keep it"]
+    assert messages(redact, monitor={"data_quality": {**written, "enabled": False}}) == []
     assert messages(redact, retrain={"on": ["drift"]}) == ["a retrained version would learn from captured rows without `mail`"]
     assert messages(redact, deploy={"replay": {}}) == ["the replay asks with captured rows, which lack `mail`"]
     known = {"redact": [{"column": "age"}]}
@@ -57,4 +70,14 @@ def test_rows_stay_until_who_needs_them_has_looked() -> None:
     sliding = {"on": ["drift"], "window": {"type": "sliding", "length": "60d"}}
     assert messages({"retain": "30d"}, retrain=sliding) == [
         "captured rows are let go after 4w2d, and a retrained version needs those of 8w4d"
+    ]
+    early = {"performance": {"enabled": False}, "window": "1h"}
+    assert messages({"retain": "12h"}, monitor=early) == []
+    assert messages({"retain": "12h"}, monitor=early, explain={}) == [
+        "captured rows are let go after 12h, and the attribution monitor needs those of 1d"
+    ]
+    assert messages({"retain": "12h"}, monitor={**early, "attribution": {"window": "1h"}}, explain={}) == []
+    biased = {"facets": [{"column": "sex"}], "label_above": 0.5}
+    assert messages({"retain": "12h"}, monitor=early, bias=biased) == [
+        "captured rows are let go after 12h, and the bias monitor needs those of 1d1h"
     ]

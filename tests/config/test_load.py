@@ -133,11 +133,11 @@ def test_misplaced_stages_are_told(extra: str, words: str, message: str) -> None
 
 
 def test_a_fault_of_both_stages_is_told_once() -> None:
-    text = SMALL + "deploy: {realtime: {linger: {staging: 1d}, timeout: x}}\nalerts: {to: [5]}\nmonitor: {drift: {psi: x}}\n"
+    text = SMALL + "deploy: {realtime: {linger: {staging: 1d}, timeout: x}}\nalerts: {to: [5]}\nmonitor: {drift: {share: x}}\n"
     assert [m for _, _, m in told(text)] == [
         "'x' is not a duration; write 90s, 15m, 24h, 7d, 2w or 1h30m",
         "`to[0]` must be text, or {secret: NAME}, not 5",
-        "`psi` must be a number, not 'x'",
+        "`share` must be a number, not 'x'",
     ]
 
 

@@ -96,7 +96,7 @@ def test_any_value_taken_away(path: tuple[str | int, ...]) -> None:
 @given(st.sampled_from([p for p in paths(TREE) if isinstance(p[-1], str)]), st.data())
 def test_a_slip_in_any_fixed_key_is_told_at_that_key(path: tuple[str | int, ...], data: st.DataObject) -> None:
     key = str(path[-1])
-    free = ("tags", "variables", "types", "columns", "hyperparameters", "deep", "inputs")
+    free = ("tags", "variables", "types", "columns", "hyperparameters", "deep", "inputs", "overrides")
     if any(p in free for p in path[:-1]) or {"staging", "production"} & set(path):
         return
     index = data.draw(st.integers(0, len(key)))

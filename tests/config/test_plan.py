@@ -44,12 +44,17 @@ def test_a_first_config_is_one_change() -> None:
 
 
 def test_a_change_says_what_it_takes() -> None:
-    found = changes(("max_depth: 6", "max_depth: 7"), ("[10, 50]", "[5, 10, 50]"), ("psi: 0.2, share", "psi: 0.1, share"), ("gold", "tin"))
+    found = changes(
+        ("max_depth: 6", "max_depth: 7"),
+        ("[10, 50]", "[5, 10, 50]"),
+        ("numeric: {measure: psi, threshold: 0.2}", "numeric: {measure: psi, threshold: 0.1}"),
+        ("gold", "tin"),
+    )
     assert [(c.path, c.before, c.after, c.effect, c.loosens) for c in found] == [
         ("model.tags", {"tier": "gold"}, {"tier": "tin"}, "none", False),
         ("train.hyperparameters.max_depth", 6, 7, "build", False),
         ("deploy.strategy.steps", [10, 50], [5, 10, 50], "deploy", False),
-        ("monitor.drift.psi", 0.2, 0.1, "monitor", False),
+        ("monitor.drift.numeric.threshold", 0.2, 0.1, "monitor", False),
     ]
     assert found[1].sentence == "train.hyperparameters.max_depth goes from 6 to 7"
 
@@ -120,13 +125,38 @@ LOOSENED = [
     ("sample: 0.5", "sample: 0.4"),
     ("sample: 0.5", "sample: {staging: 0.5, production: 0.4}"),
     ("mode: buffered", "mode: 'off'"),
-    ("drift: {enabled: true", "drift: {enabled: false"),
-    ("    enabled: true\n", "    enabled: false\n"),
-    ("psi: 0.2, share", "psi: 0.3, share"),
-    ("share: 0.3", "share: 0.4"),
-    ("prediction_psi: 0.2", "prediction_psi: 0.3"),
+    ("  drift:\n    enabled: true", "  drift:\n    enabled: false"),
+    ("performance:\n    enabled: true\n", "performance:\n    enabled: false\n"),
+    ("multivariate: {threshold: 0.12}", "multivariate: {threshold: 0.13}"),
+    ("multivariate: {threshold: 0.12}", "multivariate: {enabled: false, threshold: 0.12}"),
+    ("measure: psi, threshold: 0.2", "measure: psi, threshold: 0.3"),
+    ("measure: l_infinity, threshold: 0.15", "measure: l_infinity, threshold: 0.16"),
+    ("significance: 0.002", "significance: 0.001"),
+    ("correction: holm", "correction: none"),
+    ("  segments: [carrier]\n", ""),
+    ("    significance: 0.002\n", "    significance: 0.002\n    season: {period: 7d, count: 4}\n"),
+    ("suggest: true", "suggest: false"),
+    ("tolerance: 0.02", "tolerance: 0.03"),
+    ("extra_columns: violate", "extra_columns: ignore"),
+    ("min_rows: 60", "min_rows: 61"),
+    ("completeness: 0.95", "completeness: 0.94"),
+    ("max: 22", "max: 23"),
+    ("categories: [UA, AA]", "categories: [UA, AA, DL]"),
+    ("estimate: true", "estimate: false"),
+    ("confidence: 0.9", "confidence: 0.95"),
+    ("metrics: [DPPL, DI]", "metrics: [DPPL]"),
+    ("tolerance: 0.01", "tolerance: 0.02"),
+    ("min_rows: 250", "min_rows: 251"),
+    ("min_ndcg: 0.92", "min_ndcg: 0.91"),
+    ("min_rows: 260", "min_rows: 261"),
+    ("rows: 150, window: 1d", "rows: 150, window: 1w"),
+    ("num_windows: 5, num_violation_windows: 2", "num_windows: 5, num_violation_windows: 1"),
+    ("num_windows: 5, num_violation_windows: 2", "num_windows: 6, num_violation_windows: 2"),
+    ('  freeze: [{schedule_expression: "0 0 20 12 *", length: 2w}]\n', ""),
+    ("    share: 0.3", "    share: 0.4"),
+    ("prediction: {threshold: 0.2}", "prediction: {threshold: 0.3}"),
     ("columns: [hour, carrier]", "columns: [hour]"),
-    ("min_rows: 200}", "min_rows: 300}"),
+    ("    min_rows: 200\n    multi", "    min_rows: 300\n    multi"),
     ("min_labels: 100", "min_labels: 101"),
     ("label_delay: 24h", "label_delay: 25h"),
     ("[{metric: roc_auc, threshold: 0.6}, ", "[{metric: roc_auc, threshold: 0.5}, "),
@@ -161,7 +191,7 @@ LOOSENED = [
     ("worst_slice: {min_rows: 40", "worst_slice: {min_rows: 50"),
     ("depth: 2}", "depth: 1}"),
     ("level: 0.9,", "level: 0.8,"),
-    ("within: 0.2", "within: 0.3"),
+    ("within: 0.2,", "within: 0.3,"),
     (", {metric: DI, within: 0.3}", ""),
     (", {column: crew_age, above: 40}", ""),
     ("intersections: [[carrier, hour]]", "intersections: []"),
@@ -196,7 +226,26 @@ def test_a_stage_that_was_open_before_is_not_opened() -> None:
     assert [c.loosens for c in plan(before, after)] == [False]
 
 
+WATCHED = (
+    SMALL
+    + """
+retrain: {on: [schedule, new_data], schedule_expression: "0 0 * * 0", new_data: 1000}
+"""
+)
+EARLIER = [("0 0 * * 0", "0 0 * * *"), ("new_data: 1000", "new_data: 900")]
+
+
+@pytest.mark.parametrize(("strict", "loose"), EARLIER)
+def test_a_retraining_that_may_come_sooner_is_flagged(strict: str, loose: str) -> None:
+    before, after = changed(WATCHED), changed(WATCHED, (strict, loose))
+    assert [c.loosens for c in plan(before, after)] == [True]
+    assert [c.loosens for c in plan(after, before)] == [False]
+
+
 EITHER_WAY = [
+    ("numeric: {measure: psi", "numeric: {measure: ks"),
+    ("measure: psi, threshold: 0.2", "measure: psi"),
+    ("{type: int, completeness: 0.95", "{type: any, completeness: 0.95"),
     ("greater_is_better: true", "greater_is_better: false"),
     ("privileged: [UA]", "privileged: [AA]"),
     ("above: 40", "above: 41"),
@@ -261,11 +310,12 @@ def test_every_rule_is_reached_by_a_case() -> None:
     failing = changed(FULL, ("above: 10}", "above: 10, otherwise: fail}"))
     flagged |= {c.path for c in plan(failing, BASE) if c.loosens}
     flagged |= {c.path for pair in STRATEGIES for c in of_strategies(*pair) if c.loosens}
+    flagged |= {c.path for pair in EARLIER for c in plan(changed(WATCHED), changed(WATCHED, pair)) if c.loosens}
     assert [p for p in patterns if not any(re.fullmatch(p, path) for path in flagged)] == []
 
 
 def test_a_first_narrowing_of_the_watched_columns_is_flagged() -> None:
-    every = changed(FULL, ("columns: [hour, carrier], ", ""))
+    every = changed(FULL, ("    columns: [hour, carrier]\n", ""))
     assert [c.loosens for c in plan(every, BASE)] == [True]
     assert [c.loosens for c in plan(BASE, every)] == [False]
 
@@ -294,6 +344,7 @@ NOT_GATES = {
     *(f"data.schema.{key}" for key in ("exclude", "types", "sensitive_not_served", "group_col")),
     "preprocess.entry_point", "preprocess.arguments", "preprocess.max_runtime",
     "data.sample", "data.label_separator", "data.channel_target", "train.arguments", "train.model_path",
+    "labels", "alerts.runbook", "monitor.attribution.rows", "monitor.data_quality.constraints", "monitor.drift.season",
     "explain", "train.inputs", "train.environment", "train.metric_definitions", "train.retries",
     "train.python", "train.tune", "evaluate.at", "evaluate.season", "evaluate.confidence.resamples", "evaluate.confidence.seed",
     "preprocess.source_dir", "preprocess.requirements", "preprocess.environment", "preprocess.cpus", "preprocess.inputs",
@@ -320,7 +371,7 @@ def test_every_key_of_the_config_is_a_gate_or_known_not_to_be() -> None:
         gate = any(re.fullmatch(p, path) for p in (loosening.THRESHOLD, *(pattern for pattern, _, _ in loosening.GATES)))
         if known == gate:
             unjudged.append(path)
-    assert unjudged == []
+    assert unjudged == [], "\n".join(unjudged)
 
 
 def test_both_stages_are_compared() -> None:

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 BY_NAME = {
     "Config.version": "a constant: other versions are refused",
     "Config.variables": "put in while the file is read (config/load.py)",
-    "Model.owner": "out of the stored config: report, card, console",
+    "DataQuality.constraints": "its columns are put in while the file is read (config/constraints.py)",
     "Model.intended_use": "out of the stored config: the model card",
     "Model.limitations": "likewise",
     "Environments.staging": "by the stage's name (flows/approval.py, flows/endpoints.py)",
@@ -30,7 +30,6 @@ BY_NAME = {
     **{f"{s}.{k}": "of the stage that is entered" for s in ("Staging", "Production") for k in ("host", "keys", "names", "tls")},
     "Staging.target": "a constant: other targets are refused",
     "Production.target": "likewise",
-    "TrainingWindow.type": "sliding exactly where there is a `length`, which is read",
     "ColumnExpectation.min": "getattr (data/expect.py)",
     "ColumnExpectation.max": "likewise",
     **{f"Condition.{key}": "getattr (flows/conditions.py)" for key in Condition.model_fields if key not in ("value", "otherwise")},
@@ -118,3 +117,24 @@ def instances(kind: Any) -> Iterator[str]:
             one = types.get_proper_type(one.upper_bound)
         if isinstance(one, types.Instance) and one.type.fullname.startswith("modelyard.config.spec"):
             yield one.type.name
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "wrong"),
+    [
+        ("2026-12-20T00:00:00", "2027-01-07T00:00:00", ""),
+        ("2026-12-20T08:00:00+05:00", "2026-12-20T05:00:00Z", ""),  # two hours
+        ("2026-12-20T10:00:00-05:00", "2026-12-20T12:00:00Z", "lies after"),  # it would never hold
+        ("2026-12-20T10:00:00", "2026-12-20T10:00:00", "lies after"),
+        ("2026-12-20T10:00:00", "2026-12-21T10:00:00Z", "both"),
+    ],
+)
+def test_a_freeze_ends_after_it_began(start: str, end: str, wrong: str) -> None:
+    from modelyard.config.spec.retrain import Freeze
+
+    said = {"start": start, "end": end}
+    if not wrong:
+        assert Freeze.model_validate(said).start is not None
+        return
+    with pytest.raises(ValueError, match=wrong):
+        Freeze.model_validate(said)

@@ -92,12 +92,33 @@ deploy:
 monitor:
   schedule_expression: "*/15 * * * *"
   window: 15m
-  drift: {enabled: true, columns: [hour, carrier], psi: 0.2, share: 0.3, prediction_psi: 0.2, min_rows: 200}
+  segments: [carrier]
+  data_quality:
+    suggest: true
+    tolerance: 0.02
+    extra_columns: violate
+    min_rows: 60
+    columns: {hour: {type: int, completeness: 0.95, min: 0, max: 22, non_negative: true}, carrier: {categories: [UA, AA]}}
+  drift:
+    enabled: true
+    columns: [hour, carrier]
+    numeric: {measure: psi, threshold: 0.2}
+    prediction: {threshold: 0.2}
+    overrides: {carrier: {measure: l_infinity, threshold: 0.15}}
+    significance: 0.002
+    correction: holm
+    share: 0.3
+    min_rows: 200
+    multivariate: {threshold: 0.12}
   performance:
     enabled: true
     label_delay: 24h
     min_labels: 100
+    estimate: true
+    confidence: 0.9
     criteria: [{metric: roc_auc, threshold: 0.6}, {metric: log_loss, max_drop: 0.1}]
+  bias: {metrics: [DPPL, DI], tolerance: 0.01, min_rows: 250}
+  attribution: {min_ndcg: 0.92, rows: 150, window: 1d, min_rows: 260}
   alert_after: {num_windows: 4, num_violation_windows: 3}
 alerts: {to: [{secret: slack_url}, "json://localhost/x"], on: [gate_failed, pipeline_failed, rollback, drift, performance]}
 retrain:
@@ -105,6 +126,8 @@ retrain:
   cooldown: 24h
   min_new_labels: 500
   budget: {per_month: 20}
+  after: {num_windows: 5, num_violation_windows: 2}
+  freeze: [{schedule_expression: "0 0 20 12 *", length: 2w}]
   window: {type: sliding, length: 30d}
   challenge_champion: true
 """

@@ -101,6 +101,9 @@ def _named_columns(loaded: Loaded) -> Iterator[tuple[words.Path, str]]:
         yield from ((("evaluate", "slices", i), c) for i, c in enumerate(config.evaluate.slices))
         yield from _sliced(config)
         yield from ((("monitor", "drift", "columns", i), c) for i, c in enumerate(config.monitor.drift.columns or ()))
+        yield from ((("monitor", "drift", "overrides", c), c) for c in config.monitor.drift.overrides)
+        yield from ((("monitor", "segments", i), c) for i, c in enumerate(config.monitor.segments))
+        yield from ((("monitor", "data_quality", "columns", c), c) for c in config.monitor.data_quality.columns)
         yield from ((("deploy", "capture", "redact", i, "column"), rule.column) for i, rule in enumerate(config.deploy.capture.redact))
 
 

@@ -71,6 +71,8 @@ def _others(config: Config) -> Iterator[Named]:
         yield ("data", "source", "requirements"), config.data.source.requirements, None
     if config.bias is not None and config.bias.analysis_config is not None:
         yield ("bias", "analysis_config"), config.bias.analysis_config, None
+    if config.monitor.data_quality.constraints is not None:
+        yield ("monitor", "data_quality", "constraints"), config.monitor.data_quality.constraints, None
 
 
 def _file(folder: Path, path: words.Path, name: str, source_dir: str | None) -> Finding | None:

@@ -39,8 +39,10 @@ def _needed(config: Config, rule: Redact) -> Iterator[tuple[str, str]]:
         what, way = fixed[name]
         yield f"`{name}` is {what}", way
         return
-    if name in (config.monitor.drift.columns or ()) and config.monitor.drift.enabled:
-        yield f"drift of `{name}` is watched, and the capture does not keep it", "take it out of `monitor.drift.columns`, or of `redact`"
+    yield from _watched(config, name)
+    if name in config.monitor.data_quality.columns and config.monitor.data_quality.enabled:
+        way = "take it out of `monitor.data_quality` (`columns`, or the file of `constraints`), or of `redact`"
+        yield f"the quality of `{name}` is watched, and the capture does not keep it", way
     measured = name == data.schema_.weight_col or (name == data.schema_.group_col and rule.how == "drop")
     if measured and config.monitor.performance.enabled:
         yield f"performance is measured by `{name}`, and the capture does not keep it", "keep it, or set monitor.performance.enabled: false"
@@ -54,18 +56,38 @@ def _needed(config: Config, rule: Redact) -> Iterator[tuple[str, str]]:
         yield f"the replay asks with captured rows, which lack `{name}`", "keep the column, or remove `deploy.replay`"
 
 
+def _watched(config: Config, name: str) -> Iterator[tuple[str, str]]:
+    """Where drift goes by a column, and where segments do."""
+    drift, watch = config.monitor.drift, config.monitor
+    keys = [key for key, names in (("columns", drift.columns or ()), ("overrides", drift.overrides)) if name in names]
+    if keys and drift.enabled:
+        way = f"take it out of {' and '.join(f'`monitor.drift.{key}`' for key in keys)}, or of `redact`"
+        yield f"drift of `{name}` is watched, and the capture does not keep it", way
+    if name in watch.segments and (drift.enabled or watch.performance.enabled):
+        way = "take it out of `monitor.segments`, or of `redact`"
+        yield f"windows are told apart by `{name}`, and the capture does not keep it", way
+
+
 def _too_short(config: Config) -> Iterator[Finding]:
     """Rows that are let go before who needs them has looked."""
     retain, watch = config.deploy.capture.retain, config.monitor
     if retain is None:
         return
-    window = timedelta(seconds=int(watch.window.rstrip("smhdwo")) * _LONGEST[watch.window.lstrip("0123456789")])
+    window, delay = _length(watch.window), watch.performance.label_delay
+    explained = max(window, _length(watch.attribution.window))
     needs = {
         "the drift monitor": window if watch.drift.enabled else None,
-        "the performance monitor": window + watch.performance.label_delay if watch.performance.enabled else None,
+        "the performance monitor": window + delay if watch.performance.enabled else None,
+        "the bias monitor": window + delay if config.bias is not None and watch.bias.enabled else None,
+        "the attribution monitor": explained if config.explain is not None and watch.attribution.enabled else None,
         "a retrained version": config.retrain.window.length if config.retrain.on else None,
     }
     for who, span in needs.items():
         if span is not None and retain < span:
             said = f"captured rows are let go after {format_duration(retain)}, and {who} needs those of {format_duration(span)}"
             yield ("deploy", "capture", "retain"), said, "keep them longer, or ask for less there"
+
+
+def _length(window: str) -> timedelta:
+    """How long a window may be."""
+    return timedelta(seconds=int(window.rstrip("smhdwo")) * _LONGEST[window.lstrip("0123456789")])

@@ -32,6 +32,11 @@ def _falls(one: Any, other: Any) -> bool:
     return not _none(one) and (_none(other) or other < one)
 
 
+def _above(one: Any, other: Any) -> bool:
+    """A ceiling whose usual value is not known here: it loosens when it rises, and may when it is written first or no more."""
+    return _none(one) != _none(other) or (not _none(one) and other > one)
+
+
 def _becomes(value: Any) -> Judge:
     return lambda one, other: one != value and other == value and not _none(one)
 
@@ -101,7 +106,8 @@ def _period(cron: str) -> float:
     return (last - start).total_seconds() / 100
 
 
-_WORDS = {"off": 0, "warn": 1, "block": 2}
+_WORDS = {"off": 0, "ignore": 0, "warn": 1, "block": 2, "violate": 2}
+_STRICT = {"none": 0, "benjamini_hochberg": 1, "holm": 2}
 _ORDER = {"all_at_once": 0, "linear": 1, "canary": 1, "ab": 1, "shadow": 2}
 _KEPT = {"off": 0, "buffered": 1, "required": 2}
 
@@ -161,9 +167,27 @@ GATES: tuple[tuple[str, Judge, str], ...] = (
     (r"deploy\.rollback\.min_requests", _falls, "fewer requests are enough to promote"),
     (r"deploy\.capture\.sample", _falls, "the monitors see fewer requests"),
     (r"deploy\.capture\.mode", _by(lambda mode: _KEPT[mode], _falls), "rows may be missing from what the monitors see"),
-    (r"monitor\.(drift|performance)\.enabled", _becomes(False), "the monitor is off"),
-    (r"monitor\.drift\.(psi|share|prediction_psi)", _rises, "more drift passes"),
-    (r"monitor\.drift\.min_rows|monitor\.performance\.min_labels", _rises, "more windows stay unjudged"),
+    (r"monitor\.(data_quality|drift|performance|bias|attribution|drift\.multivariate)\.enabled", _becomes(False), "the monitor is off"),
+    (r"monitor\.drift\.((numeric|categorical|prediction|multivariate)\.threshold|overrides\[.*\]\.threshold)", _above, "more drift passes"),
+    (r"monitor\.drift\.((numeric|categorical|prediction)\.measure|overrides\[.*\]\.measure)", _differs, "drift is measured otherwise"),
+    (r"monitor\.drift\.(share)", _rises, "more drift passes"),
+    (r"monitor\.drift\.significance", _falls, "more drift passes for chance"),
+    (r"monitor\.drift\.correction", _by(lambda word: _STRICT[word], _falls), "more drift passes for chance"),
+    (r"monitor\.drift\.season\.(period|count)", lambda one, other: not _none(other), "what is usual for the season is no drift any more"),
+    (r"monitor\.(drift|data_quality|bias|attribution)\.min_rows|monitor\.performance\.min_labels", _rises, "more windows stay unjudged"),
+    (r"monitor\.(segments|bias\.metrics)", _loses, "less is watched"),
+    (r"monitor\.data_quality\.suggest", _becomes(False), "what training was like is no constraint any more"),
+    (r"monitor\.data_quality\.columns\[.*\]\.(completeness|min|\w+_match)", _falls, "the constraint is weaker"),
+    (r"monitor\.data_quality\.columns\[.*\]\.(max|distance)", _rises, "the constraint is weaker"),
+    (r"monitor\.data_quality\.columns\[.*\]\.categories", _admits, "more values are allowed"),
+    (r"monitor\.data_quality\.columns\[.*\]\.(type|non_negative)", _differs, "another constraint holds"),
+    (r"monitor\.data_quality\.tolerance", _rises, "more rows may break a constraint"),
+    (r"monitor\.data_quality\.extra_columns", _by(lambda word: _WORDS[word], _falls), "columns that nobody knows pass"),
+    (r"monitor\.performance\.estimate", _becomes(False), "nothing is said before labels come"),
+    (r"monitor\.performance\.confidence", _rises, "it takes more to be sure that something is bad"),
+    (r"monitor\.bias\.tolerance", _rises, "more bias passes"),
+    (r"monitor\.attribution\.min_ndcg", _falls, "more attribution drift passes"),
+    (r"monitor\.attribution\.window", _by(_span, _rises), "the verdict comes later"),
     (r"monitor\.drift\.columns", _loses, "fewer columns are watched"),
     (r"monitor\.performance\.label_delay", _by(parse_duration, _rises), "the verdict comes later"),
     (r"monitor\.schedule_expression", _by(_period, _rises), "the monitors look less often"),
@@ -174,6 +198,10 @@ GATES: tuple[tuple[str, Judge, str], ...] = (
     (r"retrain\.cooldown", _by(parse_duration, _falls), "retraining may follow sooner"),
     (r"retrain\.min_new_labels", _falls, "fewer new labels are enough to retrain"),
     (r"retrain\.budget\.per_month", _rises, "more retraining is allowed"),
+    (r"retrain\.after\.num_violation_windows|retrain\.new_data", _falls, "retraining may follow sooner"),
+    (r"retrain\.after\.num_windows", _rises, "retraining may follow sooner"),
+    (r"retrain\.schedule_expression", _by(_period, _falls), "retraining may follow sooner"),
+    (r"retrain\.freeze", _loses, "retraining may fall into what was a freeze"),
     (r"retrain\.challenge_champion", _becomes(False), "a retrained version need not beat the champion"),
 )
 """(path, judge, what it means) of every gate but the thresholds, whose direction is their metric's."""

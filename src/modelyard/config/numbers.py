@@ -34,8 +34,8 @@ def _named(config: Config, metrics: Collection[str]) -> Iterator[Finding]:
     watched = [(("monitor", "performance", "criteria", i, "metric"), c.metric) for i, c in enumerate(performance)]
     single: list[tuple[words.Path, str | None]] = [(("evaluate", "baseline", "metric"), evaluate.baseline.metric)]
     single += [(("deploy", "strategy", "metric"), config.deploy.strategy.metric)]
-    others = [*watched, *((path, name) for path, name in single if name is not None)]
-    for places, known in ((gates, [*metrics, *own, *OPERATIONAL]), (others, [*metrics])):
+    others = [(path, name) for path, name in single if name is not None]
+    for places, known in ((gates, [*metrics, *own, *OPERATIONAL]), (watched, [*metrics, *own]), (others, [*metrics])):
         for path, metric in places:
             if metric not in known:
                 near = words.nearest(metric, known)

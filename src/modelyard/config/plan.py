@@ -98,7 +98,7 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             for key, one in item.items():
                 if key not in own and one is not None:
                     yield from _leaves(one, f"{name}.{key}")
-    elif path == "data.expect.columns":
+    elif path in _BY_COLUMN:
         for column, expected in value.items():
             yield from ((f"{path}[{column}].{key}", one) for key, one in expected.items())
     elif isinstance(value, dict) and (value.keys() != {"secret"}) and path not in _WHOLE:
@@ -133,12 +133,14 @@ _NAMED: dict[str, Callable[[dict[str, Any]], tuple[str, tuple[str, ...]]]] = {
 }
 """Lists of parts, and what each item is called (with the keys that this says already)."""
 
+_BY_COLUMN = ("data.expect.columns", "monitor.data_quality.columns", "monitor.drift.overrides")
+"""Parts by the name of a column, which may hold a dot."""
 _WHOLE = ("model.tags", "variables", "data.schema.types")
 
 _EFFECTS: tuple[tuple[str, Effect], ...] = (
     (r"version|model\.(owner|tags|intended_use|limitations)|variables", "none"),
     (r"environments\.|deploy\.|deploy$|environments$", "deploy"),
-    (r"monitor\.|alerts\.|retrain\.", "monitor"),
+    (r"monitor\.|alerts\.|labels\.|retrain\.", "monitor"),
     (r"", "build"),
 )
 

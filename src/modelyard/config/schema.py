@@ -18,7 +18,7 @@ _REF = "#/$defs/"
 _STAGED = "_by_stage"
 _VARIABLE = {"$ref": f"{_REF}Variable"}
 _PATH = r"^(?![/~-])(?!(.*/)?\.\.(/|$))[^\\\x00-\x1f\x7f]*[^\\\x00-\x1f\x7f\s][^\\\x00-\x1f\x7f]*$"
-_PATHS = ("entry_point", "requirements", "source_dir", "pre", "post", "analysis_config")
+_PATHS = ("entry_point", "requirements", "source_dir", "pre", "post", "analysis_config", "constraints")
 _WINDOW = r"^[1-9][0-9]{0,3}(s|m|h|d|w|mo)$"
 
 

@@ -27,6 +27,23 @@ def findings(loaded: Loaded) -> Iterator[files.Finding]:
             yield ("data", key), f"`{key}` is how training and steps find the splits, and there are neither", "remove it"
     yield from _serving(loaded, config)
     yield from _unseen(config)
+    yield from _unwatched(config)
+
+
+def _unwatched(config: Config) -> Iterator[files.Finding]:
+    """Settings of monitors that have nothing to judge, or of columns that nobody watches."""
+    watch, drift = config.monitor, config.monitor.drift
+    for kind, part, needs, there in (
+        ("bias", watch.bias, "no comparison is asked for", config.bias),
+        ("attribution", watch.attribution, "the build explains nothing", config.explain),
+    ):
+        if part.enabled and part.model_fields_set - {"enabled"} and there is None:
+            key = "bias" if kind == "bias" else "explain"
+            yield ("monitor", kind), f"`monitor.{kind}` judges nothing: {needs}", f"add `{key}`, or remove this"
+    for name in drift.overrides if drift.enabled and drift.columns is not None else ():
+        if name not in (drift.columns or ()):
+            said = f"`{name}` has a measure of its own, and `monitor.drift.columns` does not watch it"
+            yield ("monitor", "drift", "overrides", name), said, "name it there, or remove this"
 
 
 def _unseen(config: Config) -> Iterator[files.Finding]:

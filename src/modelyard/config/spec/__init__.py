@@ -42,17 +42,29 @@ from modelyard.config.spec.deploy import (
     Strategy,
     Traces,
 )
+from modelyard.config.spec.drift import (
+    CategoricalDrift,
+    CategoricalMeasure,
+    ColumnDrift,
+    Drift,
+    Measure,
+    Multivariate,
+    NumericDrift,
+    NumericMeasure,
+    Season,
+)
+from modelyard.config.spec.labels import Labels
 from modelyard.config.spec.monitor import (
     AlertAfter,
     AlertKind,
     Alerts,
-    Budget,
-    Drift,
+    AttributionDrift,
+    BiasDrift,
+    ColumnConstraint,
+    DataQuality,
     Monitor,
     Performance,
     PerformanceCriterion,
-    Retrain,
-    TrainingWindow,
 )
 from modelyard.config.spec.quality import (
     Baseline,
@@ -69,6 +81,7 @@ from modelyard.config.spec.quality import (
     Slice,
     WorstSlice,
 )
+from modelyard.config.spec.retrain import Budget, Cause, Freeze, Persistence, Retrain, TrainingWindow
 from modelyard.config.spec.stages import Approval, Environments, Model, Production, Staging, Tls
 from modelyard.config.spec.types import (
     DATABASES,
@@ -106,14 +119,21 @@ __all__ = [
     "Alerts",
     "Approval",
     "Asynchronous",
+    "AttributionDrift",
     "Baseline",
     "Batch",
     "Bias",
     "BiasCriterion",
+    "BiasDrift",
     "Bring",
     "Budget",
     "Capture",
+    "CategoricalDrift",
+    "CategoricalMeasure",
+    "Cause",
     "Channel",
+    "ColumnConstraint",
+    "ColumnDrift",
     "ColumnExpectation",
     "ColumnName",
     "Condition",
@@ -124,6 +144,7 @@ __all__ = [
     "Cron",
     "CustomMetric",
     "Data",
+    "DataQuality",
     "DataSchema",
     "Deploy",
     "Drift",
@@ -134,20 +155,27 @@ __all__ = [
     "Explain",
     "Facet",
     "Framework",
+    "Freeze",
     "Inference",
     "Instances",
+    "Labels",
     "Leakage",
     "Location",
+    "Measure",
     "MetricDefinition",
     "MetricName",
     "Model",
     "Monitor",
+    "Multivariate",
+    "NumericDrift",
+    "NumericMeasure",
     "Objective",
     "OnFail",
     "One",
     "Part",
     "Performance",
     "PerformanceCriterion",
+    "Persistence",
     "PostTraining",
     "Postprocess",
     "PreTraining",
@@ -163,6 +191,7 @@ __all__ = [
     "Retrain",
     "Rollback",
     "Sample",
+    "Season",
     "Secret",
     "Share",
     "Slice",
@@ -211,6 +240,7 @@ class Config(Part):
     deploy: Deploy = Deploy()
     monitor: Monitor = Monitor()
     alerts: Alerts = Alerts()
+    labels: Labels = Labels()
     retrain: Retrain = Retrain()
 
     @property
@@ -236,6 +266,13 @@ class Config(Part):
         self._steps_fit()
         if self.retrain.window.type == "sliding" and self.data.time_col is None:
             raise ValueError("`retrain.window: {type: sliding}` needs `data.time_col`")
+        if self.retrain.window.type == "weighted" and (self.data.time_col is None or self.data.schema_.weight_col is None):
+            raise ValueError("`retrain.window: {type: weighted}` needs `data.time_col` and `data.schema.weight_col`")
+        if self.labels.join == "entity" and not (self.data.entity_cols and self.data.time_col):
+            raise ValueError("`labels: {join: entity}` needs `data.entity_cols` and `data.time_col`")
+        hidden = {rule.column for rule in self.deploy.capture.redact}.intersection(self.data.entity_cols)
+        if self.labels.join == "entity" and hidden:
+            raise ValueError(f"`labels: {{join: entity}}` needs `{min(hidden)}` as it came: leave it out of `deploy.capture.redact`")
         if self.preprocess is not None and self.retrain.on:
             raise ValueError("`retrain.on` learns from captured rows, which have the columns after `preprocess`: leave one out")
         self._fits_the_problem()
@@ -306,10 +343,5 @@ PLANNED: dict[str, str] = {
     "data.targets": "several targets",
     "train.instances.gpus": "accelerators",
     "bring.signature": "a signature written by hand",
-    "monitor.data_quality": "data-quality monitors",
-    "monitor.performance.estimate": "performance estimated before labels",
-    "monitor.bias": "bias drift",
-    "monitor.attribution": "attribution drift",
-    "retrain.freeze": "freeze windows",
 }
 """Keys of the design that this release refuses by name, and what each stands for."""
