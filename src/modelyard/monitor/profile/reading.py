@@ -1,0 +1,162 @@
+"""Columns of a Polars frame or an Arrow table, as what is counted: numbers as float64, categories as values with how often each came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from modelyard import tables
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Frame: TypeAlias = "pl.DataFrame | pa.Table | pa.RecordBatch"
+
+Kind = Literal["numeric", "categorical"]
+
+
+BATCH = 131_072
+"""Rows of a batch that is read of a Parquet file: forty columns of them take 40 MB."""
+
+
+def parquet(paths: Iterable[Path], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of Parquet files, batch by batch; text comes as the codes that the file has it in, which are quick to count."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            text = [f.name for f in file.schema_arrow if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+        with pq.ParquetFile(path, read_dictionary=text, pre_buffer=False) as file:
+            yield from file.iter_batches(BATCH, columns=columns)
+
+
+def names(frame: Frame) -> list[str]:
+    import polars as pl
+
+    return frame.columns if isinstance(frame, pl.DataFrame) else list(frame.schema.names)
+
+
+def height(frame: Frame) -> int:
+    import polars as pl
+
+    return frame.height if isinstance(frame, pl.DataFrame) else int(frame.num_rows)
+
+
+def extras(frame: Frame, features: set[str]) -> dict[str, int]:
+    """Columns f.* and x.* that are none of `features` (columns of the table), and how many rows have a value there."""
+    import polars as pl
+
+    found = [n for n in names(frame) if n.startswith((tables.FEATURE, tables.EXTRA)) and n not in features]
+    if isinstance(frame, pl.DataFrame):
+        return {n: frame.height - frame[n].null_count() for n in found}
+    return {n: int(frame.num_rows - frame.column(n).null_count) for n in found}
+
+
+def every(frame: Frame, step: int, first: int) -> pl.DataFrame:
+    """The features of every `step`-th row, from row `first` on."""
+    import numpy as np
+    import polars as pl
+
+    wanted = [n for n in names(frame) if n.startswith(tables.FEATURE)]
+    if isinstance(frame, pl.DataFrame):
+        return frame.select(wanted).gather_every(step, first)
+    taken = pl.from_arrow(frame.select(wanted).take(np.arange(first, frame.num_rows, step)))
+    assert isinstance(taken, pl.DataFrame)
+    return taken
+
+
+def numbers(column: Any) -> Floats:
+    """A Polars series or an Arrow array as float64, NaN where missing or no number; times in microseconds; no copy where none is needed."""
+    import numpy as np
+    import polars as pl
+
+    if not isinstance(column, pl.Series):
+        import pyarrow as pa
+
+        if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+            values: Floats = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
+            return values.astype(np.float64, copy=False)
+        column = _series(column)
+    if _is_no_value(column) or column.dtype == pl.Binary:
+        return np.full(len(column), np.nan)
+    if column.dtype in (pl.Date, pl.Datetime):
+        column = column.dt.timestamp("us")
+    elif column.dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    return column.cast(pl.Float64, strict=False).to_numpy()  # type: ignore[no-any-return]
+
+
+def words(column: Any) -> tuple[pl.DataFrame, int]:
+    """Different values as text and how often each came (columns v and n), and the rows without one.
+
+    A whole float is written like the integer, since classes travel as either; NaN is missing, and so are lists and records.
+    """
+    import polars as pl
+
+    if not isinstance(column, pl.Series):
+        import pyarrow as pa
+
+        if pa.types.is_dictionary(column.type):
+            return _coded(column)
+        column = _series(column)
+    column = sayable(column)
+    rows, floating = len(column), column.dtype.is_float()
+    seen = column.alias("v").value_counts(name="n")
+    if floating:
+        whole = pl.col("v").cast(pl.Int64, strict=False)
+        text = pl.when(pl.col("v") == whole).then(whole.cast(pl.String)).otherwise(pl.col("v").cast(pl.String))
+        seen = seen.with_columns(pl.col("v").fill_nan(None)).with_columns(text.alias("v")).group_by("v").agg(pl.col("n").sum())
+    else:
+        seen = seen.with_columns(pl.col("v").cast(pl.String))
+    seen = seen.drop_nulls("v")
+    return seen, rows - int(seen["n"].sum())
+
+
+def sayable(column: pl.Series) -> pl.Series:
+    """A column that can be cast to text: durations as integers; null where lists, records and objects are."""
+    import polars as pl
+
+    if _is_no_value(column):
+        return pl.Series(column.name, [None] * len(column), pl.String)
+    if column.dtype == pl.Binary:
+        return pl.Series(column.name, [None if v is None else v.decode(errors="replace") for v in column], pl.String)
+    return column.cast(pl.Int64) if column.dtype == pl.Duration else column
+
+
+def _is_no_value(column: pl.Series) -> bool:
+    import polars as pl
+
+    return column.dtype.is_nested() or column.dtype == pl.Object
+
+
+def _coded(column: Any) -> tuple[pl.DataFrame, int]:
+    """Of a dictionary-encoded Arrow column: its codes are counted, and no text is looked at more than once."""
+    import numpy as np
+    import polars as pl
+    import pyarrow as pa
+
+    found, rows = [], len(column)
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        codes = chunk.indices.drop_null() if chunk.indices.null_count else chunk.indices
+        counts = np.bincount(codes.to_numpy(zero_copy_only=False), minlength=len(chunk.dictionary))
+        values = _series(chunk.dictionary)
+        found.append(pl.DataFrame({"v": values, "n": counts[: len(values)]}).filter(pl.col("n") > 0))
+    seen = pl.concat(found) if found else pl.DataFrame(schema={"v": pl.String, "n": pl.Int64})
+    if len(found) > 1:
+        seen = seen.group_by("v").agg(pl.col("n").sum())
+    seen = seen.with_columns(pl.col("v").cast(pl.String)).drop_nulls("v")
+    return seen, rows - int(seen["n"].sum())
+
+
+def _series(column: Any) -> pl.Series:
+    import polars as pl
+
+    made = pl.from_arrow(column)
+    assert isinstance(made, pl.Series)
+    return made

@@ -1,0 +1,114 @@
+"""Making a baseline: the bins of each column, then the counts in them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from modelyard import tables
+from modelyard.errors import BadInput
+from modelyard.monitor import joint
+from modelyard.monitor.profile import counting, reading, sketch
+from modelyard.monitor.profile.reading import Kind
+from modelyard.signature import Signature
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+BINS, CATEGORIES = 20, 100
+
+
+def baseline(table: pl.DataFrame | pl.LazyFrame, signature: Signature, scores: pl.DataFrame | None = None) -> dict[str, Any]:
+    """The baseline of a version, JSON-ready.
+
+    Args:
+        table: a predictions table; its f.* columns are profiled, one after the other: of a scan, no more than one lies in memory.
+        scores: the predictions table whose y.* columns are profiled, by default `table` itself. Give the hold-out where `table`
+            is what the model was trained on: a model's scores on its own training rows are not those it gives later.
+
+    Raises:
+        BadInput: a table is empty, or lacks a feature or the score.
+    """
+    import polars as pl
+
+    lazy = table.lazy()
+    known = lazy.collect_schema()
+    kinds: dict[str, Kind] = {c.name: "categorical" if c.type in ("str", "bool") else "numeric" for c in signature.columns}
+    scored = known if scores is None else scores.schema
+    score, kind = _score(signature, scored)
+    lacking = [n for n in kinds if tables.feature(n) not in known]
+    lacking += [] if score in scored else [score]
+    if lacking:
+        raise BadInput(f"the baseline table lacks {', '.join(map(repr, lacking))}", where="baseline")
+    rows = int(lazy.select(pl.len()).collect().item())
+    if not rows or (scores is not None and scores.is_empty()):
+        raise BadInput("the baseline table has no rows", where="baseline")
+    answers = lazy.select(score).collect()[score] if scores is None else scores[score]
+    features = {tables.feature(n) for n in kinds}
+    others = [n for n in known if n.startswith((tables.FEATURE, tables.EXTRA)) and n not in features]
+    return {
+        "format": 2,
+        "rows": rows,
+        "columns": {n: _column(lazy.select(tables.feature(n)).collect()[tables.feature(n)], k) for n, k in kinds.items()},
+        "score": {"column": score, "rows": len(answers), **_column(answers, kind)},
+        "extra": {n: rows - int(lazy.select(pl.col(n).null_count()).collect().item()) for n in others},
+        "joint": _joint(lazy, rows, signature),
+    }
+
+
+def _score(signature: Signature, columns: Any) -> tuple[str, Kind]:
+    """The output whose distribution stands for the model's answers."""
+    if signature.answer == "number":
+        return tables.PREDICTION, "numeric"
+    positive = tables.output(signature.positive_output)
+    if signature.positive_class is not None and positive in columns:
+        return positive, "numeric"
+    return tables.PREDICTION, "categorical"
+
+
+def _column(column: pl.Series, kind: Kind) -> dict[str, Any]:
+    """A column's bins with its own counts in them."""
+    if kind == "categorical":
+        seen, missing = reading.words(column)
+        return counting.count_words(seen, missing, _categorical(seen))
+    values = reading.numbers(column)
+    return counting.count_numbers(values, _numeric(values))
+
+
+def _numeric(values: NDArray[np.float64]) -> dict[str, Any]:
+    """The bins of a column of numbers: its quantiles, or each value's own where there are few."""
+    import numpy as np
+
+    rising = np.sort(values[np.isfinite(values)])
+    if not rising.size:
+        return {"kind": "numeric", "low": None, "edges": [], "sketch": sketch.shape(rising)}
+    edges = rising[np.append(True, rising[1:] != rising[:-1])]
+    if edges.size > BINS:
+        edges = np.unique(rising[[math.ceil(rising.size * k / BINS) - 1 for k in range(1, BINS + 1)]])
+    return {"kind": "numeric", "low": float(rising[0]), "edges": edges.tolist(), "sketch": sketch.shape(rising)}
+
+
+def _categorical(seen: pl.DataFrame) -> dict[str, Any]:
+    """The bins of a column of categories: its most frequent values."""
+    import polars as pl
+
+    often = seen.sort(pl.col("n"), pl.col("v"), descending=[True, False])
+    return {
+        "kind": "categorical",
+        "counts": dict.fromkeys(often["v"].head(CATEGORIES), 0),
+        "other": int(often["n"].slice(CATEGORIES).sum()),
+        "once": int((often["n"] == 1).sum()),
+    }
+
+
+def _joint(lazy: pl.LazyFrame, rows: int, signature: Signature) -> dict[str, Any] | None:
+    """The relations between the columns by every other row, and the errors of the rows between them, which no fit has seen."""
+    import polars as pl
+
+    each, row = max(1, math.ceil(rows / joint.FIT_ROWS)), "row"
+    features = lazy.select(tables.feature(n) for n in signature.names).with_row_index(row)
+    sample = features.filter(pl.col(row) % each == 0).drop(row).collect(engine="streaming")
+    fitted = joint.fit(sample.gather_every(2), signature)
+    return None if fitted is None else {**fitted, **counting.errors(sample.gather_every(2, 1), fitted)}

@@ -1,0 +1,197 @@
+"""What is counted of one column while its values go by."""
+
+from __future__ import annotations
+
+import math
+import threading
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from modelyard.monitor.profile import heavy, merging, sketch
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+CHUNK = 65_536
+"""Values that are looked at together: their half a megabyte stays in a core's cache while some thirty sums go over it."""
+PLAIN = 2_000
+"""Different values up to which a dictionary is quicker than a query."""
+
+
+class Numbers:
+    """Counts, moments and sketch of a column of numbers. Not for two threads at once."""
+
+    def __init__(self, shape: dict[str, Any]) -> None:
+        self._shape = shape
+        self._up_to = [0] * (len(shape["edges"]) + 1)  # below `low`, then up to each edge
+        self._seen = self._missing = self._zeros = self._negatives = self._whole = self._infinite = 0
+        self._min, self._max = math.inf, -math.inf
+        self._moments: list[tuple[int, float | None, float | None]] = []
+        self._buckets = sketch.Buckets(shape["sketch"])
+
+    def lack(self, rows: int) -> None:
+        """Rows in which the column was not there at all."""
+        self._missing += rows
+
+    def add(self, values: Floats) -> None:
+        """`values` of shape (rows,), NaN where missing."""
+        for begin in range(0, len(values), CHUNK):
+            self._chunk(values[begin : begin + CHUNK])
+        if len(self._moments) > 1000:
+            self._moments = [self._moment()]
+
+    def _chunk(self, x: Floats) -> None:
+        import numpy as np
+
+        least = x.min()
+        if np.isnan(least):  # a minimum takes NaN along
+            kept = x[~np.isnan(x)]
+            self._missing += len(x) - len(kept)
+            if not len(kept):
+                return
+            x, least = kept, kept.min()
+        most = x.max()
+        self._seen += len(x)
+        self._count(x, float(least), float(most))
+        if least < 0:
+            self._negatives += _where(np.less, x, 0.0)
+        if least == -math.inf or most == math.inf:
+            finite = x[np.isfinite(x)]
+            self._infinite += len(x) - len(finite)
+            if not len(finite):
+                return
+            x, least, most = finite, finite.min(), finite.max()
+        self._min, self._max = min(self._min, float(least)), max(self._max, float(most))
+        self._measure(x, has_zero=bool(least <= 0 <= most))
+
+    def _count(self, x: Floats, least: float, most: float) -> None:
+        """Into the bins; an edge that is beyond all of a chunk costs nothing."""
+        import numpy as np
+
+        low, up_to = self._shape["low"], self._up_to
+        if low is not None and least < low:
+            up_to[0] += _where(np.less, x, low)
+        for i, edge in enumerate(self._shape["edges"], 1):
+            if edge >= most:
+                up_to[i] += len(x)
+            elif edge >= least:
+                up_to[i] += _where(np.less_equal, x, edge)
+
+    def _measure(self, x: Floats, *, has_zero: bool) -> None:
+        """Moments and sketch of finite values."""
+        import numpy as np
+
+        n, (work, other, mask) = len(x), _scratch(len(x))
+        if has_zero:
+            self._zeros += _where(np.equal, x, 0.0)
+        np.rint(x, out=work)
+        self._whole += int(np.count_nonzero(np.equal(x, work, out=mask)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float(x.sum() / n)
+            np.subtract(x, mean, out=work)
+            m2 = float(np.einsum("i,i", work, work))  # no BLAS: it would start threads of its own
+        self._moments.append((n, merging.known(mean), merging.known(m2)))
+        self._buckets.add(x, work, other)
+
+    def _moment(self) -> tuple[int, float | None, float | None]:
+        return (sum(n for n, _, _ in self._moments), *merging.moments(self._moments))
+
+    def done(self) -> dict[str, Any]:
+        """The column of a profile."""
+        finite = self._seen - self._infinite
+        _, mean, m2 = self._moment()
+        return {
+            "kind": "numeric",
+            "low": self._shape["low"],
+            "edges": self._shape["edges"],
+            "counts": [self._up_to[0], *(b - a for a, b in pairwise([*self._up_to, self._seen]))],
+            "missing": self._missing,
+            "min": self._min if finite else None,
+            "max": self._max if finite else None,
+            "mean": mean,
+            "m2": m2,
+            "zeros": self._zeros,
+            "negatives": self._negatives,
+            "whole": self._whole,
+            "infinite": self._infinite,
+            "sketch": self._buckets.done(),
+        }
+
+
+def _where(test: np.ufunc, x: Floats, value: float) -> int:
+    """How many values pass."""
+    import numpy as np
+
+    return int(np.count_nonzero(test(x, value, out=_scratch(len(x))[2])))
+
+
+_held = threading.local()
+
+
+def _scratch(n: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Room for `n` values twice and for a truth of each, this thread's own, that stays in its core's cache."""
+    import numpy as np
+
+    if not hasattr(_held, "room"):
+        _held.room = np.empty(CHUNK), np.empty(CHUNK), np.empty(CHUNK, np.bool_)
+    work, other, mask = _held.room
+    return work[:n], other[:n], mask[:n]
+
+
+class Categories:
+    """Counts of a column of categories. Not for two threads at once."""
+
+    def __init__(self, shape: dict[str, Any]) -> None:
+        self._shape = shape
+        self._counts: dict[str, int] = dict.fromkeys(shape["counts"], 0)
+        self._outside = self._missing = self._error = 0
+        self._fresh: dict[str, int] = {}
+
+    def lack(self, rows: int) -> None:
+        """Rows without a value."""
+        self._missing += rows
+
+    def add(self, seen: pl.DataFrame) -> None:
+        """Different values and how often each came: two columns, text without null and integers."""
+        import polars as pl
+
+        if seen.height > PLAIN:
+            value, n = (pl.col(name) for name in seen.columns)
+            known = value.is_in(list(self._counts))
+            rest = seen.filter(~known)
+            self._outside += int(rest.select(n.sum()).item())
+            most = rest.top_k(heavy.KEPT + 1, by=n)
+            cut = int(most.select(n.min()).item()) if most.height > heavy.KEPT else 0
+            left = rest.filter(n > cut).with_columns(n - cut)
+            self._hit(dict(left.iter_rows()), cut)
+            seen = seen.filter(known)
+        fresh: dict[str, int] = {}
+        for word, count in seen.iter_rows():
+            if word in self._counts:
+                self._counts[word] += count
+            else:
+                fresh[word] = count
+        self._outside += sum(fresh.values())
+        self._hit(fresh, 0)
+
+    def _hit(self, fresh: dict[str, int], error: int) -> None:
+        if fresh or error:
+            self._fresh, self._error = heavy.merge([(self._fresh, self._error), (fresh, error)])
+
+    def done(self) -> dict[str, Any]:
+        """The column of a profile."""
+        complete = not self._shape["other"]
+        return {
+            "kind": "categorical",
+            "counts": self._counts,
+            "other": 0 if complete else self._outside,
+            "new": self._outside if complete else 0,
+            "fresh": self._fresh,
+            "fresh_error": self._error,
+            "once": self._shape["once"],
+            "missing": self._missing,
+        }

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import json
+import math
+import weakref
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelyard.errors import BadInput
+from modelyard.monitor.profile import baseline, counting, parquet, profile, profile_batches, reading
+from modelyard.signature import Column, Signature
+
+NUMBER = Signature("regression", (Column("x", "float"),))
+WORD = Signature("regression", (Column("x", "str"),))
+
+
+def table(values: object, dtype: pl.DataType | None = None) -> pl.DataFrame:
+    x = pl.Series("f.x", values, dtype, strict=False)
+    return pl.DataFrame([x, pl.Series("y.prediction", np.linspace(0, 1, len(x)))])
+
+
+def numbers(values: object, against: object) -> dict[str, object]:
+    made = json.loads(json.dumps(baseline(table(against, pl.Float64()), NUMBER), allow_nan=False))
+    return profile(table(values, pl.Float64()), made)["columns"]["x"]  # type: ignore[no-any-return]
+
+
+def test_many_numbers_fall_into_twenty_equal_bins() -> None:
+    values = np.random.default_rng(1).standard_normal(10_000)
+    made = baseline(table(values), NUMBER)["columns"]["x"]
+    assert made["counts"] == [0, *[500] * 20, 0] and made["missing"] == 0
+    assert (made["low"], made["edges"][-1]) == (values.min(), values.max()) == (made["min"], made["max"])
+    assert made["edges"][9] == np.quantile(values, 0.5, method="inverted_cdf")
+    assert made["mean"] == pytest.approx(values.mean())
+
+
+def test_few_values_have_a_bin_each() -> None:
+    assert numbers([1, 2, 2, 5], against=[1, 2, 5, 5])["edges"] == [1, 2, 5]
+    assert numbers([1, 2, 2, 5], against=[1, 2, 5, 5])["counts"] == [0, 1, 2, 1, 0]
+
+
+def test_values_outside_the_range_missing_and_infinite_are_counted_apart() -> None:
+    got = numbers([0.9, 1, 3, 3.1, None, math.nan, math.inf, -math.inf], against=[1, 2, 3])
+    assert got["counts"] == [2, 1, 0, 1, 2] and got["missing"] == 2
+    assert got["infinite"] == 2 and (got["min"], got["max"], got["mean"]) == (0.9, 3.1, 2.0), "moments are of the finite values"
+
+
+def test_a_column_without_any_value_in_the_baseline() -> None:
+    got = numbers([1.5, None], against=[None, None])
+    assert got["counts"] == [0, 1] and got["missing"] == 1
+
+
+@given(
+    st.lists(st.none() | st.floats(width=32), min_size=1, max_size=80),
+    st.lists(st.none() | st.floats(width=32) | st.integers(-3, 3).map(float), max_size=80),
+)
+def test_counts_are_those_of_a_plain_loop(against: list[float | None], values: list[float | None]) -> None:
+    got = numbers(values, against)
+    edges, low = got["edges"], got["low"]
+    expected = [0] * (len(edges) + 2)  # type: ignore[arg-type]
+    for v in values:
+        if v is None or math.isnan(v):
+            continue
+        below = low is not None and v < low  # type: ignore[operator]
+        expected[0 if below else 1 + sum(v > e for e in edges)] += 1  # type: ignore[attr-defined]
+    assert got["counts"] == expected
+    assert sum(expected) + int(got["missing"]) == len(values)  # type: ignore[call-overload]
+
+
+def test_categories_new_ones_and_missing() -> None:
+    made = json.loads(json.dumps(baseline(table(["a", "a", "b", None]), WORD)))
+    got = profile(table(["a", "z", "z", "y", None, None]), made)["columns"]["x"]
+    assert got["counts"] == {"a": 1, "b": 0} and (got["new"], got["other"], got["missing"]) == (3, 0, 2)
+    assert list(got["fresh"].items()) == [("z", 2), ("y", 1)]
+    assert made["columns"]["x"]["once"] == 1
+
+
+def test_beyond_a_hundred_categories_the_rest_is_other_and_nothing_is_new() -> None:
+    values = [f"v{i}" for i in range(150) for _ in range(200 - i)]
+    made = baseline(table(values), WORD)
+    column = made["columns"]["x"]
+    assert list(column["counts"]) == [f"v{i}" for i in range(100)]
+    assert column["other"] == sum(200 - i for i in range(100, 150)) and column["new"] == 0
+    got = profile(table(["v0", "v120", "unheard of"]), made)["columns"]["x"]
+    assert (got["counts"]["v0"], got["other"], got["new"], got["fresh"]) == (1, 2, 0, {"unheard of": 1, "v120": 1})
+
+
+def test_every_type_of_a_signature_is_profiled() -> None:
+    start = datetime(2013, 1, 1, tzinfo=UTC)
+    signature = Signature(
+        "binary_classification",
+        (Column("i", "int"), Column("b", "bool"), Column("t", "datetime"), Column("s", "str")),
+        classes=(0, 1),
+        positive_class=1,
+    )
+    frame = pl.DataFrame(
+        {
+            "f.i": pl.Series([1, 2, None, 4]),
+            "f.b": [True, False, None, True],
+            "f.t": [start + timedelta(days=d) for d in range(4)],
+            "f.s": pl.Series(["a", "b", "a", None], dtype=pl.Categorical),
+            "y.prediction": [0, 1, 1, 0],
+            "y.probability_0": [0.9, 0.2, 0.1, 0.8],
+            "y.probability_1": [0.1, 0.8, 0.9, 0.2],
+        }
+    )
+    made = baseline(frame, signature)
+    assert made["columns"]["b"]["counts"] == {"true": 2, "false": 1}
+    assert made["columns"]["t"]["max"] == (start + timedelta(days=3)).timestamp() * 1e6
+    assert made["columns"]["s"]["counts"] == {"a": 2, "b": 1}
+    assert made["score"]["column"] == "y.probability_1" and made["score"]["counts"] == [0, 1, 1, 1, 1, 0]
+    again = profile(frame, json.loads(json.dumps(made)))
+    assert again["columns"] == made["columns"] and again["score"] == made["score"]
+
+
+def test_classes_are_the_same_as_integers_and_as_floats() -> None:
+    signature = Signature("multiclass_classification", (Column("x", "float"),), classes=(0, 1, 2))
+    whole = pl.DataFrame({"f.x": [1.0, 2.0, 3.0], "y.prediction": [0, 1, 2]})
+    made = baseline(whole, signature)
+    assert made["score"]["kind"] == "categorical"
+    assert profile(whole.cast({"y.prediction": pl.Float64}), made)["score"] == made["score"]
+
+
+def test_what_quality_is_judged_by() -> None:
+    got = numbers([0, 0.0, -1, 2.5, 7, None, -math.inf], against=[1, 2, 3])
+    assert {k: got[k] for k in ("zeros", "negatives", "whole", "infinite", "missing")} == {
+        "zeros": 2, "negatives": 2, "whole": 4, "infinite": 1, "missing": 1,
+    }  # fmt: skip
+    assert got["m2"] == pytest.approx(5 * np.var([0, 0, -1, 2.5, 7]))
+
+
+def test_columns_that_are_no_feature_are_named_with_how_often_they_have_a_value() -> None:
+    made = baseline(table([1.0, 2.0]).with_columns(pl.Series("x.shop", ["a", None])), NUMBER)
+    assert made["extra"] == {"x.shop": 1}
+    window = table([1.0, 2.0, 3.0]).with_columns(pl.Series("f.colour", ["red", None, "blue"]), pl.lit("b").alias("x.shop"))
+    assert profile(window, made)["extra"] == {"f.colour": 2, "x.shop": 3}
+
+
+def test_of_times_and_text_in_a_numbers_place_what_can_be_read_is_counted() -> None:
+    made = baseline(table([1.0, 2.0]), NUMBER)
+    assert profile(table(["1", "2.5", "none", None], pl.String()), made)["columns"]["x"]["counts"] == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("rows", [3, 60_000])
+def test_arrow_and_polars_tables_give_the_same_profile(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    signature = Signature(
+        "binary_classification", tuple(Column(n, t) for n, t in (("i", "int"), ("w", "str"), ("g", "str"))), classes=(0, 1)
+    )
+    frame = pl.DataFrame(
+        {
+            "f.i": pl.Series(rng.integers(-5, 50, rows)).set(pl.Series(rng.random(rows) < 0.1), None),
+            "f.w": pl.Series(rng.choice(["a", "b", "c"], rows)).set(pl.Series(rng.random(rows) < 0.1), None),
+            "f.g": pl.Series(rng.integers(0, 20_000, rows)).cast(pl.String),
+            "y.prediction": rng.integers(0, 2, rows),
+            "x.e": rng.random(rows),
+        }
+    )
+    made = baseline(frame, signature)
+    arrow = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    coded = arrow.set_column(1, "f.w", arrow["f.w"].dictionary_encode())
+    wanted = profile(frame, made)
+    assert profile(arrow, made) == profile(coded, made) == profile(coded.to_batches()[0], made) == wanted
+    cut = profile_batches(coded.to_batches(max_chunksize=max(1, rows // 3)), made)["columns"]["g"]
+    assert all(cut[k] == wanted["columns"]["g"][k] for k in ("counts", "other", "new", "missing")), "heavy hitters are only bounded"
+    assert baseline(frame.lazy(), signature) == made
+
+
+def test_scores_may_come_from_the_hold_out() -> None:
+    made = baseline(table([1.0, 2.0]).drop("y.prediction"), NUMBER, scores=table([1.0, 2.0, 3.0]))
+    assert (made["rows"], made["score"]["rows"]) == (2, 3)
+
+
+def test_a_column_that_a_window_lacks_is_missing_and_one_that_the_baseline_lacks_is_an_error() -> None:
+    made = baseline(table([1.0, 2.0]), NUMBER)
+    assert profile(table([1.0, 2.0]).drop("f.x"), made)["columns"]["x"]["missing"] == 2
+    with pytest.raises(BadInput, match=r"lacks 'x', 'y.prediction'"):
+        baseline(pl.DataFrame({"z": [1]}), NUMBER)
+    with pytest.raises(BadInput, match="no rows"):
+        baseline(table([1.0]).clear(), NUMBER)
+
+
+def test_an_empty_window_has_a_profile() -> None:
+    got = profile(table([1.0]).clear(), baseline(table([1.0, 2.0]), NUMBER))
+    assert got["rows"] == 0 and got["columns"]["x"]["counts"] == [0, 0, 0, 0]
+
+
+def test_a_baseline_of_another_format_is_an_error() -> None:
+    with pytest.raises(BadInput, match="older Modelyard"):
+        profile(table([1.0]), {**baseline(table([1.0]), NUMBER), "format": 1})
+
+
+@pytest.mark.parametrize(
+    ("values", "as_number", "as_word"),
+    [
+        (pl.Series([None, None]), [None, None], {}),
+        (pl.Series(["7", "x", None], dtype=pl.Categorical), [7, None, None], {"7": 1, "x": 1}),
+        (pl.Series(["7"], dtype=pl.Enum(["7"])), [7], {"7": 1}),
+        (pl.Series([True, None]), [1, None], {"true": 1}),
+        (pl.Series([timedelta(seconds=1)]), [1e6], {"1000000": 1}),
+        (pl.Series([datetime(1970, 1, 2, tzinfo=UTC).date()]), [86400e6], {"1970-01-02": 1}),
+        (pl.Series([b"7", b"\xff"]), [None, None], {"7": 1, "\ufffd": 1}),
+        (pl.Series([object()]), [None], {}),
+        (pl.Series([[1], None]), [None, None], {}),
+        (pl.Series([{"a": 1}]), [None], {}),
+        (pl.Series([1.0, -0.0, 0.0, 2.5, math.nan]), [1, 0, 0, 2.5, None], {"1": 1, "0": 2, "2.5": 1}),
+    ],
+)
+def test_a_column_of_any_type_is_read(values: pl.Series, as_number: list[float | None], as_word: dict[str, int]) -> None:
+    read = reading.numbers(values)
+    assert [None if math.isnan(v) else v for v in read] == as_number
+    seen, missing = reading.words(values)
+    assert dict(seen.iter_rows()) == as_word and missing == len(values) - sum(as_word.values())
+
+
+def test_parquet_files_are_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    signature = Signature("regression", (Column("n", "float"), Column("w", "str")))
+    words = pl.Series(rng.choice(["a", "b", "c"], 1000)).set(pl.Series(rng.random(1000) < 0.1), None)
+    frame = pl.DataFrame({"f.n": rng.normal(size=1000), "f.w": words, "y.prediction": rng.normal(size=1000), "other": "x"})
+    made = baseline(frame, signature)
+    for i, part in enumerate((frame.head(700), frame.tail(300))):
+        part.write_parquet(tmp_path / f"{i}.parquet")
+    monkeypatch.setattr(reading, "BATCH", 128)
+    batches = list(parquet(sorted(tmp_path.iterdir()), ["f.n", "f.w", "y.prediction"]))
+    assert len(batches) == 9 and max(b.num_rows for b in batches) == 128
+    got, wanted = profile_batches(batches, made), profile(frame, made)
+    assert got["columns"]["w"] == wanted["columns"]["w"] and got["rows"] == 1000
+    assert {k: v for k, v in got["columns"]["n"].items() if k not in ("mean", "m2")} == {
+        k: v for k, v in wanted["columns"]["n"].items() if k not in ("mean", "m2")
+    }
+
+
+def test_no_batch_is_held_once_it_is_counted() -> None:
+    rng = np.random.default_rng(8)
+    usual = pl.DataFrame({"f.n": rng.normal(size=200), "f.w": rng.choice(["a", "b"], 200), "y.prediction": rng.normal(size=200)})
+    made = baseline(usual, Signature("regression", (Column("n", "float"), Column("w", "str"))))
+    given_out: list[weakref.ref[object]] = []
+    alive: list[int] = []
+
+    def batches() -> Iterator[object]:
+        for i in range(6):
+            alive.append(sum(ref() is not None for ref in given_out))
+            numbers = rng.normal(size=60_000)
+            batch = pa.record_batch({"f.n": numbers, "f.w": [f"v{i}"] * 60_000, "y.prediction": numbers})
+            given_out.append(weakref.ref(batch))
+            yield batch
+            del batch
+
+    assert made["joint"] is not None
+    assert profile_batches(batches(), made)["rows"] == 360_000
+    assert max(alive) <= 1, "the one that was counted last"
+
+
+@given(st.lists(st.integers(0, 9000), min_size=1, max_size=8))
+def test_rows_for_the_joint_error_are_evenly_spread_however_they_come(lengths: list[int]) -> None:
+    rows = pl.DataFrame({"f.i": np.arange(sum(lengths))})
+    sample, at = counting.Sample(), 0
+    for length in lengths:
+        sample.add(rows.slice(at, length))
+        at += length
+    taken = sample.rows["f.i"].to_numpy() if rows.height else np.empty(0)
+    step = int(taken[1]) if len(taken) > 1 else 1
+    assert np.array_equal(taken, np.arange(0, rows.height, step))
+    assert len(taken) <= counting.JOINT_ROWS and (step == 1 or len(taken) >= counting.JOINT_ROWS // 2)
