@@ -1,0 +1,106 @@
+"""What a version's columns must hold, and what a window, or a statistics.json of one, breaks: as tables and as SageMaker's files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from modelyard.build import bundle
+from modelyard.errors import BadInput, NotFound
+from modelyard.flows.monitor import data_quality
+from modelyard.flows.monitor.window import Window
+from modelyard.flows.picturing import instant
+from modelyard.monitor import quality, windows
+from modelyard.monitor.quality import Violation, sagemaker
+from modelyard.workshop import Workshop
+
+
+def of_version(shop: Workshop, model: str, version: str | None = None) -> dict[str, Any]:
+    """The constraints that hold for a version, the champion by default, with the statistics of what it was trained on.
+
+    {"model", "version", "columns": [{"name", "written": the fields that the config says, ...of a ColumnConstraint}], "unjudged": [names],
+    "constraints": a constraints.json, "statistics": a statistics.json}. Raises NotFound.
+    """
+    state, config = shop.model(model), shop.config(model)
+    chosen = shop.version(model, version or state.champion)
+    opened = bundle.open(chosen.digest, shop.home.path)
+    baseline = _baseline(opened, f"{model}:{chosen.version}")
+    held, unjudged = data_quality.holding(config, baseline, opened.signature)
+    settings = config.monitor.data_quality
+    written = {name: set(one.model_dump(exclude_none=True)) for name, one in settings.columns.items()}
+    return {
+        "model": model,
+        "version": chosen.version,
+        "columns": [{"name": n, "written": sorted(written.get(n, ())), **one.model_dump(exclude_none=True)} for n, one in held.items()],
+        "unjudged": unjudged,
+        "tolerance": settings.tolerance,
+        "constraints": sagemaker.constraints(held, settings.tolerance),
+        "statistics": sagemaker.statistics(baseline, opened.signature),
+    }
+
+
+def of_window(shop: Workshop, model: str, start: str) -> dict[str, Any]:
+    """What the window that begins at (or holds) `start` breaks, by the constraints that hold now.
+
+    {"model", "version", "window": [start, end], "rows", "verdict", "violations": [{...of a Violation}], "constraint_violations": a
+    constraint_violations.json, "statistics": a statistics.json}. Raises NotFound for a window without rows, BadInput for no instant.
+    """
+    state, config = shop.model(model), shop.config(model)
+    span = windows.window_at(config.monitor.window, config.timezone, instant(start, ZoneInfo(config.timezone)))
+    window = Window(shop, model, config, state, span)
+    named = f"{span.start.isoformat()[:16]} .. {span.end.isoformat()[:16]}"
+    if window.rows.is_empty():
+        raise NotFound(f"nobody asked `{model}` in the window {named}", next=f"modelyard monitor {model} lists its windows")
+    held, _ = data_quality.holding(config, window.baseline, window.signature)
+    found = data_quality.violations(window, held)
+    said = _said(found)
+    about = {"model": model, "version": window.version, "window": [span.start.isoformat(), span.end.isoformat()]}
+    verdict = data_quality.judge(window)
+    return {
+        **about,
+        "rows": window.rows.height,
+        "verdict": {"status": verdict.status, "reason": verdict.reason},
+        **said,
+        "statistics": sagemaker.statistics(window.profile, window.signature),
+    }
+
+
+def of_statistics(shop: Workshop, model: str, file: Path, version: str | None = None) -> dict[str, Any]:
+    """What a statistics.json breaks of a version's constraints; as `of_window`, without a window. Raises NotFound, BadInput."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise NotFound(f"there is no file {file.name}", where=str(file)) from exc
+    except (ValueError, RecursionError) as exc:
+        raise BadInput(f"this is not JSON: {str(exc)[:200]}", where=file.name) from exc
+    state, config = shop.model(model), shop.config(model)
+    chosen = shop.version(model, version or state.champion)
+    opened = bundle.open(chosen.digest, shop.home.path)
+    baseline = _baseline(opened, f"{model}:{chosen.version}")
+    held, _ = data_quality.holding(config, baseline, opened.signature)
+    try:
+        counts, others = sagemaker.of_statistics(document, held, baseline)
+    except BadInput as exc:
+        raise BadInput(exc.what, where=file.name) from exc
+    settings = config.monitor.data_quality
+    left = {config.data.target_col, config.data.id_col, config.data.time_col, *config.data.schema_.sensitive_not_served}
+    rows = max((one.rows for one in counts.values()), default=0)
+    extra = {name: rows for name in others if name not in {*left, *opened.signature.companions}}
+    found = quality.check(counts, held, settings.tolerance, extra)
+    verdict = quality.judge(found, rows, settings, len(held))
+    about = {"model": model, "version": chosen.version, "statistics_file": file.name, "rows": rows}
+    return {**about, "verdict": {"status": verdict.status, "reason": verdict.reason}, **_said(found)}
+
+
+def _said(found: list[Violation]) -> dict[str, Any]:
+    return {"violations": [vars(one) for one in found], "constraint_violations": sagemaker.violations(found)}
+
+
+def _baseline(opened: bundle.Bundle, name: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((opened.path / "baseline.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise NotFound(f"{name} was registered without a baseline: nothing suggests constraints") from exc
+    return found
