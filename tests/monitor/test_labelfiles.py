@@ -34,6 +34,12 @@ def test_the_general_names_are_taken_too(tmp_path: Path) -> None:
 def test_ids_keep_their_zeros_and_labels_their_type(tmp_path: Path) -> None:
     ids = write(tmp_path, "ids.csv", "id,y\n007,0.5\n08,\n")
     assert read_file(ids, "id", "y").rows() == [("007", 0.5), ("08", None)]
+    odd = write(tmp_path, "odd.csv", "id,y\n1e5,1e5\n12345678901234567890,2\n1.10,3\ntrue,4\n")
+    assert read_file(odd, "id", "y").rows() == [("1e5", 1e5), ("12345678901234567890", 2), ("1.10", 3), ("true", 4)]
+    big = write(tmp_path, "big.csv", "id,y\n12345678901234567890,1\n12345678901234567891,0\n")
+    assert read_file(big, "id", "y").rows() == [("12345678901234567890", 1), ("12345678901234567891", 0)]
+    gaps = write(tmp_path, "gaps.csv", "id,y\n7.0,1\n8.0,0\n")
+    assert read_file(gaps, "id", "y").rows() == [("7", 1), ("8", 0)], "as a table with gaps writes whole numbers"
     flags = write(tmp_path, "flags.csv", "id,y\na,True\nb,false\n")
     assert read_file(flags, "id", "y")["label"].to_list() == [True, False]
     words = write(tmp_path, "words.csv", "id,y\na,1\nb,two\n")
@@ -84,3 +90,8 @@ def test_a_bad_line_is_named_and_a_missing_column_is_guessed(tmp_path: Path) -> 
     assert caught.value.next == "it has: flight_id, zzz"
     with pytest.raises(NotFound, match="no file"):
         read_file(tmp_path / "none.csv", "flight_id", "late")
+
+
+def test_a_list_of_objects(tmp_path: Path) -> None:
+    found = read_file(write(tmp_path, "l.json", '[{"flight_id": "007", "late": 1}, {"flight_id": "8", "late": 0}]'), "flight_id", "late")
+    assert found.rows() == [("007", 1), ("8", 0)]

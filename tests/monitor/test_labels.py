@@ -177,7 +177,7 @@ def test_dated_imports_in_any_order_make_the_same_ledger(
 
 def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
     add(frame([0, 1], ["a", "b"]), tmp_path, day(1))
-    [path] = tmp_path.glob("*.parquet")
+    [path] = tmp_path.glob("*.arrow")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -216,7 +216,7 @@ def test_what_a_killed_import_left_is_never_read(tmp_path: Path, monkeypatch: py
     assert len(list(tmp_path.iterdir())) == 1, "the fault left a partial file"
     assert held(tmp_path) == {}
     assert add(frame([0], ["a"]), tmp_path, day(1)) == Added(1, 0, 0)
-    assert [p.suffix for p in tmp_path.iterdir()] == [".parquet"]
+    assert [p.suffix for p in tmp_path.iterdir()] == [".arrow"]
 
 
 def test_the_seam_reads_files_too() -> None:

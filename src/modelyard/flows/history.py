@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,12 @@ from modelyard.build import bundle
 from modelyard.config.spec import Config
 from modelyard.data import parts
 from modelyard.data.parts import Parts
+from modelyard.errors import BadInput
 from modelyard.events import LabelsReceived
 from modelyard.flows import capturing
 from modelyard.flows.holdout import SMOKE
 from modelyard.monitor import labels
+from modelyard.monitor.labels import entities
 from modelyard.serve import captured
 from modelyard.workshop import Workshop
 
@@ -40,11 +42,50 @@ def answers(
     return rows.filter(~pl.col(tables.INFERENCE_ID).str.starts_with(SMOKE))
 
 
-def predictions(
-    shop: Workshop, model: str, start: datetime | None = None, end: datetime | None = None, only: tuple[str, ...] | None = None
-) -> pl.DataFrame:
+def pieces(shop: Workshop, model: str, start: datetime, end: datetime, only: tuple[str, ...] | None = None) -> Iterator[pl.DataFrame]:
+    """As `answers`, a file at a time."""
+    import polars as pl
+
+    capturing.compact(shop, model, "production")
+    for rows in captured.pieces(folder(shop, model), start, end, only):
+        yield rows.filter(~pl.col(tables.INFERENCE_ID).str.starts_with(SMOKE))
+
+
+def drawn(shop: Workshop, model: str, start: datetime, end: datetime, share: float) -> pl.DataFrame:
+    """About a `share` of the rows that `answers` gives, drawn by chance and the same ones each time; no more of the others is held than one
+    file has."""
+    import polars as pl
+
+    # By the hash of the id, and not by place: files are merged as time goes by.
+    chance = pl.col(tables.INFERENCE_ID).hash(seed=0) < pl.lit(int(share * 2**64), pl.UInt64)
+    kept = [rows.filter(chance) for rows in pieces(shop, model, start, end)]
+    return pl.concat(kept, how="diagonal_relaxed") if kept else answers(shop, model, start, end)
+
+
+def predictions(shop: Workshop, model: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
     """`answers` with the labels known so far (null where none came)."""
-    return labels.join(answers(shop, model, start, end, only), labels.latest(shop.home.labels(model)))
+    return labelled(shop, model, answers(shop, model, start, end))
+
+
+def labelled(shop: Workshop, model: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Captured rows with the labels known so far (null where none came), and `labels.GIVEN_AT`.
+
+    By the prediction's id and, with `labels: {join: entity}`, where no label names it, by the entity and the time of the event.
+    """
+    import polars as pl
+
+    config, ledger = shop.config(model), shop.home.labels(model)
+    by_id = labels.join(rows, labels.of(ledger, rows[tables.INFERENCE_ID]))
+    if config.labels.join == "inference_id" or rows.is_empty():
+        return by_id
+    columns, tolerance = config.data.entity_cols, config.labels.tolerance
+    near = entities.join(rows, labels.between(ledger, *entities.ranges(rows, columns, tolerance)), columns, tolerance).drop(entities.KEY)
+    if not by_id[tables.LABEL].count():
+        return near
+    same = near.schema[tables.LABEL] == by_id.schema[tables.LABEL]
+    both = [f if same else f.with_columns(labels.convert(pl.String(), f.schema[tables.LABEL], tables.LABEL)) for f in (by_id, near)]
+    named = both[0][tables.LABEL].is_not_null()
+    return near.with_columns(both[0][name].zip_with(named, both[1][name]) for name in (tables.LABEL, labels.GIVEN_AT))
 
 
 def newest(shop: Workshop, model: str, last: int, *, since: datetime | None = None, version: str | None = None) -> pl.DataFrame:
@@ -59,18 +100,74 @@ def newest(shop: Workshop, model: str, last: int, *, since: datetime | None = No
 
 
 def labelled_since(shop: Workshop, model: str, since: datetime | None) -> int:
-    """How many captured predictions have a label that came after `since`. One for an id that nobody asked with teaches nothing."""
+    """How many captured predictions' labels came after `since`. One for an id that nobody asked with teaches nothing."""
+    return matched(shop, model, labels.held_since(shop.home.labels(model), since))
+
+
+def matched(shop: Workshop, model: str, keys: pl.Series) -> int:
+    """How many different ones of some ids of the ledger are those of a captured prediction: its id, or its entity and time.
+
+    Reads what was captured from the newest on, until each is found.
+    """
+    left, count = keys.unique().alias(tables.INFERENCE_ID), 0
+    config = shop.config(model)
+    if config.labels.join == "entity":
+        timed = entities.times(left).is_not_null()
+        count, left = _matched_by_entity(shop, config, left.filter(timed)), left.filter(~timed)
+    return count + _asked(shop, model, left, once=True)[tables.INFERENCE_ID].n_unique()
+
+
+def _asked(
+    shop: Workshop, model: str, ids: pl.Series, start: datetime | None = None, end: datetime | None = None, *, once: bool = False
+) -> pl.DataFrame:
+    """The captured rows among `ids`, as `captured.among` gives them."""
+    capturing.compact(shop, model, "production")
+    return captured.among(folder(shop, model), ids.filter(~ids.str.starts_with(SMOKE)), start, end, once=once)
+
+
+def _matched_by_entity(shop: Workshop, config: Config, keys: pl.Series) -> int:
+    """How many of the labels of entities some captured prediction takes."""
+    if keys.is_empty():
+        return 0
+    model, columns, tolerance = config.model.name, config.data.entity_cols, config.labels.tolerance
+    rows = answers(shop, model, *_around(entities.times(keys), tolerance))
+    if rows.is_empty():
+        return 0
+    try:
+        known = labels.between(shop.home.labels(model), *entities.ranges(rows, columns, tolerance))
+    except BadInput:  # no caller sends the entity: what is to be joined by it says so, and these wait
+        return 0
+    taken = entities.join(rows.drop(tables.PREDICTION, strict=False), known, columns, tolerance)[entities.KEY].drop_nulls().unique()
+    return int(keys.is_in(taken.implode()).sum())
+
+
+def _around(at: pl.Series, tolerance: timedelta) -> tuple[datetime, datetime]:
+    first, last = at.min(), at.max()
+    assert isinstance(first, datetime) and isinstance(last, datetime)
+    return first - tolerance, last + tolerance + timedelta(microseconds=1)
+
+
+def touched(shop: Workshop, model: str, keys: pl.Series, start: datetime, end: datetime) -> pl.DataFrame:
+    """When the predictions were that some ids of the ledger may be the labels of: `first` and `last` (event time, UTC), a row each.
+
+    Those of ids from `start` to before `end`; for an entity's, the span around its time that the tolerance allows.
+    """
     import polars as pl
 
-    known = labels.latest(shop.home.labels(model))
-    fresh = known if since is None else known.filter(pl.col(tables.RECEIVED_AT) > since)
-    return _matched(shop, model, fresh[tables.INFERENCE_ID])
+    spans, config = [], shop.config(model)
+    if config.labels.join == "entity":
+        at, tolerance = entities.times(keys).drop_nulls(), config.labels.tolerance
+        spans.append(pl.DataFrame({"first": at - tolerance, "last": at + tolerance}))
+    at = _asked(shop, model, keys, start, end)[tables.EVENT_TIME]
+    return pl.concat([*spans, pl.DataFrame({"first": at, "last": at})])
 
 
-def _matched(shop: Workshop, model: str, ids: pl.Series) -> int:
-    """How many different ones of `ids` a captured prediction has."""
-    asked = answers(shop, model, only=(tables.INFERENCE_ID,))[tables.INFERENCE_ID] if len(ids) else ids
-    return int(ids.unique().is_in(asked.unique().implode()).sum())
+def spans(times: Iterable[tuple[datetime, datetime]]) -> pl.DataFrame:
+    """Spans of time as `touched` gives them."""
+    import polars as pl
+
+    at = pl.Datetime("us", "UTC")
+    return pl.DataFrame(list(times), schema={"first": at, "last": at}, orient="row")
 
 
 def extend(
@@ -140,15 +237,21 @@ def _cast(name: str, had: pl.DataType, wanted: pl.DataType) -> pl.Expr:
 
 
 def label(shop: Workshop, model: str, table: pl.DataFrame) -> dict[str, int]:
-    """Take labels in (inference_id, label and, maybe, labelled_at). Importing the same again changes nothing.
+    """Take labels in: label and, maybe, labelled_at, of an inference_id or, with `labels: {join: entity}`, of an entity's columns and an
+    event_time. Importing the same again changes nothing.
 
-    Says also how many of the ids are those of a captured prediction; the others are kept, since a label may come first.
-    Raises BadInput for a label that is no answer of the model.
+    Says also how many of them are those of a captured prediction (`matched`) and how many are not yet (`waiting`): they are kept, since
+    a label may come first. Raises BadInput for a label that is no answer of the model; then none was taken.
     """
-    state = shop.model(model)
+    state, config = shop.model(model), shop.config(model)
+    if config.labels.join == "entity" and tables.INFERENCE_ID not in table.columns:
+        table = entities.keyed(table, config.data.entity_cols)
     if state.versions:
         judge = shop.version(model, state.champion)
         labels.check(table, bundle.open(judge.digest, shop.home.path).signature)
     added = labels.add(table, shop.home.labels(model), shop.clock.now())
-    shop.record([LabelsReceived(model, added.new, added.corrected, added.repeated)])
-    return {**asdict(added), "matched": _matched(shop, model, labels.ids(table))}
+    if added.new or added.corrected:  # a source that is read each hour would fill the journal with what is no news
+        shop.record([LabelsReceived(model, added.new, added.corrected, added.repeated)])
+    given = labels.ids(table.drop_nulls(tables.LABEL)).unique()
+    found = matched(shop, model, given)
+    return {**asdict(added), "matched": found, "waiting": len(given) - found}

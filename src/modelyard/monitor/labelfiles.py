@@ -1,8 +1,11 @@
-"""Reads labels that a person brings: csv, parquet or jsonl, with the ids and the target under the model's own names."""
+"""Reads labels that a person brings: csv, parquet, JSON or JSON lines, with the ids and the target under the model's own names."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,75 +17,138 @@ if TYPE_CHECKING:
     import polars as pl
 
 LABELLED_AT = "labelled_at"
-_KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the columns of labels are called, and the timezone of times without one.
+
+    id_col, target_col, time_col: the model's names; `inference_id`, `label` and `event_time` are taken too where those are not there.
+    entity: columns that, with the time, say which prediction is meant; empty where its id does.
+    """
+
+    id_col: str | None
+    target_col: str
+    timezone: str = "UTC"
+    entity: tuple[str, ...] = ()
+    time_col: str | None = None
 
 
 def read_file(path: Path, id_col: str | None, target_col: str, timezone: str = "UTC") -> pl.DataFrame:
-    """A file of labels as `labels.add` takes them: inference_id (str), label, and labelled_at (UTC) if the file has it.
+    """A file of labels as `labels.add` takes them; see `read`."""
+    return read(path, Names(id_col, target_col, timezone))
 
-    Args:
-        path: .csv, .parquet or .jsonl (an object a line).
-        id_col, target_col: the model's names; `inference_id` and `label` are taken too where those are not there.
-        timezone: of times without one.
+
+def read(path: Path, names: Names) -> pl.DataFrame:
+    """A file of labels as `table` gives them: .csv, .parquet, .json (a list of objects) or .jsonl (an object a line).
 
     Raises:
         NotFound: there is no such file. BadInput: it cannot be read, is empty, lacks a column, or holds a time that is none.
     """
-    import polars as pl
-
     if not path.is_file():
         raise NotFound(f"no file '{path}'", where="labels")
-    kind = _KINDS.get(path.suffix.lower())
+    kind = KINDS.get(path.suffix.lower())
     if kind is None:
-        raise BadInput(f"'{path.name}' is no csv, parquet or jsonl", where="labels", next="name it .csv, .parquet or .jsonl")
-    frame = _read(path, kind)
+        raise BadInput(f"'{path.name}' is no csv, parquet or jsonl", where="labels", next="name it .csv, .parquet, .json or .jsonl")
+    return parse(path.read_bytes(), kind, names, path.name)
+
+
+def parse(data: bytes, kind: str, names: Names, where: str) -> pl.DataFrame:
+    """Labels as bytes of a `kind` (csv, parquet, json, jsonl), as `table` gives them. `where`: what errors call it. Raises BadInput."""
+    frame = _read(data, kind, where, {names.id_col, tables.INFERENCE_ID})
     if frame.is_empty():
-        raise BadInput("the file has no rows", where=path.name)
-    ids = _column(frame, id_col or tables.INFERENCE_ID, tables.INFERENCE_ID, path)
-    label = _column(frame, target_col, tables.LABEL, path)
-    columns: list[pl.Expr | pl.Series] = [pl.col(ids).alias(tables.INFERENCE_ID), pl.col(label).alias(tables.LABEL)]
+        raise BadInput("the file has no rows", where=where)
+    return table(frame, names, where)
+
+
+def table(frame: pl.DataFrame, names: Names, where: str) -> pl.DataFrame:
+    """Rows of labels as the ledger takes them: inference_id, or the entity's columns and event_time (UTC); label; and labelled_at (UTC) if
+    they have it. Raises BadInput for a column that is not there, or a time that is none."""
+    import polars as pl
+
+    columns: list[pl.Expr | pl.Series] = []
+    if names.entity:
+        columns += [pl.col(_column(frame, name, name, where)) for name in names.entity]
+        columns.append(
+            _times(frame[_column(frame, names.time_col or tables.EVENT_TIME, tables.EVENT_TIME, where)], names, where, tables.EVENT_TIME)
+        )
+    else:
+        columns.append(pl.col(_column(frame, names.id_col or tables.INFERENCE_ID, tables.INFERENCE_ID, where)).alias(tables.INFERENCE_ID))
+    columns.append(pl.col(_column(frame, names.target_col, tables.LABEL, where)).alias(tables.LABEL))
     if LABELLED_AT in frame.columns:
-        columns.append(_times(frame[LABELLED_AT], timezone, path))
+        columns.append(_times(frame[LABELLED_AT], names, where, LABELLED_AT))
     return frame.select(columns)
 
 
-def _column(frame: pl.DataFrame, name: str, spare: str, path: Path) -> str:
+def _column(frame: pl.DataFrame, name: str, spare: str, where: str) -> str:
     for candidate in (name, spare):
         if candidate in frame.columns:
             return candidate
-    raise BadInput(f"there is no column '{name}'", where=path.name, next=did_you_mean(name, frame.columns))
+    raise BadInput(f"there is no column '{name}'", where=where, next=did_you_mean(name, frame.columns))
 
 
-def _read(path: Path, kind: str) -> pl.DataFrame:
+def _read(data: bytes, kind: str, where: str, ids: Container[str | None]) -> pl.DataFrame:
     import polars as pl
 
     try:
         if kind == "parquet":
-            return pl.read_parquet(path, glob=False)
+            return pl.read_parquet(data)
+        if kind == "json":
+            return pl.DataFrame(_list(data, where), infer_schema_length=None, strict=False)
         if kind == "jsonl":
-            return pl.DataFrame(_objects(path), infer_schema_length=None, strict=False)
-        text = pl.read_csv(path, infer_schema=False, glob=False)  # as text, so that an id such as 007 stays what it is
-        return text.with_columns(_typed(text[name]) for name in text.columns)
+            return pl.DataFrame(_objects(data, where), infer_schema_length=None, strict=False)
+        text = pl.read_csv(BytesIO(data), infer_schema=False)
+        return text.with_columns(_id(text[name]) if name in ids else _typed(text[name]) for name in text.columns)
     except pl.exceptions.NoDataError as exc:
-        raise BadInput("the file is empty", where=path.name) from exc
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as exc:
-        raise BadInput(f"not a readable {kind} file: {str(exc).splitlines()[0]}", where=path.name) from exc
+        raise BadInput("the file is empty", where=where) from exc
+    except (pl.exceptions.PolarsError, UnicodeDecodeError, TypeError) as exc:
+        raise BadInput(f"not a readable {kind} file: {str(exc).splitlines()[0]}", where=where) from exc
 
 
-def _objects(path: Path) -> list[dict[str, object]]:
-    rows = []
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as exc:
-                raise BadInput(f"not JSON: {exc}", where=f"{path.name}:{number}") from exc
-            if not isinstance(row, dict):
-                raise BadInput('not an object, such as {"inference_id": "a1", "label": 1}', where=f"{path.name}:{number}")
-            rows.append(row)
+def _list(data: bytes, where: str) -> list[dict[str, object]]:
+    try:
+        found = json.loads(data.decode("utf-8-sig"))
+    except ValueError as exc:
+        raise BadInput(f"not JSON: {exc}", where=where) from exc
+    rows = [found] if isinstance(found, dict) else found
+    if not isinstance(rows, list):
+        raise BadInput("not a list of objects", where=where, next=_EXAMPLE)
+    for number, row in enumerate(rows, 1):
+        _object(row, f"{where}, row {number}")
     return rows
+
+
+_EXAMPLE = 'write [{"inference_id": "a1", "label": 1}]'
+
+
+def _object(row: object, where: str) -> None:
+    if not isinstance(row, dict):
+        raise BadInput('not an object, such as {"inference_id": "a1", "label": 1}', where=where)
+
+
+def _objects(data: bytes, where: str) -> list[dict[str, object]]:
+    rows = []
+    for number, line in enumerate(_lines(data), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as exc:
+            raise BadInput(f"not JSON: {exc}", where=f"{where}:{number}") from exc
+        _object(row, f"{where}:{number}")
+        rows.append(row)
+    return rows
+
+
+def _lines(data: bytes) -> Iterable[str]:
+    return TextIOWrapper(BytesIO(data), encoding="utf-8-sig")
+
+
+def _id(text: pl.Series) -> pl.Series:
+    """An id stays as it is written (007, 1e5, 20 digits), but for whole numbers that a table with gaps made floats of."""
+    whole = text.str.contains(r"^-?\d+(\.0)?$").all()
+    return text.str.strip_suffix(".0") if whole else text
 
 
 def _typed(text: pl.Series) -> pl.Series:
@@ -99,24 +165,24 @@ def _typed(text: pl.Series) -> pl.Series:
     return lower == "true" if lower.is_in(["true", "false"]).all() else text
 
 
-def _times(column: pl.Series, timezone: str, path: Path) -> pl.Series:
-    """labelled_at as datetime[us, UTC]."""
+def _times(column: pl.Series, names: Names, where: str, as_: str) -> pl.Series:
+    """A column of times as datetime[us, UTC], under the name `as_`."""
     import polars as pl
 
     if column.dtype == pl.Date:
         column = column.cast(pl.Datetime("us"))
     if column.dtype == pl.String:
-        column = _parsed(column, timezone, path)
+        column = _parsed(column, names.timezone, where)
     if not isinstance(column.dtype, pl.Datetime):
         if column.null_count() == len(column):
-            return column.cast(pl.Datetime("us", "UTC"))
-        raise BadInput(f"'{LABELLED_AT}' must hold times, not {column.dtype}", where=path.name, next="write 2013-03-01T06:00:00Z")
+            return column.cast(pl.Datetime("us", "UTC")).alias(as_)
+        raise BadInput(f"'{column.name}' must hold times, not {column.dtype}", where=where, next="write 2013-03-01T06:00:00Z")
     if column.dtype.time_zone is None:
-        column = column.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
-    return column.dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC")).alias(LABELLED_AT)
+        column = column.dt.replace_time_zone(names.timezone, ambiguous="earliest", non_existent="null")
+    return column.dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC")).alias(as_)
 
 
-def _parsed(column: pl.Series, timezone: str, path: Path) -> pl.Series:
+def _parsed(column: pl.Series, timezone: str, where: str) -> pl.Series:
     from datetime import UTC, datetime
     from zoneinfo import ZoneInfo
 
@@ -128,6 +194,6 @@ def _parsed(column: pl.Series, timezone: str, path: Path) -> pl.Series:
             time = datetime.fromisoformat(text.strip()) if text and text.strip() else None
         except ValueError as exc:
             next_ = "write 2013-03-01T06:00:00Z"
-            raise BadInput(f"row {number}: '{text}' is not a time", where=f"{path.name}, {LABELLED_AT}", next=next_) from exc
+            raise BadInput(f"row {number}: '{text}' is not a time", where=f"{where}, {column.name}", next=next_) from exc
         times.append(time and (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC))
-    return pl.Series(LABELLED_AT, times, pl.Datetime("us", "UTC"))
+    return pl.Series(column.name, times, pl.Datetime("us", "UTC"))
