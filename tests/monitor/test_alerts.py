@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -57,6 +58,45 @@ def test_a_failure_is_told_without_the_secret_and_the_next_url_is_still_tried(re
     assert "500" in errors[0] or "Internal" in errors[0] or "error" in errors[0].lower()
     for secret in ("hunter2", "s3cr3tpath", "t0psecret", "bob"):
         assert secret not in "".join(errors) + caplog.text
+
+
+def test_a_mail_and_a_chat_show_the_lines_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is copied from a mail has to run: Apprise's own HTML would have spaces in it that are none to a shell."""
+    from email import message_from_string
+
+    import requests
+
+    mails: list[Message] = []
+    posts: list[str] = []
+
+    class Server:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_, **__: None
+
+        def sendmail(self, sender: str, to: Any, text: str) -> dict[str, Any]:
+            mails.append(message_from_string(text))
+            return {}
+
+    def send(session: Any, request: Any, **_: Any) -> Any:
+        posts.append(request.body)
+        answer = requests.Response()
+        answer.status_code, answer._content = 200, b"ok"
+        return answer
+
+    monkeypatch.setattr("smtplib.SMTP", Server)
+    monkeypatch.setattr("smtplib.SMTP_SSL", Server)
+    monkeypatch.setattr(requests.Session, "send", send)
+    lines = ["Moved: DPPL of sex!=M (0.31), age>40 & dep_delay_minutes", "Next: modelyard monitor demo --window 2026-03-02T00:00:00+00:00"]
+    urls = ["mailto://bob:secret@example.com", "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops"]
+    assert alerts.send(urls, "demo: drift violated", "\n".join(lines)) == []
+    plain, page = (part.get_payload(decode=True).decode() for part in mails[0].walk() if not part.is_multipart())  # type: ignore[union-attr]
+    assert [line.strip() for line in plain.splitlines() if line.strip()][-2:] == lines
+    assert lines[1] in page and "age&gt;40 &amp; dep_delay_minutes<br" in page and "\xa0" not in page and "&nbsp;" not in page
+    assert mails[0]["Subject"] == "demo: drift violated"
+    shown = json.loads(posts[0])["attachments"][0]
+    assert shown["text"].splitlines() == [line.replace("&", "&amp;").replace(">", "&gt;") for line in lines], "as Slack wants it escaped"
 
 
 def test_nothing_ever_raises(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

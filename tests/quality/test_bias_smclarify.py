@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer
 from sklearn.tree import DecisionTreeClassifier
 
+from modelyard import tables
 from modelyard.config.spec import Facet
-from modelyard.quality.bias import POST_TRAINING, PRE_TRAINING, clarify
+from modelyard.quality.bias import POST_TRAINING, PRE_TRAINING, clarify, production
 from modelyard.quality.bias.analysis import Asked, Good, analyse
 from modelyard.quality.bias.flip import flips
 from modelyard.quality.bias.kernels import KERNELS, Cells, tally
@@ -229,3 +230,25 @@ def test_a_scale_has_a_threshold_as_clarify_has_it(oracle: Oracle, tmp_path: Pat
     [ours] = part["facets"]["age"]
     assert ours["value_or_threshold"] == theirs["post"][0]["value_or_threshold"] and part["label_value_or_threshold"] == theirs["label"]
     agree(ours["metrics"], [m for m in theirs["post"][0]["metrics"] if m["name"] != "FT"])
+
+
+def test_a_window_of_production(oracle: Oracle) -> None:
+    """The comparisons of a build, on the rows of a later window, through JSON as the bundle has it."""
+    table = compas(oracle).rename({"two_year_recid": tables.LABEL, PREDICTED: tables.PREDICTION})
+    signed = Signature("binary_classification", (Column("age", "int"),), (0, 1), 1, 0.5, target_col="two_year_recid")
+    before, window = (half.with_columns(pl.col("age").alias("f.age")) for half in (table[:3000], table[3000:]))
+    post = tuple(name for name in POST_TRAINING if name != "FT")
+    asked = Asked((Facet(column="race"), Facet(column="age", above=30)), Good((0,)), (), "c_charge_degree", post_training=post)
+    training = before.rename({tables.LABEL: "two_year_recid"})
+    document = json.loads(json.dumps(analyse(asked, training, before, signed, Interval(resamples=50)), allow_nan=False))
+    found = production.measured(document, window, signed, production.MONITORED)
+    assert set(production.columns(document)) == {"race", "age", "c_charge_degree"} and len(document["facets"]) > 4
+    degrees = (window["c_charge_degree"] == "F").cast(int).to_list()
+    for facet in document["facets"]:
+        inside = window["age"] > 30 if facet["column"] == "age" else window["race"] == facet["value"]
+        good, accepted = ((window[name] == 0).to_list() for name in (tables.LABEL, tables.PREDICTION))
+        question = {"columns": {"a": []}, "facet": inside.to_list(), "label": good, "predicted": accepted, "group": degrees}
+        theirs = oracle.ask({**question, "columns": {"a": [0.0] * window.height}, "metrics": list(post)})
+        ours = {row["metric"]: math.nan if row["value"] is None else row["value"] for row in found if row["facet"] == facet["name"]}
+        assert set(ours) == set(production.MONITORED)
+        assert {name for name in ours if not same(ours[name], theirs[name])} == set(), (facet["name"], ours, theirs)

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.errors import BadInput
+from modelyard.quality.catalogue import ends
 from modelyard.quality.encode import encode
 from modelyard.quality.kernels import KERNELS
 from modelyard.quality.metrics import BINARY, METRICS, MULTI, REGRESSION, compute, names_for
@@ -310,6 +311,24 @@ def test_a_class_that_the_model_never_learned_is_always_wrong() -> None:
         assert close(values["brier"], sk.brier_score_loss([0, 1, 2, 3], extended, labels=[0, 1, 2, 3]))
         assert close(values["macro_f1"], sk.f1_score(late["label"], late["y.prediction"], average="macro"))
     assert values["accuracy"] == 0.75 and values["rows"] == 4
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30))
+@settings(max_examples=60, deadline=None)
+def test_no_metric_is_beyond_its_ends(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    y, scores = rng.integers(3, size=count), rng.dirichlet([0.3] * 3, size=count)
+    tables = (
+        (binary((y > 0).astype(int), scores[:, 1], rng.integers(2, size=count)), BIN),
+        (multi(y, scores), TRI),
+        (pl.DataFrame({"label": rng.normal(size=count), "y.prediction": rng.normal(size=count)}), REG),
+    )
+    for table, signature in tables:
+        values = compute(table, signature)
+        for name in names_for(signature.problem_type):
+            least, greatest = ends(name)
+            assert math.isnan(values[name]) or least - 1e-12 <= values[name] <= greatest + 1e-12, (name, values[name])
+    assert ends("recall") == ends("ndcg_at_5") == (0.0, 1.0) and ends("cost_of_ones_own") == (-math.inf, math.inf)
 
 
 def test_a_metric_prints_as_a_sentence() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,8 @@ from urllib.parse import unquote
 
 # Schemes whose host is an address; with others (slack, discord, ...) a token stands in its place.
 _ADDRESSED = frozenset({"json", "jsons", "xml", "xmls", "form", "forms"})
+
+_MAIL = ("mailto://", "mailtos://")
 
 
 def send(urls: Sequence[str], title: str, body: str) -> list[str]:
@@ -34,12 +37,18 @@ def _send(url: str, title: str, body: str) -> str | None:
         with _said() as lines:
             if not channel.add(url):
                 return f"{masked(url)}: Apprise does not know this kind of URL, or it is incomplete"
-            if channel.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT):
+            text, kind = (_page(body), "html") if url.lower().startswith(_MAIL) else (body, "text")
+            if channel.notify(body=text, title=title, body_format=apprise.NotifyFormat(kind)):
                 return None
         why = _without_secrets(lines[-1], url) if lines else "not delivered"
         return f"{masked(url)}: {why}"
     except Exception as exc:  # whatever a plug-in raises must not end a monitor
         return f"{masked(url)}: {type(exc).__name__}"
+
+
+def _page(body: str) -> str:
+    """The lines for a mail of HTML. Apprise's own makes each space one that does not break, which no terminal takes for a space."""
+    return "<br>\n".join(html.escape(line) for line in body.splitlines())
 
 
 def _without_secrets(message: str, url: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from modelyard.config.spec import AlertAfter
 
-Kind = Literal["drift", "performance"]
+Kind = Literal["data_quality", "drift", "performance", "estimate", "bias", "attribution"]
 Status = Literal["healthy", "warning", "violated", "unknown"]
 
 
@@ -43,13 +43,3 @@ def in_alarm(history: Sequence[Status], after: AlertAfter) -> bool:
     """Whether `num_violation_windows` of the last `num_windows` known ones are violated (oldest first)."""
     known = [s for s in history if s != "unknown"][-after.num_windows :]
     return known.count("violated") >= after.num_violation_windows
-
-
-def should_alert(history: Sequence[Status], after: AlertAfter) -> bool:
-    """Whether the newest window raises the alarm: once when it begins, not again while it lasts."""
-    return in_alarm(history, after) and not in_alarm(history[:-1], after)
-
-
-def recovered(history: Sequence[Status], after: AlertAfter) -> bool:
-    """Whether the newest window ends an alarm; an unknown window never does."""
-    return not in_alarm(history, after) and in_alarm(history[:-1], after)

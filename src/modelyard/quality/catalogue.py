@@ -197,6 +197,26 @@ def names_for(problem_type: ProblemType, *, at: Sequence[int] = AT) -> tuple[str
     return (*placed, *fixed) if problem_type == RANKING else (*fixed, *placed)
 
 
+_SHARES = frozenset(
+    {"roc_auc", "average_precision", "ece", "ks_statistic", "gain_top_decile", "subset_accuracy", "hamming_loss", "share_flagged", "lrap"}
+    | {"top_3_accuracy", "macro_roc_auc", "micro_roc_auc", "macro_average_precision", "ranking_loss", "accuracy", "balanced_accuracy"}
+    | {"precision", "recall", "specificity", "f1", "weighted_f1"}
+    | {f"{way}_{what}" for way in ("micro", "macro", "samples") for what in ("f1", "precision", "recall")}
+)
+
+
+def ends(name: str) -> tuple[float, float]:
+    """The least and the greatest value that a metric can have; infinite where there is none, or where the metric is somebody's own."""
+    if name in _SHARES or family(name) is not None:
+        return 0.0, 1.0
+    if name in ("mcc", "cohen_kappa"):
+        return -1.0, 1.0
+    if name in ("r2", "explained_variance"):
+        return -math.inf, 1.0
+    signed = name not in METRICS or name == "total_error"
+    return (-math.inf if signed else 0.0), math.inf
+
+
 def measured_in_build() -> tuple[str, ...]:
     """Names of what a build measures besides the metrics of its problem type, whatever that is; gates may name them."""
     return tuple(name for name, metric in METRICS.items() if metric.needs == "build")

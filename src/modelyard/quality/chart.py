@@ -205,6 +205,14 @@ class Chart:
         """A square of side 1 (less a seam), whose upper left corner is at a place of axes that fall."""
         self._add(lambda sx, sy: bar(sx(x), sy(y), sx(x + 0.97) - sx(x), sy(y + 0.97) - sy(y), color, opacity))
 
+    def marks(self, mark: Mark) -> None:
+        """What none of the above draws: a function of the two scales that gives SVG."""
+        self._add(mark)
+
+    def key(self, label: str, color: str) -> None:
+        """A line of the legend for what `marks` draws."""
+        self._say(label, "bar", color)
+
     def _seen(self, x: Iterable[float], y: Iterable[float]) -> list[tuple[float, float]]:
         xs, ys = [float(v) for v in x], [float(v) for v in y]
         self._x += [v for v in xs if math.isfinite(v)]

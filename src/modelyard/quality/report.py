@@ -88,9 +88,9 @@ def document(
         "lineage": dict(lineage),
         "today": None,
     }
-    plain: dict[str, Any] = _plain(whole)
-    plain["model"] |= {key: _cut(text, page.MAX_PROSE) for key, text in about["model"].items() if key in PROSE and text}
-    return plain
+    told: dict[str, Any] = plain(whole)
+    told["model"] |= {key: _cut(text, page.MAX_PROSE) for key, text in about["model"].items() if key in PROSE and text}
+    return told
 
 
 def render(found: Mapping[str, Any]) -> str:
@@ -184,12 +184,12 @@ def _fewer_trials(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {**found, "trials": kept, "left_out": len(trials) - len(kept)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """As JSON has it: no NaN, no over-long text."""
     if isinstance(value, Mapping):
-        return {_cut(str(key)): _plain(item) for key, item in value.items()}
+        return {_cut(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return _cut(value) if isinstance(value, str) else value

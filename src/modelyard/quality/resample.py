@@ -34,10 +34,18 @@ DEFINED = 0.9
 
 
 def intervals(
-    table: pl.DataFrame, signature: Signature, *, level: float, resamples: int, seed: int, names: tuple[str, ...] | None = None
+    table: pl.DataFrame,
+    signature: Signature,
+    *,
+    level: float,
+    resamples: int,
+    seed: int,
+    names: tuple[str, ...] | None = None,
+    most_rows: int = MOST_ROWS,
 ) -> dict[str, tuple[float, float]]:
     """The `level` interval (low, high) of each metric of a predictions table; of `names`, by default of all.
 
+    most_rows: how many rows are drawn from at the most (see the module).
     A metric that is undefined in more than a tenth of the resamples has none. The same table and seed give the same intervals.
     Raises BadInput as `compute` does.
     """
@@ -49,7 +57,7 @@ def intervals(
     if not resamples or not known.height:
         return {}
     wanted = names_of(signature) if names is None else names
-    most = min(MOST_ROWS, max(FEWEST, MOST_CELLS // max(2, len(signature.classes))))
+    most = min(most_rows, max(FEWEST, MOST_CELLS // max(2, len(signature.classes))))
     rows, joined, scale = encode(known, signature), clusters(known, signature), 1.0
     full = plain = values(rows, wanted, rows.weighting())
     if (some := some_of(len(rows), joined, most, seed)) is not None:

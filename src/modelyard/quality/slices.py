@@ -52,7 +52,7 @@ def tables_of(table: pl.DataFrame, signature: Signature, column: str) -> dict[st
     """The judged rows of each part, by its name; see `by_slice`."""
     from modelyard.quality.encode import usable
 
-    source = _place(table, column)
+    source = place(table, column)
     if source is None:
         known = [c.split(".", 1)[1] for c in table.columns if c.startswith((tables.FEATURE, tables.EXTRA))]
         near = difflib.get_close_matches(column, known, 1)
@@ -66,7 +66,8 @@ def tables_of(table: pl.DataFrame, signature: Signature, column: str) -> dict[st
     return {name: judged.filter(codes == k) for k, name in enumerate(names)}
 
 
-def _place(table: pl.DataFrame, column: str) -> str | None:
+def place(table: pl.DataFrame, column: str) -> str | None:
+    """The column of a predictions table that holds a column of the data: a feature, or one that came along; None where there is none."""
     return next((c for c in (tables.feature(column), tables.extra(column), column) if c in table.columns), None)
 
 
@@ -158,7 +159,7 @@ def worst(
     overall = float(values(whole, (metric,), whole.weighting())[metric][0])
     if not math.isfinite(overall):
         return None, 0
-    coded = {name: parts(judged[_place(judged, name) or name]) for name in candidates(judged, signature)}
+    coded = {name: parts(judged[place(judged, name) or name]) for name in candidates(judged, signature)}
     full, rows = dict(coded), whole
     if (some := some_of(len(whole), joined, MOST_ROWS, seed)) is not None:
         rows, joined = whole.take(some), of_some(joined, some)
@@ -190,12 +191,12 @@ def candidates(judged: pl.DataFrame, signature: Signature) -> list[str]:
     """Columns whose values make parts: features, and what came along, but for the weight and the group."""
     apart = {signature.weight_col, signature.group_col, signature.id_col, signature.time_col}
     names = [c.split(".", 1)[1] for c in judged.columns if c.startswith((tables.FEATURE, tables.EXTRA))]
-    names = [n for n in dict.fromkeys(names) if n not in apart and judged[_place(judged, n) or n].dtype.is_nested() is False]
+    names = [n for n in dict.fromkeys(names) if n not in apart and judged[place(judged, n) or n].dtype.is_nested() is False]
     if signature.problem_type != "ranking":
         return names
     group = tables.extra(signature.group_col or "")
     groups = judged[group].n_unique()
-    return [n for n in names if judged.select(group, _place(judged, n) or n).n_unique() == groups]
+    return [n for n in names if judged.select(group, place(judged, n) or n).n_unique() == groups]
 
 
 def _crossed(one: tuple[list[str], Ints], other: tuple[list[str], Ints]) -> tuple[list[tuple[str, str]], Ints]:

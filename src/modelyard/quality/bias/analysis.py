@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,8 @@ def analyse(asked: Asked, training: pl.DataFrame, holdout: pl.DataFrame, signatu
     training: columns as in the source. holdout: a predictions table that also has the facets' columns under their own names; rows
     without a label are left out of either. Answers a JSON document (no NaN, infinities as the words `Infinity` and `-Infinity`):
     `label`, `good`, `group_col`, `level`, `notes` and `facets`, each with `column`, `columns`, `name`, `value` or `threshold`, `rows`
-    and `others` (of the hold-out), and `pre_training` and `post_training` as `measure` has them.
+    and `others` (of the hold-out), and `pre_training` and `post_training` as `measure` has them. For windows of production
+    (`production`): `outcome` (what is good), `weight_col`, and of each facet its `conditions` and the hold-out's `cells`.
     """
     verify(asked, training, signature.target_col)
     groups, notes = facets.settle(training, asked.facets, asked.intersections)
@@ -143,7 +144,9 @@ def analyse(asked: Asked, training: pl.DataFrame, holdout: pl.DataFrame, signatu
         "label": signature.target_col,
         "good": f"above {asked.good.above:g}" if asked.good.above is not None else ",".join(map(facets.text, asked.good.classes)),
         "good_as_clarify": _good_as_clarify(asked.good, training[signature.target_col]),
+        "outcome": asdict(asked.good),
         "group_col": asked.group_col,
+        "weight_col": asked.weight_col,
         "level": interval.level if interval.resamples else None,
         "facets": found,
         "notes": [
@@ -197,6 +200,8 @@ def _facet(
         "columns": list(group.columns),
         "name": group.name,
         **level,
+        "conditions": [asdict(condition) for condition in group.conditions],
+        "cells": after[0].cells(inside, known),
         "rows": int(inside.sum()),
         "others": int((known & ~inside).sum()),
         "pre_training": [_plain(row) for row in pre],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,12 @@ class People:
         if not known.all():
             taken = [None if array is None else array[known] for array in taken]
         return tally(taken[0], taken[1], taken[2], taken[3], self.groups, taken[4])
+
+    def cells(self, disadvantaged: Bools, known: Bools) -> list[Any]:
+        """Rows by [is d, label is good, prediction is good], whatever they weigh: 2 x 2 x 2 whole numbers."""
+        counted = replace(self, group=None, groups=1, weight=None).tally(disadvantaged, known)
+        found: list[Any] = counted.whole[0, ..., 0].astype(int).tolist()
+        return found
 
 
 def measure(people: People, group: facets.Group, table: pl.DataFrame, metrics: Sequence[str], interval: Interval) -> list[dict[str, Any]]:
