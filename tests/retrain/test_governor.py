@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modelyard.config.spec import Budget, Retrain
-from modelyard.retrain.governor import Decision, Facts, challenge, decide, retrains_in_month
+from modelyard.config.spec.retrain import Persistence
+from modelyard.retrain.governor import Decision, Facts, Frozen, back_off, challenge, decide, retrains_in_month
 
 NOW = datetime(2013, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -186,7 +187,7 @@ def simulate(policy: Retrain, weather: list[tuple[str, str, int, int]], looks: i
     return retrains, at_hand
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(MONTH, min_size=120, max_size=120),
     st.integers(0, 200).map(lambda days: timedelta(days=days)),
@@ -204,7 +205,7 @@ def test_ten_years_never_break_the_brakes(weather: Any, cooldown: timedelta, bud
     assert len(acted) == len(set(acted)), "the verdicts of one month acted twice"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 200), st.integers(1, 2000), st.integers(100, 900), st.integers(1, 28), st.sampled_from(["healthy", "unknown"]))
 @example(0, 1, 900, 1, "unknown")
 def test_a_lasting_violation_is_never_starved(cooldown: int, needed: int, came: int, looks: int, other: str) -> None:
@@ -258,3 +259,85 @@ def test_the_lower_bound_is_numpys_quantile(differences: list[float]) -> None:
     import numpy as np
 
     assert versus(0.1, 0.2, differences=differences).lower == pytest.approx(float(np.quantile(differences, 0.05)), abs=1e-12)
+
+
+# -- hysteresis, freezes, causes of their own -----------------------------------------------------------------------------------
+
+
+def windows(*statuses: str) -> tuple[tuple[str, str, datetime], ...]:
+    """Drift's words on so many days, the newest last."""
+    return tuple(("drift", status, NOW - (len(statuses) - 1 - i) * DAY) for i, status in enumerate(statuses))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "retrains"),
+    [
+        (("violated", "violated", "violated"), True),
+        (("violated", "healthy", "violated"), True),
+        (("violated", "violated", "healthy"), True),
+        (("violated", "healthy", "healthy"), False),
+        (("violated", "violated", "healthy", "healthy"), False),
+        (("violated", "unknown", "violated"), True),
+        (("violated", "violated"), True),
+        (("violated",), False),
+    ],
+)
+def test_so_many_of_the_last_windows_ask(statuses: tuple[str, ...], retrains: bool) -> None:
+    policy = POLICY.model_copy(update={"after": Persistence(num_windows=3, num_violation_windows=2)})
+    decision = ask(policy, verdicts=windows(*statuses))
+    assert decision.retrain == retrains
+    if retrains:
+        assert "drift violated in " in decision.reason and " windows, up to 2013-0" in decision.reason
+
+
+def test_windows_before_the_last_retraining_do_not_add_up_with_later_ones() -> None:
+    policy = POLICY.model_copy(update={"after": Persistence(num_windows=3, num_violation_windows=2), "cooldown": timedelta(0)})
+    assert ask(policy, verdicts=windows("violated", "violated"), last_retrain=NOW - 2 * DAY).retrain
+    assert not ask(policy, verdicts=windows("violated", "violated"), last_retrain=NOW - DAY).retrain
+
+
+def test_the_cool_down_grows_while_nothing_changes_and_stays_bounded() -> None:
+    day = timedelta(days=1)
+    assert [back_off(day, n) for n in range(8)] == [day, 2 * day, 4 * day, 8 * day, 16 * day, 30 * day, 30 * day, 30 * day]
+    assert back_off(timedelta(0), 0) == timedelta(0) and back_off(timedelta(0), 1) == timedelta(hours=2), "no loop without a cool-down"
+    assert back_off(60 * day, 9) == 60 * day, "a longer one of the config's own stays"
+    assert back_off(day, 10**9) == 30 * day
+
+
+def test_a_grown_cool_down_says_so_and_holds_no_schedule_back() -> None:
+    held = ask(last_retrain=NOW - 8 * DAY, fruitless=2)
+    assert held.brake == "cooldown" and "the cool-down is 28 d, grown from 7 d since the last 2 retrainings changed nothing" in held.reason
+    scheduled = Retrain(on=("drift", "schedule"), schedule_expression="0 6 * * 1", cooldown=7 * DAY)
+    assert ask(scheduled, last_retrain=NOW - 8 * DAY, fruitless=2, tick=NOW, verdicts=()).because == "schedule"
+
+
+def test_a_freeze_holds_and_says_until_when_and_why() -> None:
+    decision = ask(frozen=Frozen(NOW + 3 * DAY, "the holidays"))
+    assert (decision.retrain, decision.brake, decision.because) == (False, "freeze", "drift")
+    assert "retraining is frozen until 2013-06-04 00:00 UTC: the holidays" in decision.reason
+
+
+def test_a_schedule_asks_by_an_instant_since_the_last_retraining_whatever_the_labels() -> None:
+    policy = Retrain(on=("schedule",), schedule_expression="0 6 * * 1", cooldown=DAY)
+    assert ask(policy, verdicts=(), tick=None).reason == "No retraining: the schedule has not come round."
+    decision = ask(policy, verdicts=(), tick=NOW - 2 * DAY, last_retrain=NOW - 5 * DAY, new_labels=0)
+    assert decision.retrain and decision.because == "schedule" and decision.window_end == NOW - 2 * DAY
+    assert decision.reason.startswith("Retraining: the schedule came round at 2013-05-30 00:00 UTC")
+    assert not ask(policy, verdicts=(), tick=NOW - 5 * DAY, last_retrain=NOW - 5 * DAY).retrain, "it was the one that acted"
+    assert not ask(policy, verdicts=(), tick=NOW + DAY).retrain, "it has not come yet"
+
+
+def test_new_labels_ask_and_no_other_brake_is_loosened() -> None:
+    policy = Retrain(on=("new_data",), new_data=1000, min_new_labels=1)
+    assert ask(policy, verdicts=(), new_labels=999).reason == "No retraining: fewer than 1,000 new labels came."
+    decision = ask(policy, verdicts=(), new_labels=1000)
+    assert decision.retrain and decision.because == "new_data"
+    assert decision.reason == "Retraining: 1,000 new labels came, and 1,000 ask by themselves."
+    assert ask(policy, verdicts=(), new_labels=1000, building=True).brake == "building"
+    assert ask(policy.model_copy(update={"min_new_labels": 5000}), verdicts=(), new_labels=1000).brake == "labels"
+
+
+def test_labels_that_were_not_counted_yet_stand_for_enough() -> None:
+    """So that they are counted only where it comes to them."""
+    assert ask(new_labels=None).retrain and ask(Retrain(on=("new_data",), new_data=9), new_labels=None, verdicts=()).retrain
+    assert ask(new_labels=None, building=True).brake == "building"

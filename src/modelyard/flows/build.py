@@ -7,7 +7,20 @@ from typing import Any
 from modelyard.durable import Outcome, Run
 from modelyard.errors import GateRefused
 from modelyard.events import ConfigAccepted, VersionRegistered
-from modelyard.flows import evaluation, explanation, fairness, findings, leaks, processing, reporting, session, steps, tuning, warmth
+from modelyard.flows import (
+    evaluation,
+    explanation,
+    fairness,
+    findings,
+    leaks,
+    processing,
+    reporting,
+    session,
+    steps,
+    tuning,
+    warmth,
+    weighing,
+)
 from modelyard.flows.site import Order, Site
 from modelyard.registry.state import Version
 from modelyard.workshop import Workshop
@@ -116,6 +129,8 @@ def _unchanged(site: Site, code: dict[str, Any], data: dict[str, Any], lock: dic
     rows = data["digest"] if retraining else data["source"]
     made = (site.order.recipe, code["digest"], lock["digest"], rows)
     same = [v for v in model.versions.values() if made == _made_of(v, retraining)]
+    if retraining:  # the same rows that count otherwise teach something else
+        same = [v for v in same if weighing.of_version(site.shop, v, site.run.model) == weighing.half_life(site)]
     for version in [*(v for v in same if v.version == model.champion), *reversed(same)]:
         return Outcome(version.version, summary=f"nothing has changed since {site.run.model}:{version.version}")
     return Outcome(None, summary="something has changed")

@@ -9,6 +9,7 @@ from modelyard import tables
 from modelyard.config.spec import Config
 from modelyard.data import snapshots
 from modelyard.durable import Outcome, Run
+from modelyard.errors import GateRefused
 from modelyard.events import ChallengeJudged
 from modelyard.flows import history
 from modelyard.flows.build import build
@@ -27,18 +28,41 @@ MIN_UNSEEN = 200
 
 
 def retrain(shop: Workshop, run: Run) -> str:
-    """Returns a sentence that says what came of it. Raises GateRefused as build and release do."""
+    """Returns a sentence that says what came of it. Raises GateRefused as build and release do: a challenger that any gate on its way
+    keeps out is dropped, which the journal says with the gate's reason, and does not come up again by itself."""
     version = build(shop, run)
     config = Order(**run.args).config
     champion = run.step("champion", lambda: shop.model(run.model).champion)
     if shop.version(run.model, version).run != run.id:
         return f"there is nothing new to learn from: {run.model}:{version} was made of these very rows"
+    won = ""
     if champion is not None and config.retrain.challenge_champion:
         verdict = run.step("challenge", _challenge, shop, run, config, champion)
         if not verdict["promote"]:
             return f"{run.model}:{version} is kept as a challenger and not promoted. {verdict['reason']}"
-    release(shop, run, version, by=run.args["by"], retrained=True, stages=("staging", "production"))
-    return f"{run.model}:{version} is the champion now"
+        won = f". {verdict['reason']}"
+    try:
+        release(shop, run, version, by=run.args["by"], retrained=True, stages=("staging", "production"))
+    except GateRefused as exc:
+        if champion is not None and not shop.version(run.model, version).set_aside:  # a roll-back has said so already
+            run.step("drop", _drop, shop, run, version, champion, exc.what)
+        raise
+    return f"{run.model}:{version} is the champion now{won}{_replayed(shop, run, version)}"
+
+
+def _drop(shop: Workshop, run: Run, version: str, champion: str, why: str) -> Outcome[None]:
+    """It was better on the labelled rows, and a gate on its way into production said no."""
+    reason = f"The champion stays: {why}."
+    replay = shop.version(run.model, version).replay
+    return Outcome(
+        None, [ChallengeJudged(run.model, run.id, champion, False, reason, {"replay": replay.sentence if replay else None})], reason
+    )
+
+
+def _replayed(shop: Workshop, run: Run, version: str) -> str:
+    """What the replay of captured requests showed, on its way in."""
+    replay = shop.version(run.model, version).replay
+    return f" The replay: {replay.sentence}." if replay is not None and replay.run == run.id else ""
 
 
 def main_metric(config: Config) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard import tables
 from modelyard.build import envs, locks, source
 from modelyard.config.spec import Data
 from modelyard.data import incremental, snapshots, sources
 from modelyard.errors import NotFound
 from modelyard.flows import history, jobs
+from modelyard.flows.site import Order
 from modelyard.targets.base import Job
+from modelyard.workshop import Workshop
 
 if TYPE_CHECKING:
     from modelyard.flows.site import Site
@@ -132,9 +136,39 @@ def learned(site: Site, snapshot: snapshots.Snapshot, folder: Path) -> tuple[sna
     assert site.order.learn_until is not None
     until = datetime.fromisoformat(site.order.learn_until)
     window = config.retrain.window
+    if window.type != "sliding" and (known := _learned_before(site, snapshot)) is not None:
+        return known
     since = until - window.length if window.length else None
     table, added, left_out = history.extend(shop, config, snapshots.table(snapshot), since, until, folder / "learned")
     return snapshots.take(table, _settled(config.rows), config.timezone, shop.home.path), added, left_out
+
+
+def _learned_before(site: Site, source: snapshots.Snapshot) -> tuple[snapshots.Snapshot, int, list[str]] | None:
+    """The rows of the newest retrained version, where the source is what it was then and nothing was taught since: they are not put
+    together a second time."""
+    shop, model = site.shop, site.run.model
+    for version in reversed(shop.model(model).versions.values()):
+        if (version.recipe_digest, version.source_digest) != (site.order.recipe, source.digest) or not site.order.cache:
+            continue
+        record = shop.runs.get(version.run)
+        until = record.args.get("learn_until") if record is not None else None
+        if until is None or Order(**record.args).config.retrain.window.length is not None:  # type: ignore[union-attr]
+            continue
+        if _taught_since(shop, model, datetime.fromisoformat(until)):
+            return None
+        try:
+            return snapshots.find(version.data_digest, shop.home.path), int(shop.runs.receipt(version.run, "data")[1]["captured"]), []
+        except NotFound:
+            return None
+    return None
+
+
+def _taught_since(shop: Workshop, model: str, since: datetime) -> bool:
+    """Whether a label came since, or the prediction that one had waited for, or the time of one that was ahead of the clock."""
+    if history.labelled_since(shop, model, since):
+        return True
+    late = (history.newest(shop, model, sys.maxsize, since=since), history.answers(shop, model, since))
+    return any(rows.height and history.labelled(shop, model, rows)[tables.LABEL].count() for rows in late)
 
 
 def _settled(data: Data) -> Data:

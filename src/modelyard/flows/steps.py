@@ -29,6 +29,7 @@ from modelyard.flows import (
     plans,
     processing,
     sourcing,
+    weighing,
 )
 from modelyard.flows.site import SPLITS, Order, Site
 from modelyard.workshop import Workshop
@@ -160,9 +161,10 @@ def split(site: Site, taken: dict[str, Any]) -> Outcome[dict[str, int]]:
     snapshot = snapshots.find(taken["digest"], site.shop.home.path)
     snapshots.check(snapshot)
     rows = splits.split(snapshots.table(snapshot), site.config.data, site.raw)
-    how = site.order.configs["production"]["data"]
+    how, weighed = site.order.configs["production"]["data"], weighing.weigh(site)
     for name in rows:
-        caching.know(site, site.raw(name).parent, caching.digest_of(site, [caching.own_source(), snapshot.digest, how, name]))
+        made_of = [caching.own_source(), snapshot.digest, how, name, *([weighed.total_seconds()] if weighed else [])]
+        caching.know(site, site.raw(name).parent, caching.digest_of(site, made_of))
     if (file := site.folder / "profile.json").exists():
         file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), "splits": rows}), encoding="utf-8")
     return Outcome(rows, summary=", ".join(f"{name} {count:,}" for name, count in rows.items()))
