@@ -46,10 +46,10 @@ class Replayed:
         monkeypatch.setattr(holdout, "post", self._post)
         monkeypatch.setattr(replays, "BODY_ROWS", 10)
         yard: Any = SimpleNamespace(shop=self.world.shop, home=self.world.home, retraining=lambda model: None, tick=self._tick)
-        audience: Any = SimpleNamespace(progress=lambda p: self.shown.append(p.now), run=lambda run, until: None)
+        audience: Any = SimpleNamespace(progress=lambda p: self.shown.append(p.now), judged=lambda word: None, run=lambda run, until: None)
         self.progress = replays.replay(yard, self.world.time, "demo", traffic, audience)
 
-    def _tick(self, model: str) -> None:
+    def _tick(self, model: str, tell: Any) -> None:
         self.ticks.append(self.world.time.now())
 
     def _post(self, address: str, body: bytes, own: Pass) -> bytes:

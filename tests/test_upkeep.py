@@ -10,7 +10,7 @@ import pytest
 
 from modelyard import upkeep
 from modelyard.flows import history
-from modelyard.upkeep import DEATHS, FIRST_PAUSE, LONGEST_PAUSE, TIDY, WITHIN, CrashLoops, Pauses, Upkeep
+from modelyard.upkeep import DEATHS, FIRST_PAUSE, LONGEST_PAUSE, RESEND, TIDY, WITHIN, CrashLoops, Pauses, Upkeep
 
 from .flows.watched import DAY, T0, Watched, settings
 
@@ -99,3 +99,23 @@ def test_a_capture_is_tidied_once_a_minute(home: Path, monkeypatch: pytest.Monke
     assert asked == ["production"] and TIDY == 60, "nothing was ever deployed in staging"
     assert history.answers(world.shop, "demo")["inference_id"].to_list() == ["new"]
     keeper.close()
+
+
+def test_alerts_that_were_not_delivered_are_looked_at_now_and_then(
+    home: Path, monkeypatch: pytest.MonkeyPatch, time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    world, looks = Watched(home, monkeypatch), list[float]()
+
+    def resend(shop: object) -> int:
+        looks.append(time.now)
+        raise OSError("the log is full")
+
+    monkeypatch.setattr(upkeep.alerting, "resend", resend)
+    kept = Upkeep(world.shop, threading.Event())
+    monkeypatch.setattr(kept, "_later", lambda work, *args: work(*args))
+    for _ in range(130):
+        time.now += 1
+        kept.retry("demo")
+    kept.close()
+    assert looks == [1000 + RESEND * i for i in (1, 2, 3, 4)], "by the clock, not by the model, and whatever goes wrong"
+    assert "could not be sent again" in caplog.text

@@ -5,26 +5,32 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelyard import yard as module
+from modelyard import schedules
+from modelyard.clock import ReplayClock
 from modelyard.config.spec import STAGES
 from modelyard.durable import Run, RunRecord
 from modelyard.errors import NoRoom, StepFailed, Unavailable, YardError
 from modelyard.events import AlertSent, ConfigInForce, Deployed, RunnerFailed
-from modelyard.flows import alerting, endpoints
+from modelyard.flows import alerting, endpoints, monitor
+from modelyard.flows.monitor.looking import CATCH_UP
+from modelyard.monitor.book import Word
 from modelyard.yard import Yard
 from tests.build.test_processes import until
 from tests.flows.releases import config
 
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
+
 
 @pytest.fixture
 def yard(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    monkeypatch.setattr(module, "TICK", 0.01)
-    yard = Yard(home)
+    monkeypatch.setattr(schedules, "TICK", 0.01)
+    yard = Yard(home, ReplayClock(T0))
     yield yard
     yard.close()
 
@@ -35,14 +41,20 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modelyard.upkeep.FIRST_PAUSE", 0.05)
 
 
-def enforce(yard: Yard, *models: str, live: bool = True) -> None:
+def enforce(yard: Yard, *models: str, live: bool = True, **parts: Any) -> None:
     """Models whose config is in force; `live`: with a version in production, as the state has it."""
     for model in models:
-        settings = config()
+        settings = {**config(), **parts}
         settings["model"]["name"] = model
         yard.shop.record([ConfigInForce(model, "up-0", "c0", {str(stage): settings for stage in STAGES}, "/nowhere")])
         if live:
             yard.shop.record([Deployed(model, "production", "http://127.0.0.1:1", {"1": 100})])
+
+
+def later(yard: Yard) -> None:
+    """The next quarter of an hour begins."""
+    assert isinstance(yard.shop.clock, ReplayClock)
+    yard.shop.clock.advance_to(yard.shop.clock.now() + timedelta(minutes=15))
 
 
 def alerts(yard: Yard, model: str) -> list[AlertSent]:
@@ -65,16 +77,41 @@ def test_what_is_broken_in_one_model_ends_no_watch(yard: Yard, error: Exception,
 
     def tick(model: str) -> None:
         looked[model] += 1
+        yard.errands.done[model] = dict.fromkeys(("monitor",), yard.shop.clock.now())
         if model == "broken":
             raise error
 
     monkeypatch.setattr(yard, "tick", tick)
     yard.start_watching()
-    until(lambda: looked["whole"] > 20 and looked["broken"] > 20 and alerts(yard, "broken"))
+    for count in range(1, 8):
+        later(yard)
+        until(lambda count=count: looked["whole"] >= count)
+    until(lambda: alerts(yard, "broken"))
+    assert looked["broken"] == 1, "it waits for its pause"
     (told,) = alerts(yard, "broken")
     assert told.kind == "pipeline_failed" and "broken" in told.title
     assert str(error) in (yard.home.path / "alerts.log").read_text()
     assert alerts(yard, "whole") == []
+
+
+def test_what_failed_is_looked_at_again_and_told_of_anew_once_it_was_well(yard: Yard, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    enforce(yard, "m")
+    looks: list[bool] = []
+
+    def tick(model: str) -> None:
+        looks.append(len(looks) % 4 != 3)
+        if looks[-1]:
+            raise RuntimeError("out of order")
+        yard.errands.done[model] = {"monitor": yard.shop.clock.now()}
+
+    monkeypatch.setattr(yard, "tick", tick)
+    yard.start_watching()
+    for _ in range(2):
+        seen = looks.count(False)
+        later(yard)
+        until(lambda seen=seen: looks.count(False) > seen)
+    until(lambda: len(alerts(yard, "m")) == 2)
+    assert looks[:8] == [True, True, True, False] * 2, "three tries said it once, and it came back after it had been well"
 
 
 def test_a_garbage_segment_is_told_of_and_the_watch_goes_on(yard: Yard) -> None:
@@ -82,15 +119,17 @@ def test_a_garbage_segment_is_told_of_and_the_watch_goes_on(yard: Yard) -> None:
     capture = yard.home.endpoints / "m-production" / "capture"
     capture.mkdir(parents=True)
     (capture / "rows-1-2-0.parquet").write_bytes(b"no parquet at all")
+    later(yard)
     yard.start_watching()
-    until(lambda: len(alerts(yard, "m")) == 1)
+    until(lambda: alerts(yard, "m"))
     assert yard._watcher is not None and yard._watcher.is_alive()
 
 
 def test_close_waits_for_the_watch_and_a_late_look_finds_a_closed_state(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TICK", 0.01)
-    yard, inside, done = Yard(home), threading.Event(), []
+    monkeypatch.setattr(schedules, "TICK", 0.01)
+    yard, inside, done = Yard(home, ReplayClock(T0)), threading.Event(), []
     enforce(yard, "m")
+    later(yard)
 
     def tick(model: str) -> None:
         inside.set()
@@ -104,6 +143,135 @@ def test_close_waits_for_the_watch_and_a_late_look_finds_a_closed_state(home: Pa
     assert done == [[]]
     with pytest.raises(Unavailable, match="closed"):
         yard.shop.runs.unfinished()
+
+
+# -- what a tick does ---------------------------------------------------------------------------------------------------------------
+
+
+def test_each_errand_is_done_when_its_own_time_has_come(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = {"source": {"using": "csv", "location": "truth.csv"}, "schedule_expression": "0 * * * *"}
+    retrain = {"on": ["schedule"], "schedule_expression": "0 6 * * *"}
+    done: list[tuple[str, str]] = []
+    monkeypatch.setattr(yard._upkeep, "fetch_labels", lambda model: done.append(("labels", str(yard.shop.clock.now())[11:16])))
+    monkeypatch.setattr(monitor, "look", lambda shop, model, tell: done.append(("look", str(yard.shop.clock.now())[11:16])) or 0)
+    enforce(yard, "m", labels=labels, retrain=retrain, monitor={"schedule_expression": "30 * * * *"})
+    assert yard.errands.next_time("m") == T0 + timedelta(minutes=30)
+    for _ in range(4 * 6):
+        later(yard)
+        yard.tick("m")
+        yard.tick("m")
+    assert [at for what, at in done if what == "labels"] == [f"{hour:02}:00" for hour in range(1, 7)]
+    looks = [f"{hour:02}:30" for hour in range(6)]
+    assert [at for what, at in done if what == "look"] == [*looks, "06:00"], "also when only the retraining's own time has come"
+
+
+def test_the_labels_of_a_source_that_cannot_be_read_are_told_of_and_hold_up_no_look(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    enforce(yard, "m", labels={"source": {"using": "csv", "location": "gone.csv"}, "schedule_expression": "*/15 * * * *"})
+    looks: list[str] = []
+    monkeypatch.setattr(monitor, "look", lambda shop, model, tell: looks.append(model) or 0)
+    for _ in range(3):
+        later(yard)
+        yard.tick("m")
+    until(lambda: alerts(yard, "m"))
+    assert len(looks) == 3 and [told.title for told in alerts(yard, "m")] == ["m: its labels cannot be fetched"]
+
+
+def test_a_look_that_leaves_windows_over_is_gone_on_with_at_once(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a long downtime: CATCH_UP windows a look, so that other models get their turn between."""
+    left = [2 * CATCH_UP + 7]
+    looks: list[int] = []
+
+    def look(shop: Any, model: str, tell: Any) -> int:
+        looks.append(min(left[0], CATCH_UP))
+        left[0] -= looks[-1]
+        return looks[-1]
+
+    monkeypatch.setattr(monitor, "look", look)
+    monkeypatch.setattr(monitor, "due", lambda shop, model: [1] * left[0])
+    enforce(yard, "m")
+    later(yard)
+    while (at := yard.errands.next_time("m")) is not None and at <= yard.shop.clock.now():
+        yard.tick("m")
+    assert looks == [CATCH_UP, CATCH_UP, 7] and yard.errands.next_time("m") == T0 + timedelta(minutes=30)
+
+
+def test_an_owner_that_comes_back_looks_at_once_where_it_missed_an_instant(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was looked at before is in the book, whoever looked."""
+    yard = Yard(home, ReplayClock(T0))
+    enforce(yard, "m", monitor={"schedule_expression": "0 6 * * 1", "window": "1d"})
+    said = (T0.isoformat(), (T0 + timedelta(days=1)).isoformat(), "1", "healthy", "", (T0 + timedelta(days=1)).isoformat())
+    yard.shop.book.put([Word("m", "drift", *said)])
+    yard.close()
+    yard = Yard(home, ReplayClock(T0 + timedelta(days=2)))
+    assert yard.errands.next_time("m") == datetime(2026, 3, 2, 6, tzinfo=UTC), "Monday's, while nobody was there"
+    monkeypatch.setattr(monitor, "look", lambda shop, model, tell: 0)
+    yard.tick("m")
+    assert yard.errands.next_time("m") == datetime(2026, 3, 9, 6, tzinfo=UTC)
+    yard.close()
+
+
+def test_a_clock_that_was_ahead_holds_up_nothing(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what was done at an hour that has not come yet, nor what the book says was judged then."""
+    ahead = (T0 + timedelta(days=300)).isoformat()
+    looks: list[datetime] = []
+    monkeypatch.setattr(monitor, "look", lambda shop, model, tell: looks.append(shop.clock.now()) or 0)
+    enforce(yard, "m")
+    yard.shop.book.put([Word("m", "drift", T0.isoformat(), ahead, "1", "healthy", "", ahead)])
+    with monkeypatch.context() as patch:
+        patch.setattr(yard.shop.clock, "now", lambda: T0 + timedelta(days=301))
+        yard.tick("m")
+    assert len(looks) == 1
+    for _ in range(2):
+        later(yard)
+        yard.errands.next_time("m")
+        yard.tick("m")
+    assert [at > T0 for at in looks[1:]] == [True]
+
+
+def test_two_looks_at_once_judge_each_window_once(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person's `monitor --now` while the schedule looks: the second one waits, and finds nothing due."""
+    enforce(yard, "m")
+    due, judged, inside = list(range(40)), list[int](), []
+
+    def look(shop: Any, model: str, tell: Any) -> int:
+        inside.append(1)
+        assert len(inside) == 1
+        found = [n for n in due if n not in judged]
+        for n in found:
+            time.sleep(0.001)
+            judged.append(n)
+        inside.pop()
+        return len(found)
+
+    monkeypatch.setattr(monitor, "look", look)
+    threads = [threading.Thread(target=yard.look, args=("m",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    run = yard.monitor("m", "ana")["run"]
+    for thread in threads:
+        thread.join()
+    assert yard.wait(run, 20)["status"] == "done" and judged == due
+
+
+def test_close_does_not_wait_for_a_long_look_to_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedules, "TICK", 0.01)
+    yard, words = Yard(home, ReplayClock(T0)), list[int]()
+    enforce(yard, "m")
+
+    def look(shop: Any, model: str, tell: Any) -> int:
+        for n in range(10_000):
+            words.append(n)
+            tell(Word("m", "drift", "", "", "1", "healthy", "", ""))
+            time.sleep(0.005)
+        return 10_000
+
+    monkeypatch.setattr(monitor, "look", look)
+    later(yard)
+    yard.start_watching()
+    until(lambda: words)
+    yard.close()
+    assert len(words) < 5000
+    assert not (home / "alerts.log").exists(), "which is nobody's trouble"
 
 
 # -- runs that are lost -------------------------------------------------------------------------------------------------------------

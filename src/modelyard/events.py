@@ -282,7 +282,8 @@ class WindowJudged(Event):
     evidence: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.monitor} {self.start[:10]}..{self.end[:10]} {self.status}: {self.reason}"
+        span = f"{self.start[:10]}..{self.end[:10]}" if self.start[:10] != self.end[:10] else f"{self.start[:16]}..{self.end[11:16]}"
+        return f"{self.monitor} {span} {self.status}: {self.reason.removeprefix(f'{self.monitor}: ')}"
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,9 @@ class Home:
     def labels(self, model: str) -> Path:
         return self.path / "labels" / model
 
+    def profiles(self, model: str) -> Path:
+        return self.path / "profiles" / model
+
     def secret(self, name: str) -> str:
         """The secret's value, from MODELYARD_SECRET_<NAME> or the file secrets/<name>.
 

@@ -20,6 +20,7 @@ from modelyard.data.prepare import as_times
 from modelyard.errors import BadInput, NotFound, Unavailable, YardError
 from modelyard.flows import endpoints, history, holdout
 from modelyard.monitor import windows
+from modelyard.monitor.book import Word
 from modelyard.monitor.words import did_you_mean
 from modelyard.yard import Yard
 
@@ -51,6 +52,10 @@ class Audience(Protocol):
 
     def progress(self, progress: Progress) -> None:
         """After each body."""
+        ...
+
+    def judged(self, word: Word) -> None:
+        """Of a monitor's word on a window."""
         ...
 
     def run(self, run: str, until: str | None) -> None:
@@ -118,8 +123,7 @@ def replay(yard: Yard, clock: ReplayClock, model: str, traffic: pl.DataFrame, au
     last = max([end, *traffic[KNOWN].drop_nulls().sort().tail(1)]) + timedelta(days=35)
     for tick in windows.ticks(config.monitor.schedule_expression, config.timezone, clock.now(), last):
         sender.send_until(tick)
-        if (run := yard.tick(model)) is not None:
-            audience.run(run, None)
+        yard.tick(model, audience.judged)
         if (challenger := yard.retraining(model)) is not None:
             before = yard.shop.model(model).stage("production").weights
             audience.run(challenger, TRAFFIC_MOVES)

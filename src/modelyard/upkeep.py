@@ -12,18 +12,21 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from modelyard.config.spec import STAGES, AlertKind, Stage
 from modelyard.errors import BadInput, YardError
-from modelyard.flows import alerting, capturing, endpoints
+from modelyard.flows import alerting, capturing, endpoints, labelling
 from modelyard.workshop import Workshop
 
 log = logging.getLogger("modelyard")
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0
 """Seconds before what failed is tried again: the first time, and at the most."""
-TIDY = 60.0
-"""Seconds between two looks after what an endpoint captured."""
+TIDY, QUIET = 60.0, 600.0
+"""Seconds between two looks after what an endpoint captured, and where nothing was added to it since the last one."""
+RESEND = 30.0
+"""Seconds between two looks at alerts that channels did not take."""
 DEATHS, WITHIN = 3, 300.0
 """So many deaths of production's processes within so many seconds are a crash loop, and somebody is told."""
 WORDS = 1000
@@ -80,7 +83,9 @@ class Upkeep:
         self._told: set[tuple[str, str, str]] = set()
         self._lock = threading.Lock()
         self._tidied: dict[str, float] = {}
+        self._trimmed: dict[str, tuple[int, float]] = {}  # the folder's mtime (ns) after it was trimmed, and when that was
         self._unkept: dict[str, int] = {}
+        self._resent = time.monotonic()
         # Loading a model takes minutes and a mail server may not answer: neither holds up the thread that looks.
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="upkeep")
 
@@ -96,12 +101,21 @@ class Upkeep:
             self._bring_up(model, stage)
 
     def retry(self, model: str) -> None:
-        """Try again, after a pause, to bring up the endpoints of a model that did not come up."""
-        for stage in STAGES:
+        """Try again, after a pause, to bring up the endpoints of a model that did not come up, and to send what channels did not take."""
+        if time.monotonic() - self._resent >= RESEND:
+            self._resent = time.monotonic()
+            self._later(self._resend)
+        for stage in STAGES if self._down else ():
             name = endpoints.name(model, stage)
             if name in self._down and self.pauses.over(name):
                 self._down.discard(name)
                 self._later(self._bring_up_again, model, stage)
+
+    def _resend(self) -> None:
+        try:
+            alerting.resend(self._shop)
+        except Exception:
+            log.exception("alerts that were not delivered could not be sent again")
 
     def _bring_up_again(self, model: str, stage: Stage) -> None:
         there = self._shop.target.endpoint(endpoints.name(model, stage)) is not None
@@ -118,7 +132,7 @@ class Upkeep:
             self.trouble(model, "rollback", title, exc)
         else:
             self.pauses.forget(name)
-            self._forgive(model, title)
+            self.forgive(model, title)
 
     def died(self, model: str, stage: str, version: str, reason: str) -> None:
         """A runner, or the front, of an endpoint died: one of production that does so again and again is told of."""
@@ -134,17 +148,20 @@ class Upkeep:
 
     def tidy(self, model: str) -> None:
         """Once in a while, see to what a model's endpoints captured, and to what they could not."""
+        stages = self._shop.model(model).stages
         for stage in STAGES:
+            if stage not in stages or not stages[stage].history:
+                continue
             name = endpoints.name(model, stage)
-            if time.monotonic() - self._tidied.get(name, -TIDY) >= TIDY and self._shop.model(model).stage(stage).history:
+            if time.monotonic() - self._tidied.get(name, -TIDY) >= TIDY:
                 self._tidied[name] = time.monotonic() + LONGEST_PAUSE  # until this one is done
                 self._later(self._tidy, model, stage)
 
     def _tidy(self, model: str, stage: Stage) -> None:
         name, title = endpoints.name(model, stage), f"{model}: what {stage} captured cannot be looked after"
         try:
-            over = capturing.tidy(self._shop, model, stage).over
-            self._forgive(model, title)
+            over = self._trim(model, stage)
+            self.forgive(model, title)
             if over:
                 said = BadInput("monitors and roll-outs need more than `max_size` of it", next="allow more under deploy.capture")
                 self.trouble(model, "capture", f"{model}: the capture of {stage} is too large", said)
@@ -154,6 +171,16 @@ class Upkeep:
         finally:
             self._tidied[name] = time.monotonic()
 
+    def _trim(self, model: str, stage: Stage) -> bool:
+        """Whether the capture is larger than it may be and nothing can go. One that nobody has added to is left alone for `QUIET`."""
+        name, folder = endpoints.name(model, stage), capturing.folder(self._shop, model, stage)
+        seen, at = self._trimmed.get(name, (-1, 0.0))
+        if seen == _changed(folder) and time.monotonic() - at < QUIET:
+            return False
+        over = capturing.tidy(self._shop, model, stage).over
+        self._trimmed[name] = _changed(folder), time.monotonic()
+        return bool(over)
+
     def _tell_of_unkept(self, model: str, stage: Stage) -> None:
         """Alert where rows were lost since the last look; a second time only after a look without a loss."""
         name, title = endpoints.name(model, stage), f"{model}: {stage} cannot keep what it answers"
@@ -161,10 +188,26 @@ class Upkeep:
         lost = state.unkept if state else 0
         before, self._unkept[name] = self._unkept.get(name, 0), lost
         if state is None or lost <= before:
-            self._forgive(model, title)
+            self.forgive(model, title)
         else:
             said = YardError(f"rows are not captured: {state.unkept_because}", where=str(state.capture), next="make room on the disk")
             self.trouble(model, "capture", title, said)
+
+    # -- labels ----------------------------------------------------------------------------------------------------------------
+
+    def fetch_labels(self, model: str) -> None:
+        """Read the source of a model's labels, beside all else: a database that does not answer holds up no monitor."""
+        self._later(self._fetch_labels, model)
+
+    def _fetch_labels(self, model: str) -> None:
+        title = f"{model}: its labels cannot be fetched"
+        try:
+            fetched = labelling.tick(self._shop, model, self._shop.clock.now())
+        except Exception as exc:
+            self.trouble(model, "pipeline_failed", title, exc)
+        else:
+            if fetched is not None:  # none is while another fetch is under way, of which nothing is known yet
+                self.forgive(model, title)
 
     # -- telling ---------------------------------------------------------------------------------------------------------------
 
@@ -180,7 +223,7 @@ class Upkeep:
         log.error("%s: %s", title, exc, exc_info=exc)
         self._later(self._alert, model, kind, title, str(exc) or type(exc).__name__)
 
-    def _forgive(self, model: str, title: str) -> None:
+    def forgive(self, model: str, title: str) -> None:
         """It is well again: the next time is news."""
         with self._lock:
             self._told = {key for key in self._told if key[:2] != (model, title)}
@@ -195,3 +238,11 @@ class Upkeep:
     def _later(self, work: Callable[..., Any], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the yard has just closed
             self._pool.submit(work, *args)
+
+
+def _changed(folder: Path) -> int:
+    """When a file came into a folder or went (ns); 0 where there is no folder."""
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0

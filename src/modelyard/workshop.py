@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from modelyard.clock import Clock, WallClock
 from modelyard.config.spec import Config, Stage
@@ -13,6 +14,9 @@ from modelyard.durable import Runs
 from modelyard.errors import NotFound
 from modelyard.events import Event
 from modelyard.home import Home
+from modelyard.monitor.alarms import Episodes
+from modelyard.monitor.book import Book
+from modelyard.monitor.outbox import Outbox
 from modelyard.registry.journal import Entry, Journal
 from modelyard.registry.state import ModelState, State, Version, fold
 from modelyard.registry.store import Store
@@ -29,8 +33,12 @@ class Workshop:
         self.journal = Journal(self.database, self.clock)
         self.runs = Runs(self.database, self.journal, self.clock, home.runs)
         self.store = Store(home.path)
+        self.book = Book(self.database)
+        self.episodes = Episodes(self.database)
+        self.outbox = Outbox(self.database)
         self.state: State = {}
         self._busy: dict[str, threading.Lock] = {}
+        self._configs: dict[tuple[str, Stage], tuple[dict[str, Any], Config]] = {}
         self.journal.subscribe(self._see)
 
     def _see(self, entry: Entry) -> None:
@@ -45,7 +53,8 @@ class Workshop:
             import difflib
 
             near = difflib.get_close_matches(name, self.state, n=1)
-            hint = f"did you mean `{near[0]}`?" if near else "`modelyard up` brings a first model in"
+            there = ", ".join(sorted(self.state)[:5]) + (", ..." if len(self.state) > 5 else "")
+            hint = f"did you mean `{near[0]}`?" if near else f"there is {there}" if there else "`modelyard up` brings a first model in"
             raise NotFound(f"there is no model `{name}`", next=hint)
         return self.state[name]
 
@@ -62,10 +71,15 @@ class Workshop:
 
     def config(self, model: str) -> Config:
         """The config that was accepted last for a model, with production's values."""
-        return Config.model_validate(self.model(model).config["production"])
+        return self.stage_config(model, "production")
 
     def stage_config(self, model: str, stage: Stage) -> Config:
-        return Config.model_validate(self.model(model).config[stage])
+        """Read once, not at each look: of a model's config the state keeps the same object until another comes into force."""
+        written = self.model(model).config
+        kept = self._configs.get((model, stage))
+        if kept is None or kept[0] is not written:
+            kept = self._configs[model, stage] = (written, Config.model_validate(written[stage]))
+        return kept[1]
 
     def bundle(self, version: Version) -> Path:
         return self.home.bundles / version.digest

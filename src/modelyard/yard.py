@@ -8,37 +8,40 @@ release again. The chapters are in `flows/`.
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from modelyard import schedules
 from modelyard.clock import Clock
 from modelyard.config.check import check
 from modelyard.config.load import Loaded, load
 from modelyard.config.plan import plan_stages
-from modelyard.config.spec import STAGES, Config, Stage
+from modelyard.config.spec import STAGES, Stage
 from modelyard.durable import Run, RunRecord
+from modelyard.errands import Errands, Tell, nobody
 from modelyard.errors import BadConfig, BadInput, Unavailable
 from modelyard.events import RunnerFailed
 from modelyard.flows import (
     approval,
     batch,
+    constraining,
     datasets,
     endpoints,
     explanation,
-    history,
     holdout,
     importing,
     keys,
+    labelling,
     lineage,
-    monitor,
+    picturing,
     replaying,
     reporting,
     reproduce,
+    requesting,
     rollouts,
     status,
     trying,
@@ -51,15 +54,13 @@ from modelyard.flows.site import Order
 from modelyard.flows.steps import same_code, settled
 from modelyard.going import Going
 from modelyard.home import Home
-from modelyard.monitor import datacapture, labels, windows
 from modelyard.quality.metrics import GREATER_IS_BETTER, names_for
 from modelyard.targets.local import LocalTarget
 from modelyard.upkeep import Upkeep
 from modelyard.workshop import Workshop
 
-log = logging.getLogger("modelyard")
-TICK = 1.0
-"""Seconds between two looks at the schedules."""
+UNKEPT = "its schedule cannot be kept"
+"""How a person is told of a model whose look failed."""
 
 
 class Yard:
@@ -80,18 +81,18 @@ class Yard:
         self._upkeep = Upkeep(self.shop, self._closing)
         self._watcher: threading.Thread | None = None
         self.opened = False
-        self._ticked: dict[str, datetime] = {}
         self._flows: dict[str, Callable[[Run], str]] = {
             "up": self._up,
             "build": self._build,
             "deploy": self._deploy,
             "rollback": self._roll_back,
-            "monitor": self._monitor,
+            "monitor": lambda run: self.errands.asked(run),
             "retrain": self._retrain,
             "reproduce": self._reproduce,
             "batch": self._batch,
         }
         self._going = Going(self.shop, self._flows, self._upkeep, self._closing)
+        self.errands = Errands(self.shop, self._going, self._upkeep, self._start)
 
     # -- life ----------------------------------------------------------------------------------------------------------------
 
@@ -113,14 +114,30 @@ class Yard:
 
     def watch(self) -> None:
         """Look at the schedules, and after what failed, until `close`; the server's own thread."""
-        while not self._closing.wait(TICK):
-            for model in list(self.shop.state):
-                try:
-                    self._upkeep.retry(model)
-                    self._upkeep.tidy(model)
-                    self.tick(model)
-                except Exception as exc:  # a damaged file of one model must not end the watch over all
-                    self._upkeep.trouble(model, "pipeline_failed", f"{model}: its schedule cannot be kept", exc)
+        schedules.Schedules(
+            self.shop,
+            self._closing,
+            next=self.errands.next_time,
+            look=self.tick,
+            mend=self._mend,
+            failed=self._unkept,
+            well=self._kept,
+            over=lambda model: self._upkeep.pauses.over(f"schedule {model}"),
+        ).watch()
+
+    def _mend(self, model: str) -> None:
+        """Go on with what was cut short, bring up what did not come up, see to what was captured."""
+        self._going.go_on(model)
+        self._upkeep.retry(model)
+        self._upkeep.tidy(model)
+
+    def _unkept(self, model: str, exc: Exception) -> None:
+        self._upkeep.pauses.failed(f"schedule {model}")
+        self._upkeep.trouble(model, "pipeline_failed", f"{model}: {UNKEPT}", exc)
+
+    def _kept(self, model: str) -> None:
+        self._upkeep.pauses.forget(f"schedule {model}")
+        self._upkeep.forgive(model, f"{model}: {UNKEPT}")
 
     def close(self) -> None:
         """Stop runs at their next step, end every process, let go of the home. What is unfinished goes on at the next start."""
@@ -265,9 +282,10 @@ class Yard:
         """Two versions side by side on the newest captured requests; the newest against the champion, where none are named."""
         return replaying.side_by_side(self.shop, model, version, other, last)
 
-    def retrain(self, model: str, by: str) -> dict[str, Any]:
-        """Build a challenger on what is known now, on a person's word."""
-        return self._change("retrain", model, by, learn_until=self.shop.clock.now().isoformat(), because=f"asked by {by}")
+    def retrain(self, model: str, by: str, *, cache: bool = True) -> dict[str, Any]:
+        """Build a challenger on what is known now, on a person's word: the governor's brakes hold nobody back. Without `cache` also on
+        the very rows that a version was made of."""
+        return self._change("retrain", model, by, learn_until=self.shop.clock.now().isoformat(), because=f"asked by {by}", cache=cache)
 
     def reproduce(self, model: str, version: str | None, by: str) -> dict[str, Any]:
         """Build a version again from its own code, data and lock, and compare."""
@@ -334,16 +352,6 @@ class Yard:
 
     def _batch(self, run: Run) -> str:
         return batch.scheduled(self.shop, run)
-
-    def _monitor(self, run: Run) -> str:
-        """Judge what is due; a retraining that the governor wants is a run of its own, started once."""
-        if not monitor.monitor(self.shop, run):
-            return "no retraining"
-        state, now = self.shop.model(run.model), self.shop.clock.now().isoformat()
-        reason = state.last_decision.reason if state.last_decision else ""
-        order = Order(state.config, state.config_digest, state.folder, "the governor", [], reason, now)
-        started = self._start("retrain", run.model, order, id=f"retrain-{run.id.removeprefix('monitor-')}")
-        return f"started {started['run']}"
 
     # -- verbs: people -------------------------------------------------------------------------------------------------------
 
@@ -418,20 +426,52 @@ class Yard:
         """How a version came to its outputs: for a kept row, for the rows of a file, or overall."""
         return explanation.of_version(self.shop, model, version, id, Path(rows) if rows else None)
 
+    def constraints(self, model: str, version: str | None, window: str | None = None, judge: str | None = None) -> dict[str, Any]:
+        """What a version's columns must hold; or what a window, or the statistics.json `judge`, breaks of it. See `constraining`."""
+        if judge is not None:
+            return constraining.of_statistics(self.shop, model, Path(judge), version)
+        return constraining.of_version(self.shop, model, version) if window is None else constraining.of_window(self.shop, model, window)
+
     def report(self, model: str, version: str | None) -> dict[str, Any]:
         """A version's model card as it stands today: what it was built as, and what became of it."""
         return reporting.of_version(self.shop, model, version)
 
     def labels(self, model: str, file: str) -> dict[str, Any]:
         """Take labels in: a file with the model's id and target columns, or `inference_id` and `label`; or SageMaker's ground truth."""
-        config, path = self.shop.config(model), Path(file)
-        if path.exists() and datacapture.is_ground_truth(path):
-            return history.label(self.shop, model, datacapture.ground_truth(path))
-        return history.label(self.shop, model, labels.read_file(path, config.data.id_col, config.data.target_col))
+        return labelling.of_file(self.shop, model, Path(file))
+
+    def take_labels(self, model: str, data: bytes, content_type: str) -> dict[str, Any]:
+        """Take in labels that were sent, as `labels` does those of a file."""
+        return labelling.of_bytes(self.shop, model, data, content_type)
+
+    def label_coverage(self, model: str, since: str = "", until: str = "") -> dict[str, Any]:
+        """How much of each window is labelled, and up to when labels are complete. Times as a person writes them, in the model's zone."""
+        zone = picturing.zone_of(self.shop.model(model))
+        first, last = picturing.bounds(zone, since, until, self.shop.clock.now())
+        begin, end = (datetime.fromisoformat(bound) if given else None for given, bound in ((since, first), (until, last)))
+        return labelling.coverage(self.shop, model, begin, end)
+
+    def request_labels(self, model: str, target: str, **how: Any) -> dict[str, Any]:
+        """Write the predictions to ask people about to a file; `how` as `flows.requesting.request` takes it."""
+        return requesting.request(self.shop, model, Path(target), **how)
 
     def take_captured(self, model: str, folder: str) -> dict[str, Any]:
         """Take in what SageMaker's data capture wrote below a folder, for the monitors to judge."""
         return importing.take(self.shop, model, Path(folder))
+
+    def windows(
+        self, model: str, since: str = "", until: str = "", monitor: str | None = None, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """What the monitors said of each window, oldest first; the word that holds on each, and the newest `limit` of them."""
+        return [asdict(word) for word in picturing.listed(self.shop, model, since, until, monitor, limit)]
+
+    def count_windows(self, model: str, since: str = "", until: str = "", monitor: str | None = None) -> dict[str, int]:
+        """How many words hold on the windows of a span."""
+        return {"windows": picturing.counted(self.shop, model, since, until, monitor)}
+
+    def window_report(self, model: str, since: str = "", until: str = "", window: str = "") -> dict[str, Any]:
+        """The report of a window or a span: see `picturing.of_span`."""
+        return picturing.of_span(self.shop, model, since, until, window)
 
     def monitor(self, model: str, by: str) -> dict[str, Any]:
         """Look at every window that is due, now."""
@@ -469,32 +509,10 @@ class Yard:
 
     # -- time ----------------------------------------------------------------------------------------------------------------
 
-    def tick(self, model: str) -> str | None:
-        """Start the monitors when their schedule says so and a window is due. Returns the run, if one was started.
+    def tick(self, model: str, tell: Tell = nobody) -> str | None:
+        """Do what the model's schedules ask for by now. Returns the retraining that it started, if it did."""
+        return self.errands.tick(model, tell)
 
-        Runs that were cut short go on first: a lost look of the monitors would else keep every later one from starting.
-        """
-        self._going.go_on(model)
-        if not self.shop.state[model].stage("production").weights:
-            return None
-        config, now = self.shop.config(model), self.shop.clock.now()
-        self._tick_batch(model, config, now)
-        if self._under_way(model, "monitor"):
-            return None
-        last = self._ticked.setdefault(model, now - timedelta(days=1))
-        if not windows.ticks(config.monitor.schedule_expression, config.timezone, last, now):
-            return None
-        self._ticked[model] = now
-        if not monitor.due(self.shop, model):
-            return None
-        return str(self.monitor(model, "the schedule")["run"])
-
-    def _tick_batch(self, model: str, config: Config, now: datetime) -> None:
-        """Start the config's batch when its schedule says so; one that was missed is made up for, once."""
-        if self._under_way(model, "batch"):
-            return
-        state = self.shop.state[model]
-        instant = batch.due(config, state, now)
-        if instant is not None:
-            order = Order({}, state.config_digest, "", "the schedule", [])
-            self._start("batch", model, order, id=batch.run_id(model, instant))
+    def look(self, model: str, tell: Tell = nobody) -> str | None:
+        """Judge every window that is due, now, and ask the governor. Returns the retraining that it started, if it did."""
+        return self.errands.look(model, tell)[1]

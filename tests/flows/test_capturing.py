@@ -12,6 +12,9 @@ import pytest
 from modelyard.config.spec import Capture
 from modelyard.events import CaptureTrimmed, Deployed
 from modelyard.flows import capturing, history
+from modelyard.flows.monitor import alarming
+from modelyard.monitor import alarms
+from modelyard.monitor.book import Word
 from modelyard.serve import capture, captured
 from modelyard.serve.rows import Rows
 from modelyard.serve.stats import CaptureStats
@@ -56,6 +59,23 @@ def test_rows_older_than_asked_go_and_the_journal_says_so(home: Path, monkeypatc
     assert history.answers(world.shop, "demo").height == 50
     assert journal(world) == ["50 captured rows of production let go; those since 2026-03-10T00:00:04 are kept"]
     assert capturing.tidy(world.shop, "demo", "production").rows == 0 and len(journal(world)) == 1
+
+
+def test_what_was_said_of_old_windows_goes_with_their_rows(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for what alarms look back at, however short rows are kept."""
+    assert max(alarming.BACK, alarming.LONGEST) <= capturing.WORDS and max(max(both) for both in alarms.SEASONS) < capturing.SILENCE
+    world = world_with(home, monkeypatch, retain="40d")
+    monkeypatch.setattr(capturing, "WORDS", 3)
+    for day in range(60):
+        start, end = (T0 + day * DAY).isoformat(), (T0 + (day + 1) * DAY).isoformat()
+        kinds = ["drift", "performance"] if day < 9 else ["drift"]
+        world.shop.book.put([Word("demo", kind, start, end, "1", "healthy", "", end) for kind in kinds])
+    world.time.advance_to(T0 + 60 * DAY)
+    capturing.tidy(world.shop, "demo", "staging")
+    assert len(world.words("drift")) == 60
+    capturing.tidy(world.shop, "demo", "production")
+    assert world.words("drift")[0].end == (T0 + 20 * DAY).isoformat() and len(world.words("drift")) == 41
+    assert [w.end[:10] for w in world.words("performance")] == ["2026-03-08", "2026-03-09", "2026-03-10"]
 
 
 def test_the_newest_window_and_an_open_roll_out_keep_their_rows(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +125,7 @@ def test_drift_of_a_redacted_feature_is_not_judged_and_the_verdict_says_so(home:
     rows = captured.read(where).drop("f.x")
     world.time.advance_to(T0 + 2 * DAY)
     world.look()
-    (said,) = [v.reason for v in world.shop.model("demo").judged("drift") if v.evidence["rows"]]
+    (said,) = [word.reason for word in world.words("drift") if word.evidence["rows"]]
     assert said.endswith("; not judged, since the capture does not keep it: x") and "moved (x" not in said
     assert rows.height == 20
 

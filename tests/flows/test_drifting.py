@@ -74,6 +74,19 @@ def test_too_few_rows_ring_nothing(make: Make) -> None:
     assert rings(make(SHIFTED, USUAL[:99])) == ""
 
 
+def test_a_few_large_bodies_ring_nothing_however_many_rows_they_have(make: Make) -> None:
+    """Each is of one hour, and goes to one version as a whole: by its rows the new version's hours are others than the champion's."""
+    hours = sorted(USUAL)
+    world = make(USUAL, [], USUAL)  # type: ignore[call-arg]
+    assert rings(world) == ""
+    for i in range(0, 1000, 100):
+        body = hours[i : i + 100] if i < 400 else []
+        world.capture([f"b{i + k}" for k in range(len(body))], T0 + timedelta(seconds=i), body, "2", together=True)
+    assert rings(world) == "", "four requests"
+    world.capture([f"s{i}" for i in range(400)], T0, hours[:400], "2")
+    assert "its inputs x (PSI " in rings(world), "as many rows, each asked for by itself"
+
+
 def test_rows_of_before_the_step_do_not_count(make: Make) -> None:
     assert rings(make(SHIFTED, USUAL), since=timedelta(seconds=950)) == ""
 
@@ -103,10 +116,23 @@ def test_a_score_that_moved_alone_rings() -> None:
 
 
 def test_a_strict_config_rings_for_any_feature() -> None:
-    columns = [{"column": f"c{i}", "moved": i == 0, "psi": 0.3} for i in range(10)]
-    calm = {"column": "y.prediction", "moved": False, "psi": 0.0}
+    columns = [{"column": f"c{i}", "moved": i == 0, "measure": "psi", "value": 0.3, "threshold": 0.2} for i in range(10)]
+    calm = {"column": "y.prediction", "moved": False, "measure": "psi", "value": 0.0, "threshold": 0.2}
     ours = drift.DriftResult(Verdict("drift", "warning", ""), columns, calm)
-    theirs = replace(ours, columns=[{**c, "moved": False} for c in columns])
+    theirs = replace(ours, columns=[{**c, "moved": False, "value": 0.05} for c in columns])
     assert drifting.alone(ours, theirs, 0.3, Rollback(drift="violated")) == ""
     assert "its inputs c0 (PSI 0.30) moved" in drifting.alone(ours, theirs, 0.3, Rollback(drift="warning"))
     assert drifting.alone(ours, ours, 0.3, Rollback(drift="warning")) == "", "the champion's moved too"
+
+
+def test_what_the_champions_rows_nearly_show_too_is_the_worlds_and_rings_nothing() -> None:
+    """Of the weekdays of a few days both are far from months; which of the two passes the threshold is chance."""
+    weekday = {"column": "weekday", "moved": True, "measure": "psi", "value": 0.13, "threshold": 0.1}
+    calm = {"column": "y.prediction", "moved": False, "measure": "psi", "value": 0.0, "threshold": 0.1}
+    ours = drift.DriftResult(Verdict("drift", "violated", ""), [weekday], calm)
+    theirs = replace(ours, columns=[{**weekday, "moved": False, "value": 0.09}])
+    assert drifting.alone(ours, theirs, 0.1, Rollback()) == ""
+    far = replace(ours, columns=[{**weekday, "value": 0.20}])
+    assert "its inputs weekday (PSI 0.20) moved" in drifting.alone(far, theirs, 0.1, Rollback())
+    stranger = replace(theirs, columns=[])
+    assert drifting.alone(ours, stranger, 0.1, Rollback()), "the champion has no such column"

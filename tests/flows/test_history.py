@@ -26,7 +26,8 @@ def world(home: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 def test_it_says_how_many_ids_are_those_of_a_prediction(world: Watched) -> None:
     world.capture(["a", "b", "smoke-test-0"], T0)
-    assert world.label({"a": 1.0, "smoke-test-0": 1.0, "later": 2.0}) == {"new": 3, "corrected": 0, "repeated": 0, "blank": 0, "matched": 1}
+    took = {"new": 3, "corrected": 0, "repeated": 0, "blank": 1, "matched": 1, "waiting": 2}
+    assert world.label({"a": 1.0, "smoke-test-0": 1.0, "later": 2.0, "b": None}) == took
     world.capture(["later"], T0 + DAY)
     known = history.predictions(world.shop, "demo")
     assert dict(known.select("inference_id", "label").iter_rows()) == {"a": 1.0, "b": None, "later": 2.0}, "a label may come first"
@@ -50,6 +51,19 @@ def test_the_newest_rows_are_those_that_came_last(world: Watched) -> None:
     assert history.newest(world.shop, "demo", 9, since=T0 + DAY)["inference_id"].to_list() == ["d"]
     nothing = history.newest(world.shop, "demo", 9, since=T0 + 2 * DAY)
     assert nothing.is_empty() and "inference_id" in nothing.columns
+
+
+def test_a_share_of_the_rows_is_drawn_by_chance_and_the_same_ones_however_their_files_lie(world: Watched) -> None:
+    for part in range(4):
+        world.capture([f"{part}-{i}" for i in range(500)] + [f"smoke-test-{part}"], T0 + part * DAY)
+    asked = (world.shop, "demo", T0, T0 + 4 * DAY)
+    found = history.drawn(*asked, 0.2)
+    assert 300 < found.height < 500 and found["inference_id"].is_unique().all()
+    assert sorted(history.drawn(*asked, 0.2)["inference_id"]) == sorted(found["inference_id"])
+    assert set(found["inference_id"]) < set(history.drawn(*asked, 0.5)["inference_id"])
+    whole = pl.concat(history.pieces(*asked))
+    assert sorted(whole["inference_id"]) == sorted(history.answers(*asked)["inference_id"]) and whole.height == 2000
+    assert history.drawn(world.shop, "demo", T0 + 9 * DAY, T0 + 10 * DAY, 0.2).is_empty()
 
 
 def captured_world(world: Watched, ids: list[str]) -> None:
@@ -97,6 +111,7 @@ def test_what_is_left_out_is_in_the_steps_summary(world: Watched, monkeypatch: p
     (tmp_path / "data.csv").write_text("id,x,y\n1,0.5,1.0\n2,0.75,2.5\n")
     words = settings()
     words["data"] = {**words["data"], "id_col": "id"}
+    words = Config.model_validate(words).model_dump(mode="json", by_alias=True)
     order = Order({"production": words}, "d", str(tmp_path), "ada", [], learn_until=datetime(2026, 3, 2, tzinfo=UTC).isoformat())
     done = steps.data(Site(world.shop, world.run("retrain", asdict(order)), order, order.config))
     assert "1 captured row left out: `id`" in done.summary and "1 of them captured" in done.summary

@@ -58,7 +58,7 @@ def test_captured_windows_are_judged_with_their_ground_truth(home: Path, monkeyp
     assert history.label(world.shop, "demo", datacapture.ground_truth(truths(tmp_path / "truth", dict.fromkeys(ids, 1.0))))["matched"] == 30
     world.time.advance_to(T0 + 3 * DAY)
     world.look()
-    verdicts = {(v.monitor, v.start[:10]): v for v in world.shop.model("demo").verdicts.values()}
+    verdicts = {(word.monitor, word.start[:10]): word for word in world.shop.book.between("demo")}
     assert verdicts["drift", "2026-03-01"].status == "violated" and verdicts["drift", "2026-03-01"].version == "1"
     measured = verdicts["performance", "2026-03-01"]
     assert (measured.status, measured.evidence["labels"]) == ("violated", 30)

@@ -16,6 +16,7 @@ from modelyard.durable import Outcome
 from modelyard.errors import GateRefused, NotFound
 from modelyard.flows import evaluation, reporting
 from modelyard.flows.build import _stop_for_the_data
+from modelyard.monitor.book import Word
 from modelyard.quality.report import render
 from tests.flows.test_evaluation import TABLES, Build, build
 
@@ -150,12 +151,16 @@ def test_a_sealed_card_is_shown_with_what_came_after(sealed: Any) -> None:
             e.ApprovalGiven("demo", run, "1", "production", True, "bob", comment="fine"),
             e.Deployed("demo", "production", "http://x", {"1": 100}, "canary"),
             e.Promoted("demo", "production", "1", None, "it passed"),
-            e.WindowJudged("demo", "drift", "1", start, end, "violated", "x moved", {"much": "evidence"}),
-            e.WindowJudged("demo", "drift", "2", end, "2026-03-03T00:00:00+00:00", "healthy", "not of this version"),
             e.Deployed("demo", "production", "http://x", {"2": 100}, "another one"),
             e.RolledBack("demo", "production", "2", "1", "errors"),
             e.Deployed("demo", "production", "http://x", {"1": 90, "2": 10}, "back"),
             e.AlertSent("demo", "drift", "noise", 1),
+        ]
+    )
+    shop.book.put(
+        [
+            Word("demo", "drift", start, end, "1", "violated", "x moved", end, {"much": "evidence"}),
+            Word("demo", "drift", end, "2026-03-03T00:00:00+00:00", "2", "healthy", "not of this version", end),
         ]
     )
     found = reporting.of_version(shop, "demo", None)

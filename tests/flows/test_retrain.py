@@ -13,7 +13,8 @@ import pytest
 
 from modelyard.build import bundle
 from modelyard.durable import Run
-from modelyard.events import ChallengeJudged, VersionRegistered
+from modelyard.errors import GateRefused
+from modelyard.events import ChallengeJudged, ReplayJudged, VersionRegistered
 from modelyard.flows import retrain
 from modelyard.flows.site import Order
 from modelyard.workshop import Workshop
@@ -87,7 +88,8 @@ def test_answers_of_another_champion_are_no_comparison(make: Callable[..., Trial
 
 def test_a_split_by_time_holds_the_newest_rows_back_by_itself(make: Callable[..., Trial]) -> None:
     trial = make(time_col="at", split={"by": "time"})
-    assert trial.go() == "demo:2 is the champion now" and trial.promoted == ["2"]
+    said = trial.go()
+    assert said.startswith("demo:2 is the champion now. The challenger is promoted: mae 0 against 1") and trial.promoted == ["2"]
     assert trial.world.events(ChallengeJudged)[0].evidence["rows"] == 100
 
 
@@ -95,7 +97,7 @@ def test_a_random_split_is_judged_on_rows_that_the_champion_cannot_have_seen(mak
     trial = make(split={"by": "random"})
     trial.world.capture(UNSEEN, T0 + timedelta(hours=1))
     trial.ids += UNSEEN
-    assert trial.go() == "demo:2 is the champion now"
+    assert trial.go().startswith("demo:2 is the champion now")
     assert trial.world.events(ChallengeJudged)[0].evidence["rows"] == 259, "c0 was among the rows that it learned from"
 
 
@@ -111,3 +113,41 @@ def test_too_few_such_rows_promote_nothing(make: Callable[..., Trial], hours: in
     said = trial.go()
     assert f"only {rows:,} rows of the hold-out are known to be newer than version 1" in said and trial.promoted == []
     assert not trial.world.events(ChallengeJudged)[0].promote
+
+
+def test_a_challenger_that_a_gate_keeps_out_is_dropped_with_its_reason(make: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = make(time_col="at", split={"by": "time"})
+
+    def release(shop: Workshop, run: Run, version: str, **_: Any) -> None:
+        told = ReplayJudged("demo", run.id, version, "1", False, "block", 0.4, "40.00% of the rows are answered otherwise")
+        run.tell("production: replay", told)
+        raise GateRefused(f"the replay of demo:2: {told.sentence}")
+
+    monkeypatch.setattr(retrain, "release", release)
+    with pytest.raises(GateRefused):
+        trial.go()
+    won, dropped = trial.world.events(ChallengeJudged)
+    assert won.promote and not dropped.promote
+    assert dropped.reason == "The champion stays: the replay of demo:2: 40.00% of the rows are answered otherwise."
+    assert dropped.evidence == {"replay": "40.00% of the rows are answered otherwise"}
+    assert trial.world.shop.version("demo", "2").set_aside, "it does not come up again by itself"
+
+
+def test_what_the_replay_showed_is_part_of_how_a_retraining_ended(make: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = make(time_col="at", split={"by": "time"})
+
+    def release(shop: Workshop, run: Run, version: str, **_: Any) -> None:
+        run.tell("production: replay", ReplayJudged("demo", run.id, version, "1", True, "block", 0.1, "900 captured requests"))
+
+    monkeypatch.setattr(retrain, "release", release)
+    assert trial.go().endswith(" The replay: 900 captured requests.")
+
+
+def test_a_loser_counts_as_a_fruitless_retraining_and_a_winner_as_none(make: Callable[..., Trial]) -> None:
+    trial = make()
+    trial.champion = {"version": "1", "metrics": None, "reason": "the new data lacks wind"}
+    trial.go()
+    state = trial.world.shop.model("demo")
+    assert state.fruitless == len(state.retrains) == 1
+    trial.world.release("2", ("production",))
+    assert trial.world.shop.model("demo").fruitless == 0

@@ -18,6 +18,7 @@ from modelyard.config.spec import STAGES, Config
 from modelyard.data import incremental, snapshots
 from modelyard.durable import Run
 from modelyard.errors import BadInput, StepFailed
+from modelyard.events import ConfigAccepted
 from modelyard.flows import sourcing, steps
 from modelyard.flows.site import Order, Site
 from modelyard.home import Home
@@ -153,6 +154,7 @@ def test_a_source_whose_columns_change_is_read_whole(source: Source) -> None:
 def test_a_retraining_of_a_source_that_leaves_columns_out(source: Source) -> None:
     write(source, list(range(20)), junk=["j"] * 20)
     site, done = source.data(**growing(schema={"exclude": ["junk"]}))
+    source.shop.record([ConfigAccepted("demo", site.run.id, "0", site.order.configs, str(source.repository))])
     later = replace(site, order=replace(site.order, learn_until=datetime(2030, 1, 1, tzinfo=UTC).isoformat()))
     with sourcing.spool(site) as folder:
         snapshot, _ = sourcing.take(later, folder)

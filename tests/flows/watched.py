@@ -16,6 +16,7 @@ from modelyard.durable import Run
 from modelyard.events import RunStarted
 from modelyard.flows import history, monitor
 from modelyard.monitor import profile
+from modelyard.monitor.book import Word
 from modelyard.serve import captured
 from modelyard.targets.fake import FakeTarget
 
@@ -53,23 +54,41 @@ class Watched(World):
         (folder / "baseline.json").write_text(json.dumps(profile.baseline(rows, SIGNATURE)))
         return folder
 
-    def capture(self, ids: Sequence[str], at: datetime, x: Sequence[float] | None = None, version: str = "1") -> None:
-        """Requests answered at `at`, a second apart."""
+    def capture(
+        self,
+        ids: Sequence[str],
+        at: datetime,
+        x: Sequence[float] | None = None,
+        version: str = "1",
+        *,
+        together: bool = False,
+        late: timedelta = timedelta(0),
+    ) -> None:
+        """Requests about `at`, a second apart, or as the rows of one request; answered at once, or so late."""
         where, x = history.folder(self.shop, "demo"), list(x or [1.0] * len(ids))
-        times = pl.Series([at + timedelta(seconds=i) for i in range(len(ids))], dtype=pl.Datetime("us", "UTC"))
-        columns = {"inference_id": list(ids), "event_time": times, "received_at": times, "version": version, "latency_ms": 1.0, "f.x": x}
+        times = pl.Series([at + timedelta(seconds=0 if together else i) for i in range(len(ids))], dtype=pl.Datetime("us", "UTC"))
+        columns = {
+            "inference_id": list(ids),
+            "event_time": times,
+            "received_at": times + late,
+            "version": version,
+            "latency_ms": 1.0,
+            "f.x": x,
+        }
         frame = pl.DataFrame(columns).with_columns((2 * pl.col("f.x")).alias("y.prediction"))
         captured.add(where, frame)
 
     def label(self, labels: dict[str, Any]) -> dict[str, int]:
         return history.label(self.shop, "demo", pl.DataFrame({"inference_id": list(labels), "label": list(labels.values())}))
 
-    def look(self, id: str | None = None) -> bool:
-        """A run of the monitors; whether it wants a retraining."""
-        record = self.shop.runs.start("demo", "monitor", {}, by="the schedule", id=id)
-        wants = self.shop.runs.execute(record, lambda run: monitor.monitor(self.shop, run))
-        self.shop.runs.end(record, "done")
-        return wants
+    def look(self) -> bool:
+        """A look of the monitors and the governor; whether it wants a retraining."""
+        monitor.look(self.shop, "demo")
+        return monitor.govern(self.shop, "demo").retrain
+
+    def words(self, kind: str) -> list[Word]:
+        """What a monitor's words on its windows are now, oldest first."""
+        return self.shop.book.between("demo", monitor=kind)
 
     def begin(self, flow: str, id: str = "run-1") -> None:
         self.shop.record([RunStarted("demo", id, flow, "ada")])

@@ -6,12 +6,13 @@ import copy
 from dataclasses import fields
 from typing import Any, get_type_hints
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard import events as e
 from modelyard.registry.journal import Entry
-from modelyard.registry.state import KEPT_RUNS, KEPT_VERDICTS, SLACK, ModelState, State, fold, fold_all
+from modelyard.registry.state import KEPT_RUNS, SLACK, ModelState, State, fold, fold_all
 
 NAMES = st.sampled_from(["a", "b", "c"])
 STAGES = st.sampled_from(["staging", "production"])
@@ -95,7 +96,6 @@ def test_the_state_says_what_the_last_word_on_each_thing_was(events: list[e.Even
         assert list(model.versions) == list(dict.fromkeys(x.version for x in own if isinstance(x, e.VersionRegistered)))
         assert model.alerts == sum(isinstance(x, e.AlertSent) for x in own)
         assert len(model.retrains) == sum(isinstance(x, e.RunStarted) and x.flow == "retrain" for x in own)
-        assert set(model.verdicts) == {(x.monitor, x.start, x.end) for x in own if isinstance(x, e.WindowJudged)}
 
 
 def _check_stage(model: ModelState, stage: str, own: list[e.Event]) -> None:
@@ -173,13 +173,8 @@ def test_however_long_a_journal_is_a_fold_copies_no_more_than_what_is_kept() -> 
     for entry in entries(story):
         state = fold(state, entry)
         model = state["m"]
-        assert len(model.runs) <= 2 * KEPT_RUNS * SLACK + 1 and len(model.verdicts) <= KEPT_VERDICTS * SLACK
+        assert len(model.runs) <= 2 * KEPT_RUNS * SLACK + 1
     assert {"up-0", "still", "monitor-2999"} <= set(model.runs) and "monitor-0" not in model.runs, "what goes on is never dropped"
-    newest = model.latest("drift")
-    assert newest is not None and newest.start == judged(2999).start
-    assert ("drift", judged(0).start, judged(0).end) not in model.verdicts
-    oldest = min(model.judged("drift"), key=lambda v: v.start)
-    assert model.judged_until["drift"] == oldest.start, "up to here they are forgotten, and never due again"
 
 
 def test_builds_are_not_driven_out_by_the_monitors_nor_the_one_that_ends_last() -> None:
@@ -191,12 +186,6 @@ def test_builds_are_not_driven_out_by_the_monitors_nor_the_one_that_ends_last() 
     model = fold_all(entries(story))["m"]
     assert model.runs["long"].status == "done", "it ended last, and whoever waited for it looks it up"
     assert len(model.runs) == KEPT_RUNS + 2 and model.runs["look"].status == "running" and f"up-{most - 2}" in model.runs
-
-
-def test_windows_of_two_lengths_that_begin_at_once_have_a_verdict_each() -> None:
-    day, week = (e.WindowJudged("m", "drift", "1", TIMES[0], end, "healthy", "") for end in (TIMES[1], TIMES[7]))
-    model = fold_all(entries([day, week]))["m"]
-    assert len(model.judged("drift")) == 2 and model.latest("drift") == week and model.latest("performance") is None
 
 
 def test_retrainings_are_those_that_started_whoever_asked() -> None:
@@ -226,3 +215,43 @@ def test_windows_count_from_the_last_change_of_their_length_or_timezone() -> Non
     assert since == ["", "", TIMES[2], TIMES[3], TIMES[3]]
     built = fold_all(entries([story[0], e.ConfigAccepted("m", "r", "9", words[2], "/")]))["m"]
     assert built.watched_since == "", "a build changes nothing that watches"
+
+
+def test_a_monitor_counts_from_when_it_was_switched_on() -> None:
+    def config(**watch: Any) -> dict[str, Any]:
+        more = {name: {} for name in ("bias", "explain") if watch.pop(name, False)}
+        return {"production": {"monitor": watch, **more}}
+
+    off = {"enabled": False}
+    words = [config(drift=off), config(drift=off, bias=True), config(bias=True), config(performance=off), config(explain=True)]
+    words += [config(performance={"estimate": False}), config(bias=True, explain=True)]
+    story: list[e.Event] = [e.ConfigInForce("m", "r", str(n), word, "/") for n, word in enumerate(words)]
+    began = [fold_all(entries(story)[:n])["m"].began for n in range(1, len(words) + 1)]
+    assert began[:4] == [{}, {"bias": TIMES[1]}, *[{"bias": TIMES[1], "drift": TIMES[2]}] * 2]
+    both = {"performance": TIMES[4], "estimate": TIMES[4], "attribution": TIMES[4]}
+    assert began[4] == began[5] == {**began[3], **both}
+    assert began[6] == {**began[5], "estimate": TIMES[6], "bias": TIMES[6], "attribution": TIMES[6]}
+
+
+@pytest.mark.parametrize("words", [{}, {"bias": {"facets": [{"column": "x"}]}, "explain": {}}], ids=["plain", "all"])
+def test_which_monitors_are_on_is_what_the_monitors_themselves_say(words: dict[str, Any]) -> None:
+    from itertools import product
+
+    from modelyard.config.spec import Config
+    from modelyard.flows.monitor.monitors import MONITORS
+    from modelyard.registry.state import _monitors
+
+    from ..flows.releases import config
+
+    for some in product([True, False], repeat=6):
+        drift, data_quality, performance, estimated, bias, attribution = some
+        watch: dict[str, Any] = {
+            "drift": {"enabled": drift},
+            "data_quality": {"enabled": data_quality},
+            "performance": {"enabled": performance, "estimate": estimated},
+            "bias": {"enabled": bias},
+            "attribution": {"enabled": attribution},
+        }
+        read = Config.model_validate({**config(), **words, "monitor": watch})
+        said = _monitors({"production": read.model_dump(mode="json", by_alias=True)})
+        assert said == {kind: monitor.enabled(read) for kind, monitor in MONITORS.items()}

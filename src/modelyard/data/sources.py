@@ -28,7 +28,7 @@ class Request:
 
     folder: what paths are relative to. spool: an empty folder for what must lie on this disk while rows are read; it outlives them.
     secret: gives the value of a reference. above: read only rows whose incremental column is higher. made: what the script of a `script`
-    source has written. unused: columns that the config leaves out; typed: those whose type it says.
+    source has written. unused: columns that the config leaves out; typed: those whose type it says. may_be_empty: no rows are no error.
     """
 
     folder: Path
@@ -38,6 +38,7 @@ class Request:
     made: Path | None = None
     unused: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()
+    may_be_empty: bool = False
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def reading(source: Source, request: Request) -> Iterator[Parts]:
         if source.incremental is not None and request.above is not None:
             table = replace(table, above=(source.incremental, request.above.value))
     before = [_state(path) for _, path in files]
-    if not table.schema or (table.rows == 0 and request.above is None):
+    if not table.schema or (table.rows == 0 and request.above is None and not request.may_be_empty):
         raise BadInput("the source has no rows", where=WHERE, next="look at the file or the query: the table is empty")
     yield table
     if [_state(path) for _, path in files] != before:

@@ -12,12 +12,16 @@ from pathlib import Path
 from modelyard.config.spec import Capture, Stage
 from modelyard.events import CaptureTrimmed
 from modelyard.monitor import windows
+from modelyard.monitor.profile import Profiles
 from modelyard.serve import captured, routes
 from modelyard.serve.captured import sagemaker
 from modelyard.workshop import Workshop
 
 _MOVING = ("up", "deploy", "retrain")
 _KEY_BYTES = 32
+WORDS, SILENCE = 512, timedelta(days=28)
+"""Windows of each monitor, and how long back, whose words stay however short captured rows are kept: by them alarms know since when they
+last, and what traffic is usual (`flows.monitor.alarming`)."""
 
 
 def folder(shop: Workshop, model: str, stage: Stage) -> Path:
@@ -73,10 +77,20 @@ def tidy(shop: Workshop, model: str, stage: Stage) -> captured.Trimmed:
     )
     if config.retain is not None:
         sagemaker.trim(_sagemaker(shop, model, stage), now - config.retain)
+        if stage == "production":  # of which alone windows are profiled
+            Profiles(shop.home.profiles(model)).trim(now - config.retain)
+            _forget(shop, model, now - max(config.retain, SILENCE))
     if done.rows:
         since = done.since.isoformat() if done.since else ""
         shop.record([CaptureTrimmed(model, stage, done.rows, done.bytes, since)])
     return done
+
+
+def _forget(shop: Workshop, model: str, before: datetime) -> None:
+    """Let go of what monitors said of windows that were over before then, but of what alarms and the governor look back at."""
+    watch = shop.config(model)
+    keep = max(WORDS, watch.monitor.alert_after.num_windows, watch.retrain.after.num_windows)
+    shop.book.forget(model, before.isoformat(), keep)
 
 
 def needed_from(shop: Workshop, model: str, now: datetime) -> datetime:

@@ -11,7 +11,6 @@ from modelyard.build import bundle
 from modelyard.deploy.rollout import Contest, Rollout
 from modelyard.flows import history
 from modelyard.flows.moves import Move
-from modelyard.monitor import labels
 from modelyard.quality import arms
 from modelyard.quality.metrics import GREATER_IS_BETTER
 from modelyard.quality.paired import Trial
@@ -31,8 +30,7 @@ def judge(move: Move, state: Rollout, since: datetime) -> Contest | None:
     `monitor.performance.min_labels`. It is asked once the bake time is over, and its first verdict counts: whoever looked again and again
     until it suits would see differences where there are none."""
     assert state.metric is not None
-    known = labels.latest(move.shop.home.labels(move.model))
-    old, new = (_arm(move, version, since, known) for version in (state.champion, state.version))
+    old, new = (_arm(move, version, since) for version in (state.champion, state.version))
     if min(old[0].height, new[0].height) < move.config.monitor.performance.min_labels:
         return None
     return verdict(arms.bootstrap(old, new, state.metric), GREATER_IS_BETTER[state.metric], (new[0].height, old[0].height))
@@ -52,8 +50,8 @@ def verdict(trial: Trial, greater_is_better: bool, labelled: tuple[int, int]) ->
     return Contest(won, f"{numbers}, {'better beyond chance' if won else 'not better beyond chance'} ({sure})")
 
 
-def _arm(move: Move, version: str, since: datetime, known: pl.DataFrame) -> tuple[pl.DataFrame, Signature]:
+def _arm(move: Move, version: str, since: datetime) -> tuple[pl.DataFrame, Signature]:
     """A version's labelled rows."""
     rows = history.newest(move.shop, move.model, MOST_ROWS, since=since, version=version)
     signature = bundle.open(move.shop.version(move.model, version).digest, move.shop.home.path).signature
-    return labels.join(rows, known).drop_nulls(tables.LABEL), signature
+    return history.labelled(move.shop, move.model, rows).drop_nulls(tables.LABEL), signature

@@ -15,6 +15,7 @@ from modelyard.build import bundle
 from modelyard.config.spec import Drift, Rollback
 from modelyard.flows import history
 from modelyard.monitor import drift, profile
+from modelyard.monitor.drift import measured
 from modelyard.monitor.verdicts import Verdict
 from modelyard.workshop import Workshop
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 20_000
 """Newest rows of a version that are looked at."""
-UNKNOWN = drift.DriftResult(Verdict("drift", "unknown", "drift: nothing to judge"), [], {})
+UNKNOWN = drift.DriftResult(Verdict("drift", "unknown", "drift: nothing to judge"))
 
 
 def of_step(shop: Workshop, model: str, version: str, champion: str, since: datetime, watched: Drift, thresholds: Rollback) -> str:
@@ -31,7 +32,7 @@ def of_step(shop: Workshop, model: str, version: str, champion: str, since: date
     import polars as pl
 
     both = history.newest(shop, model, 2 * MOST_ROWS, since=since)
-    mine, rows = (both.filter(pl.col(tables.VERSION) == v).tail(MOST_ROWS) for v in (version, champion))
+    mine, rows = (_apiece(both.filter(pl.col(tables.VERSION) == v).tail(MOST_ROWS)) for v in (version, champion))
     ours = _judged(shop, model, version, mine, watched)
     if ours.verdict.status in ("unknown", "healthy"):
         return ""
@@ -40,18 +41,33 @@ def of_step(shop: Workshop, model: str, version: str, champion: str, since: date
     return "" if theirs.verdict.status == "unknown" else alone(ours, theirs, watched.share, thresholds)
 
 
+def _apiece(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row of each request, drawn by chance: a body goes to one version as a whole, and its rows are of one hour or of one customer.
+    A few such bodies look like nothing that anybody was built on, however many rows they have."""
+    return rows.sample(fraction=1.0, shuffle=True, seed=0).unique(tables.RECEIVED_AT, keep="first", maintain_order=True)
+
+
 def alone(ours: drift.DriftResult, theirs: drift.DriftResult, share: float, thresholds: Rollback) -> str:
     """What moved of the new version and not of the champion, where that is enough to ring."""
-    there = {c["column"] for c in theirs.columns if c["moved"]}
-    moved = [c for c in ours.columns if c["moved"] and c["column"] not in there]
+    there = {c["column"]: c for c in theirs.columns}
+    moved = [c for c in ours.columns if _apart(c, there.get(c["column"]))]
     inputs = bool(moved) and len(moved) >= share * len(ours.columns) - 1e-9
-    score = bool(ours.prediction["moved"] and not theirs.prediction["moved"])
+    score = _apart(ours.prediction, theirs.prediction)
     if not (inputs or score or (moved and thresholds.drift == "warning")):
         return ""
-    told = [f"{c['column']} (PSI {c['psi']:.2f})" for c in moved[:3]] + ([f"and {len(moved) - 3} more"] if len(moved) > 3 else [])
+    told = [f"{c['column']} ({measured(c)})" for c in moved[:3]] + ([f"and {len(moved) - 3} more"] if len(moved) > 3 else [])
     said = [f"its inputs {', '.join(told)}"] if moved else []
-    said += [f"its score (PSI {ours.prediction['psi']:.2f})"] if score else []
+    said += [f"its score ({measured(ours.prediction)})"] if score else []
     return f"the new version's rows are not what it was built on: {' and '.join(said)} moved, and not so for the champion"
+
+
+def _apart(mine: dict[str, Any], champions: dict[str, Any] | None) -> bool:
+    """Whether a column of the new version moved, and the champion's did not, nor nearly as far: a few days have not every weekday as often
+    as months have, and of two versions that both see it one may lie just above the threshold and the other just below."""
+    if champions is None or not mine["moved"] or champions["moved"]:
+        return bool(mine["moved"] and champions is None)
+    alike = champions["measure"] == mine["measure"]
+    return bool(mine["value"] - (champions["value"] if alike else 0.0) >= mine["threshold"])
 
 
 def _judged(shop: Workshop, model: str, version: str, rows: pl.DataFrame, watched: Drift) -> drift.DriftResult:
@@ -60,7 +76,4 @@ def _judged(shop: Workshop, model: str, version: str, rows: pl.DataFrame, watche
     if rows.is_empty() or not path.exists():
         return UNKNOWN
     baseline: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if watched.columns is not None:  # the new version may have other columns than the champion
-        known = tuple(name for name in watched.columns if name in baseline["columns"])
-        watched = watched.model_copy(update={"columns": known})
-    return drift.judge(profile.profile(rows, baseline), baseline, watched, opened.signature)
+    return drift.judge(profile.profile(rows, baseline), baseline, drift.known_to(baseline, watched), opened.signature)

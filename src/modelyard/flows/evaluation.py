@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard import tables
 from modelyard.build import bundle, envs, gates
 from modelyard.data import snapshots
 from modelyard.durable import Outcome
@@ -47,7 +48,7 @@ def predict(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, An
     """Score the hold-out, settle the signature, time single rows, and keep the baseline that monitors will compare with."""
     import polars as pl
 
-    test, train = pl.read_parquet(site.part("test")), pl.read_parquet(site.part("train"))
+    test = pl.read_parquet(site.part("test"))
     extras, signed = site.config.data.schema_.sensitive_not_served, sign(site)
     (site.folder / "signature.json").write_text(json.dumps(signed.to_dict(), indent=1), encoding="utf-8")
     scored, latency = score_and_time(loadable(site, lock, code), test, signed, site.folder / "runner.log", warmth.of(site))
@@ -55,7 +56,7 @@ def predict(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, An
     (site.folder / plans.LATENCY).write_text(json.dumps({**latency, "by": "runner"}), encoding="utf-8")
     holdout = as_predictions(scored, signed, "candidate", extras)
     holdout.write_parquet(site.folder / "holdout.parquet")
-    seen = train.rename({name: f"f.{name}" for name in signed.names})
+    seen = pl.scan_parquet(site.part("train")).rename({name: tables.feature(name) for name in signed.names})
     usual = profile.baseline(seen, signed, holdout)
     (site.folder / "baseline.json").write_text(json.dumps(usual), encoding="utf-8")
     said = f"{holdout.height:,} rows of the hold-out by the runner that will serve{inference.certain(holdout, signed)}"

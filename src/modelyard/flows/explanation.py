@@ -294,12 +294,9 @@ def _new(shop: Workshop, opened: bundle.Bundle, file: Path, name: str) -> dict[s
     asked = Explain()
     background = pl.read_parquet(kept) if kept.exists() else _drawn(_features(holdout, signed), asked.background, asked.seed)
     output = document["of"] if document else explained_output(signed, None, holdout[tables.LABEL])
-    rows = _typed(table.select(signed.names), background)
+    rows = typed(table.select(signed.names), background)
     log = shop.home.runs / "explain" / f"{name}.log"
-    with running(bundled(shop, opened), log) as socket:
-        ask = _ask(socket, signed, output, opened.path)
-        found = attributed(socket, ask, rows, background, signed, output, asked, lambda text: None)
-        answers = ask(rows).tolist()
+    found, answers = by_runner(shop, opened, rows, background, output, asked, log)
     why = found.why if kept.exists() else f"{found.why} (no background was kept: rows of the hold-out stand in)"
     facts = {"method": found.method, "why": why, "output": found.output, "of": found.of, "base_value": found.base}
     ids = table[signed.id_col] if signed.id_col in table.columns else pl.Series(range(table.height))
@@ -312,7 +309,17 @@ def _new(shop: Workshop, opened: bundle.Bundle, file: Path, name: str) -> dict[s
     }
 
 
-def _typed(rows: pl.DataFrame, background: pl.DataFrame) -> pl.DataFrame:
+def by_runner(
+    shop: Workshop, opened: bundle.Bundle, rows: pl.DataFrame, background: pl.DataFrame, output: str, asked: Explain, log: Path
+) -> tuple[Explanation, list[float]]:
+    """Attributions of `rows` by a runner of the bundle, in its own environment, and the model's own answers. Raises YardError."""
+    with running(bundled(shop, opened), log) as socket:
+        ask = _ask(socket, opened.signature, output, opened.path)
+        found = attributed(socket, ask, rows, background, opened.signature, output, asked, lambda text: None)
+        return found, ask(rows).tolist()
+
+
+def typed(rows: pl.DataFrame, background: pl.DataFrame) -> pl.DataFrame:
     """The rows as the background is typed: a file of text says less about types than the build knew. Raises BadInput."""
     import polars as pl
 

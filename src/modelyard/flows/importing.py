@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from modelyard import tables
 from modelyard.build import bundle
 from modelyard.errors import BadInput
 from modelyard.events import CaptureTaken
-from modelyard.flows import capturing, history
+from modelyard.flows import capturing, history, labelling
 from modelyard.monitor import datacapture
 from modelyard.serve import captured
 from modelyard.serve.capture.redaction import Redaction
@@ -37,11 +38,20 @@ def take(shop: Workshop, model: str, folder: Path) -> dict[str, Any]:
     keys = [tables.INFERENCE_ID, tables.RECEIVED_AT]
     have = captured.read(history.folder(shop, model), only=keys)
     fresh = rows.unique(keys, keep="first", maintain_order=True).join(have, on=keys, how="anti", maintain_order="left")
-    captured.add(history.folder(shop, model), _redacted(shop, model, fresh))
+    if fresh.height:
+        labelling.came(shop, model, *_span(fresh))  # before too: whoever is killed in between finds no row fresh at the next try
+        captured.add(history.folder(shop, model), _redacted(shop, model, fresh))
+        labelling.came(shop, model, *_span(fresh))
     shop.record([CaptureTaken(model, str(folder), fresh.height, rows.height - fresh.height)])
+    first, last = _span(rows)
+    return {"model": model, "rows": fresh.height, "known": rows.height - fresh.height, "first": str(first), "last": str(last)}
+
+
+def _span(rows: pl.DataFrame) -> tuple[datetime, datetime]:
     times = rows[tables.EVENT_TIME]
-    first, last = (str(at) for at in (times.min(), times.max()))
-    return {"model": model, "rows": fresh.height, "known": rows.height - fresh.height, "first": first, "last": last}
+    first, last = times.min(), times.max()
+    assert isinstance(first, datetime) and isinstance(last, datetime)
+    return first, last
 
 
 def _redacted(shop: Workshop, model: str, rows: pl.DataFrame) -> pl.DataFrame:

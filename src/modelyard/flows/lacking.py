@@ -22,9 +22,10 @@ _NAMED = re.compile(r"""['"]([^'"\n]{1,300})['"]|([^\s'":,]{1,300})(?=: No such|
 
 
 def no_code(site: Site) -> list[Path]:
-    """What lies among the scripts and is none: the data, a brought model, and the config with the schema beside it."""
-    location, bring = site.config.data.source.location, site.config.bring
+    """What lies among the scripts and is none: the data, labels, a brought model, and the config with the schema beside it."""
+    location, bring, labels = site.config.data.source.location, site.config.bring, site.config.labels.source
     named = [location if site.config.data.source.using != "script" else None, bring.artifact if bring else None]
+    named.append(labels.location if labels else None)
     tables = [site.repository / name for name in named if isinstance(name, str) and "://" not in name]
     return [*tables, site.repository / site.order.file, site.repository / "config.schema.json"]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard import tables
 from modelyard.build import envs, source
+from modelyard.config.spec import CustomMetric
 from modelyard.errors import BadInput, StepFailed
 from modelyard.flows import jobs
 from modelyard.quality.metrics import METRICS
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     import polars as pl
 
     from modelyard.flows.site import Site
+    from modelyard.workshop import Workshop
 
 CODE = "metrics-code"
 """Folder of the run with the code of custom metrics, a folder each place that it comes from."""
 MAIN = "modelyard_measure.py"
-TIMEOUT = 900.0
+TIMEOUT, WATCHED_TIMEOUT = 900.0, 300.0
+"""Seconds that all functions may take in a build, and when a window is judged."""
+PARTS = 10
+"""Parts of a window's rows that are left out in turn, to tell how far a number moves by chance."""
 
 
 def packaged(site: Site, into: Path, exclude: Iterable[Path]) -> list[str]:
@@ -36,7 +41,7 @@ def packaged(site: Site, into: Path, exclude: Iterable[Path]) -> list[str]:
     if not asked:
         return []
     site.fresh(into).mkdir()
-    firsts = {folder: next(m for m in asked if Path(m.entry_point).parent == folder) for folder in _folders(site)}
+    firsts = {folder: next(m for m in asked if Path(m.entry_point).parent == folder) for folder in _folders(asked)}
     left_out = list(exclude)
     return [
         source.package(site.repository, metric.entry_point, None, into / str(number), exclude=left_out)
@@ -44,8 +49,15 @@ def packaged(site: Site, into: Path, exclude: Iterable[Path]) -> list[str]:
     ]
 
 
-def _folders(site: Site) -> list[Path]:
-    return list(dict.fromkeys(Path(m.entry_point).parent for m in site.config.evaluate.custom_metrics))
+def _folders(asked: Sequence[CustomMetric]) -> list[Path]:
+    return list(dict.fromkeys(Path(m.entry_point).parent for m in asked))
+
+
+def _asked(asked: Sequence[CustomMetric], names: Callable[[CustomMetric], list[str]]) -> list[dict[str, Any]]:
+    """What runtime/measure.py is asked for; `names`: the tables that a metric is computed of."""
+    folders = _folders(asked)
+    files = [f"{folders.index(Path(m.entry_point).parent)}/{Path(m.entry_point).name}" for m in asked]
+    return [{"name": m.name, "file": file, "function": m.function, "tables": names(m)} for m, file in zip(asked, files, strict=True)]
 
 
 def custom(site: Site, given: dict[str, pl.DataFrame]) -> dict[str, dict[str, Any]]:
@@ -62,16 +74,7 @@ def custom(site: Site, given: dict[str, pl.DataFrame]) -> dict[str, dict[str, An
     inputs.mkdir()
     for name, table in given.items():
         (inputs / f"{name}.json").write_text(json.dumps(as_columns(table)), encoding="utf-8")
-    folders = _folders(site)
-    ask = [
-        {
-            "name": m.name,
-            "file": f"{folders.index(Path(m.entry_point).parent)}/{Path(m.entry_point).name}",
-            "function": m.function,
-            "tables": [name for name in given if name == "holdout" or m.name in compared],
-        }
-        for m in asked
-    ]
+    ask = _asked(asked, lambda metric: [name for name in given if name == "holdout" or metric.name in compared])
     (inputs / "ask.json").write_text(json.dumps(ask), encoding="utf-8")
     found = _run(site, inputs)
     for metric in asked:
@@ -85,25 +88,65 @@ def custom(site: Site, given: dict[str, pl.DataFrame]) -> dict[str, dict[str, An
 
 
 def _run(site: Site, inputs: Path) -> dict[str, dict[str, Any]]:
-    code, made = site.fresh(site.folder / "metrics-job"), site.folder / "metrics-output"
-    shutil.copytree(site.folder / CODE, code)
-    shutil.copyfile(Path(__file__).resolve().parent.parent / "runtime" / "measure.py", code / MAIN)
-    job = Job(
-        run=site.run.id,
-        name="custom-metrics",
-        kind="process",
-        python=envs.ensure(site.lock(), site.shop.home.path).python,
-        entry_point=MAIN,
-        code=code,
-        base=site.folder / "custom-metrics",
-        inputs={"tables": inputs},
-        outputs=("metrics",),
-        timeout=TIMEOUT,
-        network=False,
-    )
-    jobs.run(site, job, made)
+    made = site.folder / "metrics-output"
+    python = envs.ensure(site.lock(), site.shop.home.path).python
+    code = _code(site.folder / CODE, site.fresh(site.folder / "metrics-job"))
+    jobs.run(site, _job(site.run.id, python, code, site.folder / "custom-metrics", inputs), made)
     answer: dict[str, dict[str, Any]] = json.loads((made / "metrics" / "metrics.json").read_text(encoding="utf-8"))
     return answer
+
+
+def _code(kept: Path, into: Path) -> Path:
+    """The users' code with our script beside it, in the new folder `into`."""
+    shutil.copytree(kept, into)
+    for folder in (into, *(path for path in into.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)  # a bundle's are read-only
+    shutil.copyfile(Path(__file__).resolve().parent.parent / "runtime" / "measure.py", into / MAIN)
+    return into
+
+
+def _job(run: str, python: Path, code: Path, base: Path, inputs: Path, timeout: float = TIMEOUT) -> Job:
+    return Job(
+        run=run,
+        name="custom-metrics",
+        kind="process",
+        python=python,
+        entry_point=MAIN,
+        code=code,
+        base=base,
+        inputs={"tables": inputs},
+        outputs=("metrics",),
+        timeout=timeout,
+        network=False,
+    )
+
+
+def again(shop: Workshop, model: str, sealed: Path, asked: Sequence[CustomMetric], rows: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """The custom metrics that a version was built with, of other rows: {metric: {"rows": number or None, "without rows": as many numbers
+    as `PARTS`, each without a part of the rows} or {"error", "trace"}}.
+
+    sealed: the version's bundle, whose code and environment it is. rows: a predictions table with `label`.
+    Raises what went wrong with the job: StepFailed, NotFound, BadInput.
+    """
+    name = f"measure-{model}"
+    work = shop.home.path / "measuring" / model
+    with shop.busy(name):
+        shutil.rmtree(work, ignore_errors=True)
+        (inputs := work / "input").mkdir(parents=True)
+        try:
+            (inputs / "rows.json").write_text(json.dumps(as_columns(rows)), encoding="utf-8")
+            ask = [{**one, "without": PARTS} for one in _asked(asked, lambda metric: ["rows"])]
+            (inputs / "ask.json").write_text(json.dumps(ask), encoding="utf-8")
+            python = envs.ensure((sealed / "env" / "requirements.lock").read_text(encoding="utf-8"), shop.home.path).python
+            job = _job(name, python, _code(sealed / CODE, work / "code"), work / "job", inputs, WATCHED_TIMEOUT)
+            state = shop.target.job(shop.target.submit(job, lambda line: None))
+            if state.error is not None:
+                raise state.error
+            assert state.output is not None
+            answer: dict[str, dict[str, Any]] = json.loads((state.output / "metrics" / "metrics.json").read_text(encoding="utf-8"))
+            return answer
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def as_columns(table: pl.DataFrame) -> dict[str, Any]:

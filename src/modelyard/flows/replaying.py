@@ -21,7 +21,6 @@ from modelyard.errors import BadInput, GateRefused, NotFound, StepFailed, Unavai
 from modelyard.events import ReplayJudged
 from modelyard.flows import history, holdout, plans
 from modelyard.flows.asking import TIMED, answers, asking
-from modelyard.monitor import labels
 from modelyard.quality import comparison, comparison_page, paired
 from modelyard.quality import metrics as measures
 from modelyard.serve.comparing import disagrees
@@ -209,9 +208,8 @@ def _metric(rows: pl.DataFrame, old: pl.DataFrame, new: pl.DataFrame, bundles: t
     import polars as pl
 
     signed = [b.signature for b in bundles]
-    known = labels.latest(pair.shop.home.labels(pair.model))
     try:
-        both = [labels.join(pl.concat([rows, outputs], how="horizontal"), known) for outputs in (old, new)]
+        both = [history.labelled(pair.shop, pair.model, pl.concat([rows, outputs], how="horizontal")) for outputs in (old, new)]
     except BadInput:  # labels that are no answer of the model's: the performance monitor says so
         return None
     if not both[0][tables.LABEL].count():

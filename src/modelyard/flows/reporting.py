@@ -155,7 +155,7 @@ def of_version(shop: Workshop, model: str, version: str | None) -> dict[str, Any
 def _today(shop: Workshop, state: ModelState, version: Version) -> dict[str, Any]:
     life = [entry for entry in shop.journal.entries(state.model) if _concerns(entry.event, version)]
     words = [entry for entry in life if isinstance(entry.event, e.ApprovalGiven | e.ApprovalWaived)]
-    judged = sorted((v for v in state.verdicts.values() if v.version == version.version), key=lambda v: (v.end, v.monitor), reverse=True)
+    judged = [word for word in shop.book.between(state.model) if word.version == version.version][::-1]
     return {
         "as_of": shop.clock.now().isoformat(timespec="seconds"),
         "bundle": version.digest,
@@ -164,7 +164,7 @@ def _today(shop: Workshop, state: ModelState, version: Version) -> dict[str, Any
         "waiting": [{**w.to_dict(), "sentence": str(w)} for w in state.awaiting.values() if w.version == version.version],
         "approvals": [{**_told(entry), "approved": getattr(entry.event, "approved", True)} for entry in words],
         "events": [{**_told(entry), "tone": _tone(entry.event, version)} for entry in life[-MAX_EVENTS:]],
-        "verdicts": [v.to_dict() | {"evidence": None} for v in judged[:MAX_VERDICTS]],
+        "verdicts": [vars(word) | {"evidence": None} for word in judged[:MAX_VERDICTS]],
         "set_aside": version.set_aside,
     }
 

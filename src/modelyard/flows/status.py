@@ -6,6 +6,7 @@ from typing import Any
 
 from modelyard.config.spec import STAGES
 from modelyard.flows import endpoints, plans, rollouts
+from modelyard.flows.monitor import MONITORS
 from modelyard.registry.state import ModelState
 from modelyard.workshop import Workshop
 
@@ -45,7 +46,7 @@ def of_model(shop: Workshop, model: ModelState) -> dict[str, Any]:
         ],
         "rollout": rollouts.of_model(shop, model.model),
         "awaiting": [{**w.to_dict(), "sentence": str(w)} for w in model.awaiting.values()],
-        "monitors": {kind: _verdict(model, kind) for kind in ("drift", "performance")},
+        "monitors": {kind: _verdict(shop, model.model, kind) for kind in MONITORS},
         "last_decision": str(model.last_decision) if model.last_decision else None,
         "alerts": model.alerts,
         "runs": [
@@ -61,8 +62,8 @@ def _stage(shop: Workshop, model: ModelState, stage: str) -> dict[str, Any]:
     return {"address": state.address, "weights": state.weights, "champion": state.champion, "live": bool(live and live.ready)}
 
 
-def _verdict(model: ModelState, kind: str) -> dict[str, Any] | None:
-    found = model.latest(kind)
+def _verdict(shop: Workshop, model: str, kind: str) -> dict[str, Any] | None:
+    found = shop.book.latest(model, kind)
     if found is None:
         return None
     return {"status": found.status, "reason": found.reason, "start": found.start, "end": found.end, "version": found.version}

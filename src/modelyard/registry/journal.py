@@ -79,7 +79,7 @@ class Journal:
         self._head_file = database.path.with_name("journal.head")
         self._compare_with_head()
 
-    def append(self, events: Iterable[Event], beside: Callable[[Any], None] | None = None) -> list[Entry]:
+    def append(self, events: Iterable[Event], beside: Callable[[Any], object] | None = None) -> list[Entry]:
         """Write the events, and whatever `beside(transaction)` writes, in one transaction. Returns the entries."""
         entries: list[Entry] = []
         with self._changed:

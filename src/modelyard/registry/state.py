@@ -16,12 +16,8 @@ from modelyard.registry.journal import Entry
 
 KEPT_RUNS = 200
 """Ended runs kept of the monitors, and as many of all other flows: frequent looks must not drive out the builds."""
-KEPT_VERDICTS = 4000
-"""Newest words on windows that are kept: three weeks of both monitors at 15 minutes, years at a day."""
 SLACK = 1.25
 """How far beyond these bounds things grow before they are cut: a dict that loses a key at each turn is slow to copy."""
-Window = tuple[str, str, str]
-"""A monitor, and a window's start and end (ISO): windows of two lengths may begin at once."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +80,10 @@ class ModelState:
     stages: dict[str, StageState] = field(default_factory=dict)
     runs: dict[str, RunState] = field(default_factory=dict)
     awaiting: dict[str, e.ApprovalRequested] = field(default_factory=dict)  # by run
-    verdicts: dict[Window, e.WindowJudged] = field(default_factory=dict)  # the newest word on each
-    judged_until: dict[str, str] = field(default_factory=dict)  # by monitor: the newest end of the windows no longer in `verdicts`
     watched_since: str = ""  # when the monitors' window or the timezone changed last: older windows are over
+    began: dict[str, str] = field(default_factory=dict)  # when a monitor was switched on, of those that had been off
     retrains: tuple[str, ...] = ()  # when retrainings started, whoever asked for them
+    fruitless: int = 0  # retrainings in a row that brought no new champion, one under way included
     last_decision: e.RetrainDecided | None = None
     alerts: int = 0
 
@@ -98,14 +94,6 @@ class ModelState:
 
     def stage(self, name: str) -> StageState:
         return self.stages.get(name, StageState())
-
-    def latest(self, monitor: str) -> e.WindowJudged | None:
-        """The verdict on the newest window, by the window's own time."""
-        return max(self.judged(monitor), key=lambda v: (v.end, v.start), default=None)
-
-    def judged(self, monitor: str) -> list[e.WindowJudged]:
-        """The newest word on each window that a monitor judged, in no order."""
-        return [v for v in self.verdicts.values() if v.monitor == monitor]
 
     def serving(self, stage: str, at: str) -> dict[str, int]:
         """Weights that `stage` served with at an ISO instant (UTC); empty before the first deployment."""
@@ -142,8 +130,10 @@ def _apply(event: e.Event, model: ModelState, at: str) -> ModelState:
 @_apply.register
 def _(event: e.RunStarted, model: ModelState, at: str) -> ModelState:
     run = RunState(event.run, event.flow, event.by, at, event.because)
-    retrains = (*model.retrains, at) if event.flow == "retrain" else model.retrains
-    return replace(model, runs={**model.runs, event.run: run}, retrains=retrains)
+    model = replace(model, runs={**model.runs, event.run: run})
+    if event.flow != "retrain":
+        return model
+    return replace(model, retrains=(*model.retrains, at), fruitless=model.fruitless + 1)
 
 
 @_apply.register
@@ -161,13 +151,26 @@ def _(event: e.ConfigInForce, model: ModelState, at: str) -> ModelState:
 def _with_config(model: ModelState, word: e.ConfigAccepted | e.ConfigInForce, at: str) -> ModelState:
     changed = bool(model.config) and _windows(model.config) != _windows(word.config)
     since = at if changed else model.watched_since
-    return replace(model, config=word.config, config_digest=word.digest, folder=word.folder, watched_since=since)
+    off = {kind for kind, on in _monitors(model.config).items() if not on} if model.config else set[str]()
+    began = {**model.began, **{kind: at for kind, on in _monitors(word.config).items() if on and kind in off}}
+    return replace(model, config=word.config, config_digest=word.digest, folder=word.folder, watched_since=since, began=began)
 
 
 def _windows(config: dict[str, Any]) -> tuple[Any, Any]:
     """What the monitors' windows depend on."""
     production = config.get("production", {})
     return production.get("monitor", {}).get("window"), production.get("timezone")
+
+
+def _monitors(config: dict[str, Any]) -> dict[str, bool]:
+    """Which monitors a config has switched on (`flows.monitor.monitors` says the same of a config that was read)."""
+    production = config.get("production", {})
+    watch = production.get("monitor", {})
+    on = {kind: bool(watch.get(kind, {}).get("enabled", True)) for kind in ("data_quality", "drift", "performance", "bias", "attribution")}
+    on["estimate"] = on["performance"] and bool(watch.get("performance", {}).get("estimate", True))
+    on["bias"] &= production.get("bias") is not None
+    on["attribution"] &= production.get("explain") is not None
+    return on
 
 
 @_apply.register
@@ -231,7 +234,7 @@ def _(event: e.Deployed, model: ModelState, at: str) -> ModelState:
 @_apply.register
 def _(event: e.Promoted, model: ModelState, at: str) -> ModelState:
     if event.stage == "production":
-        model = _set_aside(model, event.version, "")
+        model = replace(_set_aside(model, event.version, ""), fruitless=0)
     return replace(model, stages={**model.stages, event.stage: replace(model.stage(event.stage), champion=event.version)})
 
 
@@ -282,17 +285,6 @@ def _with_approval(model: ModelState, word: e.ApprovalGiven | e.ApprovalWaived) 
         return model
     approved = replace(version, approvals=(*version.approvals, word))
     return replace(model, versions={**model.versions, word.version: approved})
-
-
-@_apply.register
-def _(event: e.WindowJudged, model: ModelState, at: str) -> ModelState:
-    verdicts = {**model.verdicts, (event.monitor, event.start, event.end): event}
-    if len(verdicts) <= KEPT_VERDICTS * SLACK:
-        return replace(model, verdicts=verdicts)
-    until = dict(model.judged_until)
-    for old in list(verdicts.values())[:-KEPT_VERDICTS]:  # the first judged go first: windows are judged in the order of time
-        until[old.monitor] = max(until.get(old.monitor, ""), old.end)
-    return replace(model, verdicts=dict(list(verdicts.items())[-KEPT_VERDICTS:]), judged_until=until)
 
 
 @_apply.register

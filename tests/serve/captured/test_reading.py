@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pytest
 
-from modelyard.serve.captured import add, compact, earliest, find, newest, read
+from modelyard.serve.captured import add, among, compact, earliest, find, newest, read, received
 
 from ..capture.made import NOW, put, writer
 
@@ -39,6 +41,20 @@ def test_what_is_written_is_read_as_a_predictions_table(tmp_path: Path) -> None:
         compact(folder)
 
 
+def test_what_came_since_an_instant_whenever_it_happened(tmp_path: Path) -> None:
+    moment = datetime.fromtimestamp(NOW / 1_000_000, UTC)
+    assert received(tmp_path, moment).height == received(tmp_path / "none", moment).height == 0
+    w = writer(tmp_path)
+    put(w, ["p", "q"], times=[NOW - 3_600_000_000, NOW])
+    for _ in range(2):  # as a segment, then as Parquet
+        found = received(tmp_path, moment)
+        assert found["event_time"].to_list() == [moment - timedelta(hours=1), moment] and found["received_at"].to_list() == [moment] * 2
+        assert received(tmp_path, moment + timedelta(microseconds=1)).height == 0
+        w.close()
+        compact(tmp_path)
+    assert found.columns == ["event_time", "received_at"]
+
+
 def test_rows_one_by_one_and_many_at_once_keep_their_order(tmp_path: Path) -> None:
     w = writer(tmp_path)
     for ids in (["a"], ["b"], ["c", "d"], ["e"], ["f", "g"]):
@@ -68,3 +84,25 @@ def test_the_newest_rows_are_found_without_opening_the_older_files(tmp_path: Pat
     assert newest(tmp_path, 1, version="2")["inference_id"].to_list() == ["3-1"]
     assert newest(tmp_path, 99, since=datetime(2026, 3, 3, 0, 1, tzinfo=UTC))["inference_id"].to_list() == ["3-1", "3-2"]
     assert newest(tmp_path / "none", 4).is_empty()
+
+
+def test_rows_are_found_by_their_ids_and_no_more_files_are_read_than_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = [datetime(2026, 3, day, tzinfo=UTC) for day in (1, 2, 3)]
+    for day, ids in zip(at, (["a", "b"], ["c", "a"], ["d"]), strict=True):
+        times = pl.Series([day] * len(ids), dtype=pl.Datetime("us", "UTC"))
+        columns = {"inference_id": ids, "event_time": times, "received_at": times, "version": "1", "latency_ms": 1.0}
+        add(tmp_path, pl.DataFrame(columns))
+    opened: list[str] = []
+    real = pl.scan_parquet
+    monkeypatch.setattr(pl, "scan_parquet", lambda path, **how: (opened.append(str(path)), real(path, **how))[1])
+
+    def found(*ids: str, **how: Any) -> list[tuple[str, datetime]]:
+        opened.clear()
+        return sorted(among(tmp_path, pl.Series(ids, dtype=pl.String), **how).rows())
+
+    assert found("a", "d", "nobody") == [("a", at[0]), ("a", at[1]), ("d", at[2])] and len(opened) == 3
+    assert found("a", "d", once=True) == [("a", at[1]), ("d", at[2])] and len(opened) == 2
+    assert found("a", "nobody", once=True) == [("a", at[1])] and len(opened) == 3
+    assert found("a", "b", start=at[0], end=at[1]) == [("a", at[0]), ("b", at[0])]
+    assert found() == [] and opened == []
+    assert among(tmp_path / "nothing", pl.Series(["a"])).schema == {"inference_id": pl.String, "event_time": pl.Datetime("us", "UTC")}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,27 +29,78 @@ def read(folder: Path, start: datetime | None = None, end: datetime | None = Non
         chosen = chosen & (pl.col(EVENT_TIME) >= start)
     if end is not None:
         chosen = chosen & (pl.col(EVENT_TIME) < end)
-    return tables.join(_each(folder, chosen, only))
+    return tables.join(_each(folder, chosen, only, start, end))
 
 
-def _each(folder: Path, chosen: pl.Expr, only: Sequence[str] | None = None) -> list[pl.DataFrame]:
+def pieces(folder: Path, start: datetime, end: datetime, only: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    """As `read`, a file at a time: no more of the rows is held than one file has. Nobody changes the folder meanwhile."""
+    import polars as pl
+
+    chosen = (pl.col(EVENT_TIME) >= start) & (pl.col(EVENT_TIME) < end)
+    columns = [pl.all()] if only is None else [pl.col(name) for name in only]
+    if not folder.is_dir():
+        return
+    with locked(folder):
+        for table in _newest_first(folder, start, end):
+            rows = table.filter(chosen).select(columns).collect()
+            if rows.height:
+                yield rows
+
+
+def at_most(folder: Path, start: datetime, end: datetime) -> int:
+    """How many rows `read` gives at the most: those of the Parquet files that reach into the span, no row of which is read for it. What
+    lies in segments still is not counted: it is not much."""
+    if not folder.is_dir():
+        return 0
+    with locked(folder):
+        return sum(_height(part.path) for part in listing(folder)[1] if _reaches(part.path, start, end))
+
+
+@lru_cache(maxsize=100_000)
+def _height(path: Path) -> int:
+    import polars as pl
+
+    return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+
+
+def _each(
+    folder: Path, chosen: pl.Expr, only: Sequence[str] | None = None, start: datetime | None = None, end: datetime | None = None
+) -> list[pl.DataFrame]:
     import polars as pl
 
     if not folder.is_dir():
         return []
     columns = [pl.all()] if only is None else [pl.col(name) for name in only]
     with locked(folder):
-        found = [table.filter(chosen).select(columns).collect() for table in _all(folder)]
+        found = [table.filter(chosen).select(columns).collect() for table in _all(folder, start, end)]
     return [frame for frame in found if frame.height]
 
 
-def _all(folder: Path) -> list[pl.LazyFrame]:
-    """What the files hold, a table each. Under the lock."""
+def _all(folder: Path, start: datetime | None = None, end: datetime | None = None) -> list[pl.LazyFrame]:
+    """What the files hold, a table each, but for Parquet files that lie outside of start <= event_time < end. Under the lock."""
     import polars as pl
 
     segments, parts = listing(folder)
-    found = [pl.scan_parquet(part.path, glob=False) for part in parts]
+    found = [pl.scan_parquet(part.path, glob=False) for part in parts if _reaches(part.path, start, end)]
     return found + [tables.segment(path.read_bytes()).lazy() for path in segments]
+
+
+def _reaches(path: Path, start: datetime | None, end: datetime | None) -> bool:
+    """Whether a Parquet file may have a row with start <= event_time < end: a window's rows lie in one file of many."""
+    if start is None and end is None:
+        return True
+    first, last = _span(path)
+    return first is not None and last is not None and (start is None or last >= start) and (end is None or first < end)
+
+
+@lru_cache(maxsize=100_000)
+def _span(path: Path) -> tuple[datetime | None, datetime | None]:
+    """The first and the last event_time in a Parquet file, which is never changed, nor its name used again."""
+    import polars as pl
+
+    time = pl.col(EVENT_TIME)
+    row = pl.scan_parquet(path, glob=False).select(time.min().alias("first"), time.max().alias("last")).collect().row(0)
+    return row[0], row[1]
 
 
 def newest(folder: Path, last: int, *, since: datetime | None = None, version: str | None = None) -> pl.DataFrame:
@@ -74,6 +126,52 @@ def newest(folder: Path, last: int, *, since: datetime | None = None, version: s
     return tables.join([frame for frame in found if frame.height])
 
 
+def received(folder: Path, since: datetime) -> pl.DataFrame:
+    """event_time and received_at of the rows that came at `since` or later; files that had all their rows before are not opened."""
+    import polars as pl
+
+    chosen, columns = pl.col(RECEIVED_AT) >= since, [EVENT_TIME, RECEIVED_AT]
+    found = [tables.join([]).select(columns)]
+    if folder.is_dir():
+        with locked(folder):
+            segments, parts = listing(folder)
+            some = [tables.segment(path.read_bytes()).lazy() for path in segments]
+            some += [pl.scan_parquet(part.path, glob=False) for part in parts if part.last >= since.timestamp() * 1e6]
+            found += [table.filter(chosen).select(columns).collect() for table in some]
+    return pl.concat(found)
+
+
+def among(folder: Path, ids: pl.Series, start: datetime | None = None, end: datetime | None = None, *, once: bool = False) -> pl.DataFrame:
+    """inference_id and event_time of the rows with one of these ids and start <= event_time < end; nothing else of a file is held.
+
+    The newest files are read first, and with `once` no more of them than it takes to find each id.
+    """
+    import polars as pl
+
+    columns, wanted = [INFERENCE_ID, EVENT_TIME], ids.alias(INFERENCE_ID).unique().to_frame()
+    chosen = pl.lit(value=True) if start is None else pl.col(EVENT_TIME) >= start
+    chosen = chosen if end is None else chosen & (pl.col(EVENT_TIME) < end)
+    found = [tables.join([]).select(columns)]
+    if folder.is_dir() and wanted.height:
+        with locked(folder):
+            for table in _newest_first(folder, start, end):
+                rows = table.filter(chosen).select(columns).join(wanted.lazy(), on=INFERENCE_ID, how="semi").collect()
+                found.append(rows)
+                if once and (wanted := wanted.join(rows, on=INFERENCE_ID, how="anti")).is_empty():
+                    break
+    return pl.concat(found)
+
+
+def _newest_first(folder: Path, start: datetime | None, end: datetime | None) -> Iterator[pl.LazyFrame]:
+    """As `_all`, each when it is asked for. Under the lock."""
+    import polars as pl
+
+    segments, parts = listing(folder)
+    yield from (tables.segment(path.read_bytes()).lazy() for path in reversed(segments))
+    near = [part for part in parts if _reaches(part.path, start, end)]
+    yield from (pl.scan_parquet(part.path, glob=False) for part in sorted(near, key=lambda part: -part.last))
+
+
 def find(folder: Path, inference_id: str) -> dict[str, Any] | None:
     """The row of one prediction, by its columns' names; the newest where an id was used twice; None where there is none."""
     import polars as pl
@@ -83,11 +181,10 @@ def find(folder: Path, inference_id: str) -> dict[str, Any] | None:
 
 
 def earliest(folder: Path) -> datetime | None:
-    """The first event_time of all that was captured; None where nothing was. Of Parquet files only the column is read."""
-    import polars as pl
-
+    """The first event_time of all that was captured; None where nothing was. Of Parquet files only the column is read, and that once."""
     if not folder.is_dir():
         return None
     with locked(folder):
-        found = [table.select(pl.col(EVENT_TIME).min()).collect().item() for table in _all(folder)]
-    return min((at for at in found if at is not None), default=None)
+        segments, parts = listing(folder)
+        found = [_span(part.path)[0] for part in parts] + [tables.segment(path.read_bytes())[EVENT_TIME].min() for path in segments]
+    return min((at for at in found if isinstance(at, datetime)), default=None)

@@ -1,0 +1,50 @@
+"""The monitors: what each waits for, and who judges a window for it. A new monitor is a row here and a module beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from modelyard.config.spec import Config
+from modelyard.flows.monitor import attribution, bias, data_quality, drift, estimate, performance
+from modelyard.flows.monitor.window import Window
+from modelyard.monitor.verdicts import Kind, Verdict
+
+NONE = timedelta(0)
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """`delay`: how long after a window's end it is judged. `labelled`: judged again when labels come late.
+
+    `span`: how long its windows are. `ripe`: how long after a window's end it is judged once more, where it said that it was not `mature`.
+    """
+
+    kind: Kind
+    enabled: Callable[[Config], bool]
+    judge: Callable[[Window], Verdict]
+    delay: Callable[[Config], timedelta] = lambda config: NONE
+    labelled: bool = False
+    span: Callable[[Config], str] = lambda config: config.monitor.window
+    ripe: Callable[[Config], timedelta] | None = None
+
+
+MONITORS: dict[str, Monitor] = {
+    monitor.kind: monitor
+    for monitor in (
+        Monitor("data_quality", lambda c: c.monitor.data_quality.enabled, data_quality.judge),
+        Monitor("drift", lambda c: c.monitor.drift.enabled, drift.judge),
+        Monitor("estimate", estimate.enabled, estimate.judge),  # before performance, which is held against it
+        Monitor(
+            "performance",
+            lambda c: c.monitor.performance.enabled,
+            performance.judge,
+            delay=lambda c: c.monitor.performance.label_delay,
+            labelled=True,
+        ),
+        Monitor("bias", bias.enabled, bias.judge, labelled=True, ripe=lambda c: c.monitor.performance.label_delay),
+        Monitor("attribution", attribution.enabled, attribution.judge, span=attribution.span),
+    )
+}
+"""By kind, in the order in which they are shown."""

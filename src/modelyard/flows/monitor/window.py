@@ -1,0 +1,122 @@
+"""One window of one model, as a monitor is given it: what is asked of it is read or computed once, whoever asks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from modelyard import tables
+from modelyard.build import bundle
+from modelyard.config.spec import Config
+from modelyard.errors import BadInput, NotFound
+from modelyard.flows import history
+from modelyard.flows.monitor import profiling
+from modelyard.monitor.book import Word
+from modelyard.monitor.windows import Span
+from modelyard.registry.state import ModelState
+from modelyard.serve import captured
+from modelyard.signature import Signature
+from modelyard.workshop import Workshop
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+MOST_ROWS = 2_000_000
+"""Rows of a window that are held at once. Of a larger one the profile counts all of them, a file of the capture at a time, and what else
+is asked of its rows is asked of so many of them, drawn by chance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """`config`: the one in force in production. A window is judged by the version that answered most of it (`version`)."""
+
+    shop: Workshop
+    model: str
+    config: Config
+    state: ModelState
+    span: Span
+    said: dict[str, Word] = field(default_factory=dict)
+    """What other monitors say of it in this very look; the book has it once all have spoken."""
+
+    def word(self, kind: str) -> Word | None:
+        """What a monitor says of this window, in this look or in an earlier one."""
+        return self.said.get(kind) or self.shop.book.get(self.model, kind, self.span.start.isoformat(), self.span.end.isoformat())
+
+    @cached_property
+    def share(self) -> float:
+        """The share of the window's rows that are held: below 1 of one with more than `MOST_ROWS`."""
+        there = captured.at_most(history.folder(self.shop, self.model), self.span.start, self.span.end)
+        return min(1.0, MOST_ROWS / there) if there else 1.0
+
+    @cached_property
+    def everything(self) -> pl.DataFrame:
+        """The captured rows of the window (`tables`), without labels, whichever version answered: all of them, or `share`."""
+        asked = (self.shop, self.model, self.span.start, self.span.end)
+        return history.answers(*asked) if self.share == 1 else history.drawn(*asked, self.share)
+
+    @cached_property
+    def version(self) -> str:
+        """The version that answered most rows; the champion where nobody did, empty where there is none."""
+        rows = self.everything
+        if rows.is_empty():
+            return self.state.champion or ""
+        return str(rows.group_by(tables.VERSION).len().sort("len", tables.VERSION)[tables.VERSION][-1])
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """The rows that `version` answered, without labels: so that no label can keep drift from being seen."""
+        import polars as pl
+
+        return self.everything.filter(pl.col(tables.VERSION) == self.version) if not self.everything.is_empty() else self.everything
+
+    @cached_property
+    def labelled(self) -> pl.DataFrame:
+        """`rows` with the labels known now, null where none came."""
+        return history.labelled(self.shop, self.model, self.rows)
+
+    @cached_property
+    def profile(self) -> dict[str, Any]:
+        """The window counted into the baseline's bins; kept, so that it is counted once."""
+        return profiling.whole(self)
+
+    @property
+    def segments(self) -> dict[str, dict[str, Any]]:
+        """The profiles of the values of `monitor.segments`, by "COLUMN=VALUE", of each column its most frequent value first."""
+        return self._cut[0]
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """The columns of `monitor.segments` that have more values than are profiled, and how many more."""
+        return self._cut[1]
+
+    @cached_property
+    def _cut(self) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
+        return profiling.segments(self)
+
+    @cached_property
+    def bundle(self) -> bundle.Bundle:
+        """What `version` was registered as. Raises NotFound where it is gone, or nobody registered it."""
+        if self.version not in self.state.versions:
+            raise NotFound(f"version {self.version} of `{self.model}` answered, and is not registered")
+        return bundle.open(self.state.versions[self.version].digest, self.shop.home.path)
+
+    @property
+    def signature(self) -> Signature:
+        return self.bundle.signature
+
+    @cached_property
+    def baseline(self) -> dict[str, Any]:
+        """What `version` was trained and evaluated on, as a profile. Raises BadInput where it was registered without."""
+        path = self.bundle.path / "baseline.json"
+        if not path.exists():
+            raise BadInput(f"version {self.version} was registered without a baseline", next="build it again")
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def holdout(self) -> dict[str, float]:
+        """The metrics that `version` was registered with."""
+        return {k: v for k, v in self.state.versions[self.version].metrics.items() if v is not None}
