@@ -15,6 +15,7 @@ import pytest
 
 from modelyard import events as e
 from modelyard.control import console, moments, timeline
+from modelyard.monitor.book import Word
 from modelyard.quality.report import document
 from modelyard.yard import Yard
 from tests.control.yards import DIGEST, Plane, accept, ask, deploy, judge, plane, register
@@ -235,6 +236,17 @@ def test_the_timeline_has_a_cell_a_window(served: Plane) -> None:
     assert any("version 1 90%" in title for title in page.titles)
 
 
+def test_only_monitors_that_the_config_has_use_for_are_shown(served: Plane) -> None:
+    """Without facets there is no bias to look at; what was ever said stays."""
+    a_model(served.yard)
+    page = get(served, "/models/flights").text
+    assert "Data quality not judged" in page and "Bias" not in page and "Attribution" not in page
+    judge(served.yard, "flights", "bias", 1, "healthy", "bias: no farther from neutral")
+    page = get(served, "/models/flights").text
+    assert "Bias healthy" in page and "Attribution" not in page
+    assert "bias: no farther" not in page, "the monitor's name is said once"
+
+
 def test_unknown_things_are_pages_that_say_what_there_is(served: Plane) -> None:
     a_model(served.yard)
     assert "did you mean flights ?" in get(served, "/models/fligts", 404).text
@@ -335,7 +347,8 @@ def test_traffic_long_after_the_windows_has_an_axis_of_its_own(served: Plane) ->
     """Windows are in the events' time: those of a replayed year lie long before the deployments of today."""
     a_model(served.yard)
     state, now = served.yard.shop.model("flights"), served.yard.shop.clock.now()
-    windows, traffic = timeline.axes(state, now)
+    words = {"drift": served.yard.shop.book.newest("flights", "drift", timeline.MOST)}
+    windows, traffic = timeline.axes(state, words, now)
     assert windows is not None and traffic is not None
     assert (windows.end - windows.start).days == 2
     assert windows != traffic
@@ -345,8 +358,7 @@ def test_traffic_long_after_the_windows_has_an_axis_of_its_own(served: Plane) ->
 def test_only_the_newest_windows_are_drawn_and_the_rest_counted(served: Plane) -> None:
     accept(served.yard, "flights")
     hours = [f"2026-03-{1 + i // 24:02}T{i % 24:02}:00:00+00:00" for i in range(timeline.MOST + 21)]
-    judged = [e.WindowJudged("flights", "drift", "1", a, b, "healthy", "fine", {}) for a, b in itertools.pairwise(hours)]
-    served.yard.shop.record(judged)
+    served.yard.shop.book.put(Word("flights", "drift", a, b, "1", "healthy", "fine", b) for a, b in itertools.pairwise(hours))
     page = get(served, "/models/flights")
     assert len(page.all("rect", "healthy")) == timeline.MOST
-    assert "20 older ones are in the journal" in page.text
+    assert f"the newest {timeline.MOST} of each monitor" in page.text

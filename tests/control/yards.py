@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 
 from modelyard import events as e
+from modelyard.clock import Clock
 from modelyard.control.server import Server
+from modelyard.monitor.book import Word
 from modelyard.yard import Yard
 
 DIGEST = "ab" * 32
@@ -34,8 +36,8 @@ class Plane:
 
 
 @contextmanager
-def plane(home: Path, **words: Any) -> Iterator[Plane]:
-    yard = Yard(home)
+def plane(home: Path, clock: Clock | None = None, **words: Any) -> Iterator[Plane]:
+    yard = Yard(home, clock)
     try:
         server = Server(yard, port=0, **words)
         server.start()
@@ -50,11 +52,15 @@ def plane(home: Path, **words: Any) -> Iterator[Plane]:
 
 
 def config(model: str, **words: Any) -> dict[str, Any]:
-    """The parts of an accepted config that a page shows."""
+    """A config as it is accepted."""
     parts = {
+        "version": 1,
         "model": {"name": model, "problem_type": "binary_classification", "owner": words.get("owner")},
         "timezone": words.get("timezone", "UTC"),
-        "evaluate": {"validation_criteria": [{"metric": words.get("metric", "roc_auc")}]},
+        "data": {"source": {"using": "csv", "location": "data.csv"}, "target_col": "late", "positive_class": 1},
+        "train": {"framework": "sklearn", "entry_point": "train.py"},
+        "evaluate": {"validation_criteria": [{"metric": words.get("metric", "roc_auc"), "threshold": 0.5}]},
+        "monitor": {"window": "1d"},
     }
     return {"staging": parts, "production": parts}
 
@@ -106,6 +112,9 @@ def ask(yard: Yard, model: str, version: str, *, allow_self: bool = False) -> No
     )
 
 
-def judge(yard: Yard, model: str, monitor: str, day: int, status: str, reason: str = "as expected") -> None:
+def judge(yard: Yard, model: str, monitor: str, day: int, status: Any, reason: str = "as expected", evidence: Any = None) -> Word:
+    """A word on a day of March 2026 (midnight to midnight in New York), as `flows.monitor.looking` writes it."""
     start, end = f"2026-03-{day:02}T05:00:00+00:00", f"2026-03-{day + 1:02}T05:00:00+00:00"
-    yard.shop.record([e.WindowJudged(model, monitor, "1", start, end, status, reason, {})])
+    word = Word(model, monitor, start, end, "1", status, reason, end, evidence or {})
+    yard.shop.book.put([word])
+    return word

@@ -218,11 +218,16 @@ def rollback(model: str, as_json: bool) -> int:
 
 @click.command()
 @MODEL
+@NO_CACHE
 @YES
 @JSON
-def retrain(model: str, yes: bool, as_json: bool) -> int:
-    """Build a challenger for MODEL on its data and the labelled rows captured so far; promote it if it wins."""
-    return _steer("retrain", as_json, yes, model=model)
+def retrain(model: str, no_cache: bool, yes: bool, as_json: bool) -> int:
+    """Build a challenger for MODEL on its data and the labelled rows captured so far; promote it if it wins.
+
+    Now, whatever the governor thinks: its cool-down, budget and freezes hold nobody back who asks, and it counts this retraining among
+    its own. On the very same rows as before nothing is built, but with --no-cache.
+    """
+    return _steer("retrain", as_json, yes, model=model, cache=not no_cache)
 
 
 @click.command()

@@ -84,23 +84,3 @@ def batch(
     )
     if answer["skipped"]:
         click.echo(f"  left out, since their endings say no format: {', '.join(answer['skipped'][:10])}")
-
-
-@click.command()
-@MODEL
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@JSON
-def labels(model: str, file: Path, as_json: bool) -> None:
-    """Take in the truth about MODEL's past predictions from FILE (csv, parquet or jsonl).
-
-    It has the config's id and target columns, or `inference_id` and `label`; optionally `labelled_at`. Or it is SageMaker's ground truth:
-    a file of it, or a folder. Late, repeated and corrected labels are welcome: nothing is lost or counted twice.
-    """
-    with asking() as caller:
-        answer = caller.call("labels", model=model, file=str(file.resolve()))
-    if not show(answer, as_json):
-        said = f"{answer['new']:,} new, {answer['corrected']:,} corrected, {answer['repeated']:,} repeated"
-        if answer["matched"] < answer["new"] + answer["corrected"] + answer["repeated"]:
-            said += f"; {answer['matched']:,} of them match a captured prediction so far"
-        blank = f", {answer['blank']:,} rows without a label left out" if answer.get("blank") else ""
-        click.echo(f"{click.style('✓', fg='green')} {said}{blank}\n  next: modelyard monitor {model} --now")

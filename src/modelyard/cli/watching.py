@@ -9,7 +9,14 @@ import click
 
 from modelyard.cli.options import JSON, MODEL, complete_models, show
 from modelyard.cli.owner import asking
-from modelyard.cli.screen import Screen, colour, follow, table
+from modelyard.cli.screen import Screen, colour, follow, plain, table
+from modelyard.errors import NotFound
+
+SHOWN, TREND, TREND_WIDTH = 30, 360, 60
+"""Words that a table shows where nothing else is asked for; words that are read for the trend, and windows of a monitor in it."""
+WORST = ("violated", "warning", "healthy", "unknown")
+BARS = {"violated": "█", "warning": "▅", "healthy": "▂", "unknown": "·"}
+TONES = {"violated": "red", "warning": "yellow", "healthy": "green"}
 
 
 @click.command()
@@ -24,7 +31,7 @@ def status(model: str | None, as_json: bool) -> None:
     if not models:
         click.echo("no model yet\n  next: modelyard up config.yaml")
     elif model is None:
-        click.echo(table([_brief(m) for m in models], ["MODEL", "CHAMPION", "PRODUCTION", "DRIFT", "PERFORMANCE", "WAITING"]))
+        click.echo(table([_brief(m) for m in models], ["MODEL", "CHAMPION", "PRODUCTION", "MONITORS", "WAITING"]))
     else:
         _full(models[0])
 
@@ -32,9 +39,18 @@ def status(model: str | None, as_json: bool) -> None:
 def _brief(model: dict[str, Any]) -> list[str]:
     production = model["stages"]["production"]
     where = production["address"] if production["live"] else click.style("not up", dim=True) if production["weights"] else "-"
-    verdicts = [colour(v["status"]) if (v := model["monitors"][kind]) else "-" for kind in ("drift", "performance")]
     waiting = ", ".join(f"{w['version']} for {w['stage']}" for w in model["awaiting"])
-    return [model["model"], model["champion"] or "-", where, *verdicts, waiting or "-"]
+    return [model["model"], model["champion"] or "-", where, _worst(model["monitors"]), waiting or "-"]
+
+
+def _worst(monitors: dict[str, Any]) -> str:
+    """The worst that any monitor said last, and which ones say so; a dash where none has said anything."""
+    said = {kind: verdict["status"] for kind, verdict in monitors.items() if verdict}
+    status = next((s for s in WORST if s in said.values()), None)
+    if status is None:
+        return "-"
+    by = [kind for kind in said if said[kind] == status]
+    return f"{colour(status)} {'all ' + str(len(by)) if len(by) == len(said) > 1 else ', '.join(by)}"
 
 
 def _full(model: dict[str, Any]) -> None:
@@ -49,7 +65,9 @@ def _full(model: dict[str, Any]) -> None:
         click.echo(f"    next: modelyard rollout {model['model']}")
     for kind, verdict in model["monitors"].items():
         if verdict:
-            click.echo(f"  {kind:<12} {colour(verdict['status'])}  {verdict['start'][:10]}..{verdict['end'][:10]}  {verdict['reason']}")
+            when = f"{verdict['start'][:16]}..{verdict['end'][:16]}".replace("T00:00", "")
+            pad = " " * (8 - len(verdict["status"]))
+            click.echo(f"  {kind:<12} {colour(verdict['status'])}{pad}  {when}  {plain(verdict['reason']).removeprefix(kind + ': ')}")
     if model["last_decision"]:
         click.echo(f"  governor     {model['last_decision']}")
     for waiting in model["awaiting"]:
@@ -86,9 +104,31 @@ def logs(what: str, as_json: bool) -> None:
 @MODEL
 @click.option("--now", is_flag=True, help="Judge every window that is due, now.")
 @click.option("--captured", metavar="FOLDER", type=click.Path(path_type=Path), help="First take in SageMaker's data capture below FOLDER.")
+@click.option("--since", metavar="TIME", default="", help="Only windows after TIME, such as 2026-11-24, 2026-11-24T12:00, or 7d ago: 7d.")
+@click.option("--until", metavar="TIME", default="", help="Only windows before TIME; both in the model's time zone.")
+@click.option("--monitor", "kind", metavar="NAME", help="Only one monitor: drift, performance, data_quality, ...")
+@click.option("--last", metavar="N", type=click.IntRange(min=1), help="How many words are shown.  [default: 30; all with --json]")
+@click.option("--report", "page", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write a report as a page.")
+@click.option("--window", metavar="TIME", default="", help="With --report: of the window that begins at TIME, or holds it.")
 @JSON
-def monitor(model: str, now: bool, captured: Path | None, as_json: bool) -> int:
-    """Show what MODEL's monitors said of each window; with --now, or with what was captured elsewhere, judge what is due first."""
+def monitor(
+    model: str,
+    now: bool,
+    captured: Path | None,
+    since: str,
+    until: str,
+    kind: str | None,
+    last: int | None,
+    page: Path | None,
+    window: str,
+    as_json: bool,
+) -> int:
+    """Show what MODEL's monitors said of each window; with --now, or with what was captured elsewhere, judge what is due first.
+
+    With --report: write all of it as a page with pictures, of the newest window, of one, or of the span from --since to --until.
+    """
+    if window and ((page is None and not as_json) or since or until):
+        raise click.UsageError("--window goes with --report or --json, and without --since and --until")
     judges = now or captured is not None
     with asking(runs=judges) as caller:
         code = 0
@@ -99,15 +139,54 @@ def monitor(model: str, now: bool, captured: Path | None, as_json: bool) -> int:
             click.echo(f"{click.style('✓', fg='green')} {taken['rows']:,} captured rows taken in{known}", err=as_json)
         if judges:
             code = follow(caller, caller.call("monitor", model=model)["run"], as_json=as_json).code
-        entries = caller.call("journal", model=model, limit=10_000)
-    verdicts = [e["data"] for e in entries if e["kind"] == "WindowJudged"]
-    if show(verdicts, as_json):
+        if page is not None or window:
+            _report(caller.call("window-report", model=model, since=since, until=until, window=window), page, as_json)
+            return code
+        asked = {"model": model, "since": since, "until": until, "monitor": kind}
+        words = caller.call("windows", **asked, limit=last if as_json else max(last or SHOWN, TREND))
+        more = caller.call("count-windows", **asked)["windows"] if len(words) >= TREND and not as_json else len(words)
+    if show(words, as_json):
         return code
-    if not verdicts:
-        click.echo(f"no window has been judged yet\n  next: modelyard monitor {model} --now, once a window of traffic is over")
-    rows = [[v["monitor"], f"{v['start'][:16]} .. {v['end'][:16]}", v["version"], colour(v["status"]), v["reason"]] for v in verdicts]
-    click.echo(table(rows, ["MONITOR", "WINDOW (UTC)", "VERSION", "VERDICT", "REASON"]) if rows else "", nl=bool(rows))
+    _windows(words, last or SHOWN, more, model, filtered=bool(since or until or kind))
     return code
+
+
+def _windows(words: list[dict[str, Any]], most: int, count: int, model: str, *, filtered: bool) -> None:
+    """The newest words as a table, under a line a monitor of how it went; and how many older ones there are."""
+    if not words:
+        nothing = f"no such window was judged\n  next: modelyard monitor {model}"
+        first = f"no window has been judged yet\n  next: modelyard monitor {model} --now, once a window of traffic is over"
+        click.echo(nothing if filtered else first)
+        return
+    if len(words) > 1:
+        for kind in dict.fromkeys(w["monitor"] for w in words):
+            statuses = [w["status"] for w in words if w["monitor"] == kind][-TREND_WIDTH:]
+            click.echo(f"{kind:<13} {''.join(click.style(BARS.get(s, '?'), fg=TONES.get(s)) for s in statuses)}  {statuses[-1]}")
+        click.echo()
+    shown = words[-most:]
+    rows = [[w["monitor"], f"{w['start'][:16]} .. {w['end'][:16]}", w["version"] or "-", colour(w["status"]), _reason(w)] for w in shown]
+    click.echo(table(rows, ["MONITOR", "WINDOW (UTC)", "VERSION", "VERDICT", "REASON"]))
+    if count > len(shown):
+        click.echo(f"{count - len(shown):,} older words are not shown: --last N shows more, --since and --until a part of time")
+
+
+def _reason(word: dict[str, Any]) -> str:
+    again = f"  (revision {word['revision']})" if word["revision"] > 1 else ""
+    return plain(word["reason"]).removeprefix(f"{word['monitor']}: ") + again
+
+
+def _report(found: dict[str, Any], page: Path | None, as_json: bool) -> None:
+    """Write a report's page, and say in a line what it says. Raises NotFound where there is nothing to report."""
+    if not found["words"] and found["missing"]:
+        model = found["model"]["name"]
+        what = f"no window of `{model}` was judged then, and {found['missing']}"
+        raise NotFound(what, where=f"{found['span']['start'][:16]} .. {found['span']['end'][:16]}", next=f"modelyard monitor {model}")
+    if page is not None:
+        from modelyard.quality.window import render
+
+        page.write_text(render(found), encoding="utf-8")
+    if not show(found, as_json) and page is not None:
+        click.echo(f"{click.style('✓', fg='green')} {page}  {found['verdict']['sentence']}")
 
 
 @click.command(name="who-served")

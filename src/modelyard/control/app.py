@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 
 from modelyard import __version__
-from modelyard.control import console
+from modelyard.control import console, feedback
 from modelyard.control.verbs import VERBS, Verb
 from modelyard.errors import BadInput, NoRoom, NotAllowed, NotFound, YardError, no_room
 from modelyard.home import user_name
@@ -110,6 +110,8 @@ def create_app(yard: Yard, token: str, owner: int, stop: Callable[[], None], sta
     for name, verb in VERBS.items():
         app.add_api_route(f"/api/v1/{name}", _endpoint(yard, verb), methods=["POST"], name=name, operation_id=name)
 
+    feedback.mount(app, yard)
+
     @app.get("/api/v1/runs/{run}/feed")
     async def feed(run: str, request: Request, offset: int = 0) -> StreamingResponse:
         yard.run(run)
@@ -185,7 +187,8 @@ def _caller(request: Request, keys: _Keys, owner: int) -> tuple[str, bool]:
     if request.url.path in OPEN:
         return "", False
     if not keys.fit(request):
-        raise NotAllowed("a token is needed", next="open the link that `modelyard server` printed, or send `Authorization: Bearer TOKEN`")
+        how = "open the link that `modelyard server` printed, or send `Authorization: Bearer TOKEN`: it lies in console.token in the home"
+        raise NotAllowed("a token is needed", next=how)
     return user_name(owner), True
 
 

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from modelyard.config.spec import Stage
 from modelyard.control import pages, trying
+from modelyard.control.watched import Reports
 from modelyard.errors import BadInput, YardError
 from modelyard.quality import comparison_page
 from modelyard.quality import report as card
@@ -34,7 +35,7 @@ REPORT_POLICY = (
 
 def mount(app: FastAPI, yard: Yard) -> None:
     """Add the console's pages. Who may see them is the app's matter."""
-    router = APIRouter(route_class=_Page, include_in_schema=False)
+    router, windows = APIRouter(route_class=_Page, include_in_schema=False), Reports(yard)
 
     @router.get("/")
     def fleet(request: Request, model: str = "") -> HTMLResponse:
@@ -43,6 +44,14 @@ def mount(app: FastAPI, yard: Yard) -> None:
     @router.get("/models/{model}")
     def one(request: Request, model: str) -> HTMLResponse:
         return _page("model", pages.one(yard, model), request)
+
+    @router.get("/models/{model}/timeline")
+    def over_time(request: Request, model: str, since: str = "", until: str = "", metric: str = "") -> HTMLResponse:
+        return _page("timeline", pages.over_time(yard, model, since, until, metric), request)
+
+    @router.get("/models/{model}/windows/{start}/{end}")
+    def window(model: str, start: str, end: str) -> HTMLResponse:
+        return HTMLResponse(windows.page(model, start, end), headers={"Content-Security-Policy": REPORT_POLICY})
 
     @router.get("/models/{model}/try")
     def trial(request: Request, model: str, stage: Stage = "production") -> HTMLResponse:

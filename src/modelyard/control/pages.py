@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from modelyard.control import moments, timeline
+from modelyard.control import moments, timeline, watched
+from modelyard.flows.monitor import MONITORS
 from modelyard.quality import page
 from modelyard.quality.metrics import METRICS
 from modelyard.registry.state import ModelState
@@ -55,10 +56,15 @@ def one(yard: Yard, name: str) -> dict[str, Any]:
         "model": model,
         "zone": str(zone),
         "waiting": model["awaiting"],
-        **_timeline(state, zone, yard.shop.clock.now()),
-        "verdicts": _verdicts(state, zone),
+        **_timeline(state, words := _words(yard, name), zone, yard.shop.clock.now()),
+        "verdicts": _verdicts(words, zone),
         "journal": _journal(yard, name, zone),
     }
+
+
+def over_time(yard: Yard, name: str, since: str, until: str, metric: str) -> dict[str, Any]:
+    """One model's timeline: traffic, drift, performance and what happened. Raises NotFound, BadInput."""
+    return {**_common(yard, f"{name} over time"), **watched.page(yard, name, since, until, metric)}
 
 
 def _common(yard: Yard, title: str) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def _model(yard: Yard, said: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
         "versions": [_version(v, main, said, zone) for v in said["versions"]],
         "awaiting": [_waiting(yard, w, zone) for w in said["awaiting"]],
         "rollout": _rollout(yard, said, versions),
-        "monitors": [_monitor(state, kind, verdict, zone) for kind, verdict in said["monitors"].items()],
+        "monitors": [found for kind, v in said["monitors"].items() if (found := _monitor(yard, state, kind, v, zone)) is not None],
         "decision": said["last_decision"],
         "alerts": said["alerts"],
         "runs": [_run(state, run, zone) for run in said["runs"]],
@@ -202,20 +208,31 @@ def _command(yard: Yard, verb: str, named: str) -> str:
     return f"{'' if usual else f'MODELYARD_HOME={shlex.quote(str(yard.home.path))} '}modelyard {verb} {shlex.quote(named)}"
 
 
-def _monitor(state: ModelState, kind: str, verdict: dict[str, Any] | None, zone: ZoneInfo) -> dict[str, Any]:
+def _monitor(yard: Yard, state: ModelState, kind: str, verdict: dict[str, Any] | None, zone: ZoneInfo) -> dict[str, Any] | None:
+    """What a monitor said last; None of one that never did, and that the config has no use for, such as bias without facets."""
+    named = kind.replace("_", " ")
     if verdict is None:
-        watched = state.config["production"].get("monitor", {}).get(kind, {}).get("enabled", True) if state.config else True
-        status, why = ("not judged", "no window has been judged yet") if watched else ("off", "switched off in config.yaml")
-        return {"kind": kind, "said": False, "status": status, "tone": "unknown", "reason": why, "window": ""}
+        off = bool(state.config) and state.config["production"].get("monitor", {}).get(kind, {}).get("enabled") is False
+        if not off and not _applies(yard, state, kind):
+            return None
+        status, why = ("off", "switched off in config.yaml") if off else ("not judged", "no window has been judged yet")
+        return {"kind": named, "said": False, "status": status, "tone": "unknown", "reason": why, "window": ""}
     window = moments.span(verdict["start"], verdict["end"], zone)
     return {
-        "kind": kind,
+        "kind": named,
         "said": True,
         "status": verdict["status"],
         "tone": TONES.get(verdict["status"], "unknown"),
-        "reason": verdict["reason"],
+        "reason": verdict["reason"].removeprefix(f"{kind}: "),
         "window": f"{window}, version {verdict['version']}" if verdict["version"] else window,
     }
+
+
+def _applies(yard: Yard, state: ModelState, kind: str) -> bool:
+    try:
+        return not state.config or MONITORS[kind].enabled(yard.shop.config(state.model))
+    except ValueError:  # a config of another release, which this one does not read
+        return True
 
 
 def _run(state: ModelState, run: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
@@ -231,28 +248,36 @@ def _run(state: ModelState, run: dict[str, Any], zone: ZoneInfo) -> dict[str, An
     }
 
 
-def _timeline(state: ModelState, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
-    windows, served = timeline.axes(state, now)
-    rows = timeline.verdict_rows(state, windows, zone) if windows else []
-    left_out = len(state.verdicts) - sum(len(row["cells"]) for row in rows)
+def _words(yard: Yard, model: str) -> timeline.Words:
+    """What each monitor that is on, or ever spoke, said of its newest windows."""
+    found = {kind: yard.shop.book.newest(model, kind, timeline.MOST) for kind in MONITORS}
+    return {kind: words for kind, words in found.items() if words}
+
+
+def _timeline(state: ModelState, words: timeline.Words, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
+    windows, served = timeline.axes(state, words, now)
+    rows = timeline.verdict_rows(words, windows, zone) if windows else []
+    for row, found in zip(rows, words.values(), strict=True):
+        row["cells"] = [{**cell, "href": watched.href(word.model, vars(word))} for cell, word in zip(row["cells"], found, strict=True)]
     return {
-        "windows": {"rows": rows, "labels": windows.labels(zone), "left_out": left_out} if windows else None,
+        "windows": {"rows": rows, "labels": windows.labels(zone), "most": timeline.MOST} if windows else None,
         "traffic": {**timeline.traffic(state, served, zone), "labels": served.labels(zone)} if served else None,
         "same_axis": windows == served,
     }
 
 
-def _verdicts(state: ModelState, zone: ZoneInfo) -> list[dict[str, Any]]:
+def _verdicts(words: timeline.Words, zone: ZoneInfo) -> list[dict[str, Any]]:
     """The windows that the timeline draws, as words, newest first."""
-    newest = sorted(state.verdicts.values(), key=lambda v: (v.start, v.monitor), reverse=True)[: 2 * timeline.MOST]
+    newest = sorted((word for found in words.values() for word in found), key=lambda v: (v.start, v.monitor), reverse=True)
     return [
         {
-            "monitor": v.monitor,
+            "monitor": v.monitor.replace("_", " "),
             "window": moments.span(v.start, v.end, zone),
+            "href": watched.href(v.model, vars(v)),
             "version": v.version or "—",
             "status": v.status,
             "tone": TONES.get(v.status, "unknown"),
-            "reason": v.reason,
+            "reason": v.reason.removeprefix(f"{v.monitor}: "),
         }
         for v in newest
     ]

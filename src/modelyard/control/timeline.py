@@ -5,17 +5,16 @@ Places are in thousandths of the picture's width, so that a template can draw th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from modelyard.control.moments import moment, span
-from modelyard.events import WindowJudged
+from modelyard.monitor.book import Word
 from modelyard.registry.state import ModelState
 
-MONITORS = ("drift", "performance")
 WIDTH = 1000
 MOST = 180
 """Windows drawn a monitor: more would be thinner than a line on a phone."""
@@ -48,9 +47,13 @@ class Axis:
         return [(self.start + step * i).astimezone(zone).strftime(pattern) for i in range(count)]
 
 
-def axes(model: ModelState, now: datetime, stage: str = "production") -> tuple[Axis | None, Axis | None]:
+Words = Mapping[str, Sequence[Word]]
+"""By monitor: what it said of its newest windows, oldest first."""
+
+
+def axes(model: ModelState, words: Words, now: datetime, stage: str = "production") -> tuple[Axis | None, Axis | None]:
     """The axis of the windows and that of the traffic: one and the same where they belong together. None: nothing there."""
-    windows = _around((v.start, v.end) for v in _shown(model))
+    windows = _around((v.start, v.end) for found in words.values() for v in found)
     changes = _around((at, at) for at, _ in model.stage(stage).history)
     if windows is None or changes is None:
         return windows, changes and _until(changes, now)
@@ -62,19 +65,18 @@ def axes(model: ModelState, now: datetime, stage: str = "production") -> tuple[A
     return both, both
 
 
-def verdict_rows(model: ModelState, axis: Axis, zone: ZoneInfo) -> list[dict[str, Any]]:
+def verdict_rows(words: Words, axis: Axis, zone: ZoneInfo) -> list[dict[str, Any]]:
     """A row of cells a monitor, its newest windows."""
     rows = []
-    for kind in MONITORS:
-        found = _newest(model, kind)
-        rows.append({"kind": kind, "said": _tally(found), "cells": [_cell(v, axis, zone) for v in found]})
+    for kind, found in words.items():
+        rows.append({"kind": kind.replace("_", " "), "said": _tally(found), "cells": [_cell(v, axis, zone) for v in found]})
     return rows
 
 
 def traffic(model: ModelState, axis: Axis, zone: ZoneInfo, stage: str = "production") -> dict[str, Any]:
     """Who served which share, as blocks, the versions among them, and when a retraining was asked for."""
     history = [(datetime.fromisoformat(at), weights) for at, weights in model.stage(stage).history]
-    ends = [at for at, _ in history[1:]] + [axis.end]
+    ends = [at for at, _ in history[1:]] + [axis.end] * bool(history)
     names = list(model.versions)
     blocks = [
         block
@@ -95,14 +97,6 @@ def colour(version: str, versions: Sequence[str]) -> int:
     return (versions.index(version) if version in versions else 0) % 5 + 1
 
 
-def _newest(model: ModelState, kind: str) -> list[WindowJudged]:
-    return sorted(model.judged(kind), key=lambda v: (v.end, v.start))[-MOST:]
-
-
-def _shown(model: ModelState) -> list[WindowJudged]:
-    return [v for kind in MONITORS for v in _newest(model, kind)]
-
-
 def _around(spans: Iterable[tuple[str, str]]) -> Axis | None:
     """The axis that holds all spans (ISO), never without length."""
     found = [(datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in spans]
@@ -116,7 +110,7 @@ def _until(axis: Axis, now: datetime) -> Axis:
     return Axis(axis.start, max(axis.end, now))
 
 
-def _cell(verdict: WindowJudged, axis: Axis, zone: ZoneInfo) -> dict[str, Any]:
+def _cell(verdict: Word, axis: Axis, zone: ZoneInfo) -> dict[str, Any]:
     x, end = axis.place(datetime.fromisoformat(verdict.start)), axis.place(datetime.fromisoformat(verdict.end))
     gap = min(2.0, 0.2 * (end - x))
     words = f"{verdict.status}: {verdict.reason}\n{span(verdict.start, verdict.end, zone)}, version {verdict.version or '—'}"
@@ -140,7 +134,7 @@ def _blocks(
     return found
 
 
-def _tally(found: Sequence[WindowJudged]) -> dict[str, str]:
+def _tally(found: Sequence[Word]) -> dict[str, str]:
     """How many windows of which verdict: in short for the eye, in full for a screen reader."""
     if not found:
         return {"short": "not judged yet", "full": "no window judged yet"}

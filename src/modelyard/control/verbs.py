@@ -32,6 +32,10 @@ class OfModel(Words):
     model: str
 
 
+class Retrain(OfModel):
+    cache: bool = True
+
+
 class OfVersion(OfModel):
     version: str | None = None
 
@@ -104,8 +108,53 @@ class Explanation(OfVersion):
     rows: str | None = None
 
 
+class Constraints(OfVersion):
+    window: str | None = None
+    judge: str | None = None
+
+
+class LabelRequest(OfModel):
+    target: str
+    count: int = Field(100, ge=1, le=100_000)
+    format: Literal["label-studio", "csv"] = "label-studio"
+    since: str | None = None
+    window: str | None = None
+    by_chance: float = Field(0.1, ge=0, le=1)
+    blind: bool = False
+    again: bool = False
+
+
 class Labels(OfModel):
     file: str
+
+
+class SentLabels(OfModel):
+    body: str
+    content_type: str = "text/csv"
+
+
+class LabelCoverage(OfModel):
+    since: str = ""
+    until: str = ""
+
+
+class Windows(OfModel):
+    since: str = ""
+    until: str = ""
+    monitor: str | None = None
+    limit: int | None = Field(None, ge=1)
+
+
+class CountWindows(OfModel):
+    since: str = ""
+    until: str = ""
+    monitor: str | None = None
+
+
+class WindowReport(OfModel):
+    since: str = ""
+    until: str = ""
+    window: str = ""
 
 
 class Taken(OfModel):
@@ -141,9 +190,12 @@ VERBS: dict[str, Verb] = {
     "rollback": Verb(OfModel, lambda y, w, by: y.rollback(w.model, by)),
     "rollout": Verb(Rollout, lambda y, w, by: y.rollout(w.model, w.word, by)),
     "compare": Verb(Compare, lambda y, w, by: y.compare(w.model, w.version, w.other, w.last)),
-    "retrain": Verb(OfModel, lambda y, w, by: y.retrain(w.model, by)),
+    "retrain": Verb(Retrain, lambda y, w, by: y.retrain(w.model, by, cache=w.cache)),
     "reproduce": Verb(OfVersion, lambda y, w, by: y.reproduce(w.model, w.version, by)),
     "monitor": Verb(OfModel, lambda y, w, by: y.monitor(w.model, by)),
+    "windows": Verb(Windows, lambda y, w, by: y.windows(w.model, w.since, w.until, w.monitor, w.limit)),
+    "count-windows": Verb(CountWindows, lambda y, w, by: y.count_windows(w.model, w.since, w.until, w.monitor)),
+    "window-report": Verb(WindowReport, lambda y, w, by: y.window_report(w.model, w.since, w.until, w.window)),
     "status": Verb(MaybeModel, lambda y, w, by: y.status(w.model)),
     "journal": Verb(Journal, lambda y, w, by: y.journal(w.model, w.limit)),
     "verify-journal": Verb(Words, lambda y, w, by: y.verify_journal()),
@@ -156,8 +208,12 @@ VERBS: dict[str, Verb] = {
     "predict": Verb(Predict, lambda y, w, by: y.predict(w.model, w.body.encode(), w.content_type)),
     "batch": Verb(Batch, lambda y, w, by: y.batch(w.model, w.version, w.source, w.target, **w.how), of_owner=True),
     "explain": Verb(Explanation, lambda y, w, by: y.explain(w.model, w.version, w.id, w.rows), of_owner=True),
+    "constraints": Verb(Constraints, lambda y, w, by: y.constraints(w.model, w.version, w.window, w.judge), of_owner=True),
+    "request-labels": Verb(LabelRequest, lambda y, w, by: y.request_labels(**w.model_dump()), of_owner=True),
     "report": Verb(OfVersion, lambda y, w, by: y.report(w.model, w.version)),
     "labels": Verb(Labels, lambda y, w, by: y.labels(w.model, w.file), of_owner=True),
+    "take-labels": Verb(SentLabels, lambda y, w, by: y.take_labels(w.model, w.body.encode(), w.content_type)),
+    "label-coverage": Verb(LabelCoverage, lambda y, w, by: y.label_coverage(w.model, w.since, w.until)),
     "take-captured": Verb(Taken, lambda y, w, by: y.take_captured(w.model, w.folder), of_owner=True),
     "data-diff": Verb(Diff, lambda y, w, by: y.data_diff(w.a, w.b), of_owner=True),
     "data-list": Verb(MaybeModel, lambda y, w, by: y.data_list(w.model)),

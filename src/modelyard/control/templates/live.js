@@ -4,12 +4,12 @@ const words = document.getElementById("live");
 const controls = () => [...document.querySelectorAll("main a, main summary, main select, main button, main [tabindex]")];
 const swap = (next) => {
   const main = document.querySelector("main"), active = document.activeElement, index = controls().indexOf(active);
-  if (next.innerHTML === seen || !getSelection().isCollapsed || active.tagName === "SELECT") return;
-  const opened = [...main.querySelectorAll("details[open]")].map((d) => d.id);
+  if (next.innerHTML === seen || !getSelection().isCollapsed || ["SELECT", "INPUT"].includes(active.tagName)) return;
+  const opened = [...main.querySelectorAll("details[id]")].map((d) => [d.id, d.open]);
   const scrolled = [...main.querySelectorAll(".scroll")].map((s) => [s.scrollLeft, s.scrollTop]);
   seen = next.innerHTML;
   main.replaceWith(next);
-  opened.forEach((id) => { const d = document.getElementById(id); if (d) d.open = true; });
+  opened.forEach(([id, open]) => { const d = document.getElementById(id); if (d) d.open = open; });
   next.querySelectorAll(".scroll").forEach((s, i) => { if (scrolled[i]) [s.scrollLeft, s.scrollTop] = scrolled[i]; });
   if (index >= 0) controls()[index]?.focus({ preventScroll: true });
 };
