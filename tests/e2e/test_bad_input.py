@@ -389,6 +389,50 @@ WORDS = [
     (("batch", "toy:9", "rows.csv", "out.csv"), "there is no version 9"),
     (("labels", "toy", "nowhere.csv"), "no file"),
     (("labels", "toy", "lacking.csv"), "late"),
+    (("labels", "tooy", "rows.csv"), "did you mean `toy`?"),
+    (("labels", "toy"), "give FILE"),
+    (("labels", "toy", "rows.csv", "--coverage"), "give FILE"),
+    (("labels", "toy", "rows.csv", "--format", "csv"), "with --format"),
+    (("labels", "toy", "-", "--format", "xlsx"), "'csv', 'json', 'jsonl'"),
+    (("labels", "toy", "-"), "standard input"),
+    (("labels", "toy", "binary.csv"), "binary.csv"),
+    (("labels", "toy", "strange.csv"), "'maybe' of prediction 'r00001' is not one of the model's classes"),
+    (("labels", "toy", "--coverage", "--since", "yesterday"), "`yesterday` is no time"),
+    (("labels", "toy", "--coverage", "--since", "2026-03-02", "--until", "2026-03-01"), "give an end that comes later"),
+    (("labels", "toy", "rows.csv", "--since", "7d"), "--coverage (with --since"),
+    (("monitor", "toy", "--since", "soon"), "`soon` is no time"),
+    (("monitor", "toy", "--since", "2026-03-02", "--until", "2026-03-01"), "give an end that comes later"),
+    (("monitor", "toy", "--monitor", "drft"), "did you mean 'drift'?"),
+    (("monitor", "toy", "--last", "0"), "--last"),
+    (("monitor", "toy", "--window", "2026-03-01", "--since", "7d"), "--window goes with"),
+    (("monitor", "toy", "--report", "page.html", "--window", "noon"), "`noon` is no time"),
+    (("monitor", "toy", "--report", "page.html", "--window", "2020-01-01"), "no window of `toy` was judged then"),
+    (("monitor", "toy", "--report", "page.html"), "no window of `toy` has been judged yet"),
+    (("monitor", "tooy", "--report", "page.html"), "did you mean `toy`?"),
+    (("monitor", "toy", "--captured", "nowhere"), "there is no folder"),
+    (("monitor", "toy", "--captured", "train.py"), "train.py"),
+    (("constraints", "tooy"), "did you mean `toy`?"),
+    (("constraints", "toy:7"), "there is no version 7"),
+    (("constraints", "toy", "--window", "noon"), "`noon` is no time"),
+    (("constraints", "toy", "--window", "2020-01-01"), "nobody asked `toy` in the window"),
+    (("constraints", "toy", "--window", "2020-01-01", "--judge", "row.json"), "not both"),
+    (("constraints", "toy", "--judge", "nowhere.json"), "there is no file nowhere.json"),
+    (("constraints", "toy", "--judge", "broken.json"), "broken.json"),
+    (("constraints", "toy", "--judge", "row.json"), "no statistics.json"),
+    (("constraints", "toy", "--violations", "v.json"), "give --window START or --judge FILE"),
+    (("constraints", "toy", "--judge", "row.json", "--statistics", "s.json"), "--judge has its statistics already"),
+    (("constraints", "toy", "--judge", "row.json", "--against", "nowhere.json"), "there is no file nowhere.json"),
+    (("constraints", "toy", "--judge", "row.json", "--against", "row.json"), "no constraint_violations.json"),
+    (("constraints", "toy", "-o", "nowhere/c.json"), "nowhere/c.json"),
+    (("request-labels", "toy"), "--output"),
+    (("request-labels", "tooy", "-o", "page.html"), "did you mean `toy`?"),
+    (("request-labels", "toy", "-o", "page.html", "--count", "0"), "--count"),
+    (("request-labels", "toy", "-o", "page.html", "--by-chance", "2"), "--by-chance"),
+    (("request-labels", "toy", "-o", "page.html", "--format", "xml"), "'label-studio', 'csv'"),
+    (("request-labels", "toy", "-o", "page.html", "--since", "lately"), "`lately` is no time"),
+    (("request-labels", "toy", "-o", "page.html", "--window", "noon"), "`noon` is no time"),
+    (("request-labels", "toy", "-o", "page.html", "--window", "2020-01-01", "--since", "7d"), "not both"),
+    (("request-labels", "toy", "-o", "page.html", "--window", "2020-01-01"), "no prediction lacks a label"),
     (("data", "diff", "rows.csv", "nowhere.csv"), "nowhere.csv"),
     (("data", "diff", "rows.csv", "train.py"), "train.py cannot be read as parquet"),
     (("status", "tooy"), "did you mean `toy`?"),
@@ -415,6 +459,7 @@ def files(me: Person) -> None:
         "stranger.json": '{"wint": 1, "load": 2}',
         "lacking.json": '{"wind": 1}',
         "lacking.csv": "id,wind\na,1\n",
+        "strange.csv": "id,late\nr00001,maybe\n",
     }.items():
         (me.place / name).write_text(text)
     (me.place / "binary.csv").write_bytes(b"wind,load\n\xff\xfe,1\n")
@@ -425,7 +470,7 @@ def test_a_command_that_is_given_nonsense_exits_with_2(me: Person, files: None, 
     assert said in me.run(*words, code=2).err + me.run(*words, code=2).out
     error = me.json(*words, code=2)["error"]
     assert said in json.dumps(error, ensure_ascii=False).replace('\\"', '"')
-    assert not (me.place / "out.csv").exists()
+    assert not (me.place / "out.csv").exists() and not (me.place / "page.html").exists() and not (me.place / "v.json").exists()
 
 
 # -- at the endpoint ------------------------------------------------------------------------------------------------------------

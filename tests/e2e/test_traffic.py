@@ -204,7 +204,7 @@ deploy:
 monitor:
   schedule_expression: "0 6 3 * *"
   window: 1mo
-  drift: {psi: 0.2, share: 0.4, min_rows: 100}
+  drift: {share: 0.4, min_rows: 100}
   performance:
     label_delay: 48h
     min_labels: 100

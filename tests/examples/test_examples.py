@@ -29,7 +29,9 @@ from tests.needs import needs_bwrap, needs_r
 EXAMPLES = ROOT / "examples"
 LIVE = ["breast-cancer", "iris-onnx", "tumours-r", "wine-server"]
 """Run to a live endpoint. flights: by `make demo`, which .ci/run runs to its end."""
-NAMES = [*LIVE, "flights", "wine-tensorflow", *environments.FRAMEWORKS]
+REPLAYED = ["hotel-rates", "rodents"]
+"""Run by tests/e2e/test_years.py, from their first version to the last row of their traffic."""
+NAMES = [*LIVE, *REPLAYED, "flights", "wine-tensorflow", *environments.FRAMEWORKS]
 
 
 def program(example: str, name: str) -> ModuleType:
