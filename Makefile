@@ -4,7 +4,7 @@ VENV := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench bench-startup bench-pipeline bench-serving bench-fleet bench-batch soak fuzz docs docs-reference clean
+.PHONY: help demo test test-slow check bench bench-startup bench-pipeline bench-serving bench-monitor bench-looks study-drift bench-fleet bench-batch soak fuzz docs docs-reference clean
 
 help:  ## say what there is
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,19 @@ bench-pipeline:  ## a build beside a plain script and seven other tools, each in
 bench-serving:  ## requests a second beside mlflow, BentoML, LitServe, MLServer, Ray Serve, FastAPI (needs wrk; ARGS=--only mlflow)
 	@scripts/setup.sh dev
 	@$(VENV)/python bench/serving/run.py $(ARGS)
+
+bench-monitor:  ## a drift report of a million rows beside Evidently's and NannyML's, each in an environment of its own (ARGS="--rows 100000000")
+	@scripts/setup.sh
+	@$(VENV)/python bench/monitor/run.py $(ARGS)
+
+bench-looks:  ## the monitors of a thousand models at 15-minute windows on one control plane: the share of a core (ARGS="--models 50")
+	@scripts/setup.sh
+	@$(VENV)/python bench/monitor/fleet.py $(ARGS)
+
+study-drift:  ## shifts of known size put into real data, and false alarms, beside Evidently's and alibi-detect's (ARGS="--cuts 2 --own")
+	@scripts/setup.sh dev
+	@[ -f examples/flights/data/traffic.parquet ] || $(VENV)/python examples/flights/prepare.py
+	@$(VENV)/python bench/monitor/study.py $(ARGS)
 
 soak:  ## a million requests through twenty swaps, a runner killed sixty times, half an hour of mixed load (REQUESTS=n SECONDS=n)
 	@scripts/setup.sh dev
