@@ -238,6 +238,16 @@ def test_direction_counts() -> None:
     assert versus(0.72, 0.70, greater=False).promote
 
 
+def test_a_gain_that_may_be_chance_keeps_the_champion() -> None:
+    result = versus(0.70, 0.7001, differences=[0.001] * 52 + [-0.001] * 48)
+    assert not result.promote and result.wins == 0.52
+    assert (
+        result.reason.startswith("The champion stays: the challenger's m 0.7001 against 0.7")
+        and "; 80% of them are needed." in result.reason
+    )
+    assert versus(0.70, 0.7001, differences=[0.001] * 80 + [-0.001] * 20).promote
+
+
 def test_a_draw_keeps_the_champion() -> None:
     assert not versus(0.7, 0.7).promote and "no better" in versus(0.7, 0.7).reason
 

@@ -139,7 +139,8 @@ def _counted(found: Rate | None) -> str:
 
 
 def _share(value: float) -> str:
-    return "0" if not value else f"{100 * value:.1f}%" if value < 0.1 else f"{100 * value:.0f}%"
+    digits = 2 if value < 0.001 else 1 if value < 0.1 else 0
+    return f"{100 * value:.{digits}f}%" if value else "0"
 
 
 def _windows(found: Delay | None) -> str:

@@ -21,6 +21,8 @@ BY_THEMSELVES = ("schedule", "new_data")
 """Causes that no monitor raises. A challenger that lost makes them no weaker, so that only the plain cool-down holds them back."""
 LONGEST_BACK_OFF = timedelta(days=30)
 """What the cool-down grows to, at the most, while retrainings change nothing. A longer cool-down of the config's own stays as it is."""
+SURE = 0.8
+"""Share of the resamples in which a challenger has to be better: less may as well be chance, and a change for nothing."""
 SHORTEST_BACK_OFF = timedelta(hours=1)
 """What the back-off grows from, at the least: also a config without a cool-down must not retrain in a loop."""
 
@@ -226,9 +228,9 @@ def challenge(
     """Whether the challenger beats the champion on the same recent labelled rows.
 
     It has to be better by the metric itself, be it by little: both answer for the same rows, so chance hits both alike, and a
-    challenger has already passed its gates. How sure that is, is reported from a paired bootstrap (Efron & Tibshirani 1993, "An
-    Introduction to the Bootstrap", ch. 13 percentile intervals; paired as in Koehn 2004, "Statistical Significance Tests for
-    Machine Translation Evaluation").
+    challenger has already passed its gates. But in a share `SURE` of a paired bootstrap's resamples it has to be better, too (Efron &
+    Tibshirani 1993, "An Introduction to the Bootstrap", ch. 13 percentile intervals; paired as in Koehn 2004, "Statistical Significance
+    Tests for Machine Translation Evaluation").
 
     champion, challenger: metrics of each over those rows. differences: challenger minus champion by `metric`, one a resample of
     the rows (`quality.paired.bootstrap` makes them); those that are not finite are left out. Never raises; what cannot be
@@ -242,8 +244,11 @@ def challenge(
     lower, wins, sureness = _sureness(sorted(sign * d for d in differences if math.isfinite(d)))
     size = f"{abs(gain):.3g} {'better' if gain > 0 else 'worse'}" if gain else "no better"
     numbers = f"{metric} {new:.5g} against {old:.5g} on the same {rows:,} rows, {size}{sureness}"
-    reason = f"The challenger is promoted: {numbers}." if gain > 0 else f"The champion stays: the challenger's {numbers}."
-    return Challenge(gain > 0, reason, gain, lower, wins)
+    by_chance = gain > 0 and wins is not None and wins < SURE
+    if gain > 0 and not by_chance:
+        return Challenge(True, f"The challenger is promoted: {numbers}.", gain, lower, wins)
+    why = f"; {SURE:.0%} of them are needed" if by_chance else ""
+    return Challenge(False, f"The champion stays: the challenger's {numbers}{why}.", gain, lower, wins)
 
 
 def _number(value: float | None) -> float:

@@ -93,7 +93,8 @@ class Retrain(Part):
     freeze: tuple[Freeze, ...] = Field((), max_length=50, description="Spans in which nothing is retrained but on a person's word.")
     window: TrainingWindow = TrainingWindow()
     challenge_champion: bool = Field(
-        True, description="Promote only a challenger that beats the champion on the same recent labelled rows."
+        True,
+        description="Promote only a challenger that beats the champion on the same recent labelled rows, in 80% of resamples too.",
     )
 
     @model_validator(mode="after")
