@@ -424,13 +424,15 @@ def test_what_was_looked_at_is_not_looked_through_again(world: Watched, monkeypa
     world.look()
 
 
-def test_a_window_of_long_ago_is_left_alone(world: Watched) -> None:
+def test_a_window_of_long_ago_is_judged_again_as_long_as_its_rows_are_kept(world: Watched) -> None:
     world.capture(["a", "b"], T0)
     world.label({"a": 2.0, "b": 2.0})
     world.time.advance_to(T0 + 2 * DAY)
     world.look()
     world.time.advance_to(T0 + 200 * DAY)
     world.label({"a": 9.0})
+    assert [(one.monitor, one.span.start) for one in monitor.relabelled(world.shop, "demo")] == [("performance", T0)]
+    captured.trim(history.folder(world.shop, "demo"), before=T0 + DAY)
     assert monitor.relabelled(world.shop, "demo") == []
 
 
