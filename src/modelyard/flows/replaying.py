@@ -56,11 +56,14 @@ class Pair:
 
 MEASURED = Replay(last=1000, min_rows=1, max_disagreement=1.0, max_error_rate=1.0, on_fail="warn")
 """A replay that only measures."""
+PREDICTS = 100
+"""Rows that such a replay has to compare, or it foretells nothing: of a handful that are answered otherwise all may be, by chance, and the
+alarm on disagreement would never ring."""
 
 
 def gate(shop: Workshop, run: Run, version: str, config: Config) -> float:
-    """Replay, where production has another version. Returns the share of rows answered otherwise, 0 where none could be compared. Raises
-    GateRefused where the config has a gate on it, and that blocks.
+    """Replay, where production has another version. Returns the share of rows answered otherwise, 0 where too few could be compared.
+    Raises GateRefused where the config has a gate on it, and that blocks.
 
     Without one it is measured all the same: a version that learned from newer rows answers otherwise, and the alarm must know how far."""
     asked = config.deploy.replay or MEASURED
@@ -70,7 +73,8 @@ def gate(shop: Workshop, run: Run, version: str, config: Config) -> float:
     judged = run.step("production: replay", _gate, Pair(shop, run.model, version, champion), run, config, asked)
     if judged["ok"] is False and asked.on_fail == "block":
         raise GateRefused(f"the replay of {run.model}:{version}: {judged['sentence']}")
-    return float(judged["disagreement"])
+    least = asked.min_rows if config.deploy.replay else PREDICTS
+    return float(judged["disagreement"]) if judged["rows"] >= least else 0.0
 
 
 def _gate(pair: Pair, run: Run, config: Config, asked: Replay) -> Outcome[dict[str, Any]]:
@@ -84,7 +88,7 @@ def _gate(pair: Pair, run: Run, config: Config, asked: Replay) -> Outcome[dict[s
     told = ReplayJudged(
         pair.model, run.id, pair.version, pair.champion, verdict["ok"], asked.on_fail, measured["share"], verdict["sentence"], evidence
     )
-    kept = {"ok": verdict["ok"], "sentence": verdict["sentence"], "disagreement": measured["share"]}
+    kept = {"ok": verdict["ok"], "sentence": verdict["sentence"], "disagreement": measured["share"], "rows": found["rows"]}
     return Outcome(kept, [told], verdict["sentence"])
 
 
