@@ -169,7 +169,7 @@ def looked(yard: Yard, clock: ReplayClock, models: list[str], args: argparse.Nam
             clock.advance_to(T0 + (number + 1) * WINDOW)
             began = time.process_time()
             watch.turn(pool)
-            while any(yard._ticked[model]["monitor"] < clock.now() for model in models) and not failures:
+            while any(yard.errands.done[model]["monitor"] < clock.now() for model in models) and not failures:
                 time.sleep(0.01)
             for model in models * TIDIES:
                 capturing.tidy(yard.shop, model, "production")
