@@ -147,17 +147,8 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
 
 
 async def respond(send: Send, answer: Answer) -> None:
-    """Send an answer. After a 408 or 413 the connection ends: the rest of the body may still be coming."""
-    headers = [(b"content-type", answer.kind), *answer.headers]
-    if answer.parts is None:
-        headers.append((b"content-length", b"%d" % len(answer.body)))
-    if answer.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if answer.status in (429, 503):
-        headers.append((b"retry-after", b"%d" % answer.retry_after))
-    if answer.status in (408, 413):
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    """Send an answer."""
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.head()})
     if answer.parts is not None:
         async for part in answer.parts:
             await send({"type": "http.response.body", "body": part, "more_body": True})

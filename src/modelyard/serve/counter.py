@@ -15,9 +15,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from modelyard.errors import YardError
 from modelyard.serve.desk import LONG_WAY, Desk, clock, now
-from modelyard.serve.plane import result_of
+from modelyard.serve.plane import Request, result_of
 from modelyard.serve.protocols import refusal
-from modelyard.serve.refusals import QueueFull
 from modelyard.serve.stats import Result
 
 if TYPE_CHECKING:
@@ -52,16 +51,16 @@ class Waiting:
 class Counter(Desk):
     """A desk whose answers come from runners."""
 
-    def ask(self, url: bytes, body: bytes, header: bytes | None, start: float, trace: Trace | None, caller: str) -> Waiting | None:
+    def answer(self, url: bytes, body: bytes, header: bytes | None, start: float, trace: Trace | None, caller: str) -> Waiting | None:
         """The request under way; None where the long way must answer. The words are those of `Desk.answer`."""
         writer = self._router.writer
         if writer is not None and writer.required:
             return None
         try:
-            rows = self._rows(self._records(body), header)
-            if rows is None:
+            records = self._records(body)
+            if not records:
                 return None
-            call = self._variant.runners.begin(rows)
+            call = self._variant.runners.begin(self._read(records, header, now() // 1000))
         except LONG_WAY:
             return None
         self._stats.in_flight += 1
@@ -96,20 +95,11 @@ class Counter(Desk):
 
     def _refusal(self, error: YardError, url: bytes, start: float, trace: Trace | None, caller: str) -> bytes:
         """What went wrong, in the words of the path's dialect."""
-        answer = refusal(url.decode("latin-1"))(error)
+        path = url.decode("latin-1")
+        answer = refusal(path)(error)
+        answer.version = self._variant.version
+        answer.headers += [*self._variant.headers, *([] if trace is None else [trace.header])]
         self._stats.finished(result_of(error), 0.0, 0)
-        headers = [(b"content-type", answer.kind), *answer.headers, *self._variant.headers]
-        if answer.status in (429, 503):
-            headers.append((b"retry-after", b"%d" % (error.retry_after if isinstance(error, QueueFull) else answer.retry_after)))
-        if trace is not None:
-            headers.append(trace.header)
-        if self._plane.access_log is not None:
-            ms = (clock() - start) * 1000
-            self._plane.access_log.add("POST", url.decode(), answer.status, ms, 0, self._variant.version, "", trace, caller)
-        lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
-        return b"%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[answer.status], lines, len(answer.body), answer.body)
-
-    def _rows(self, records: list[tuple[Any, ...]], header: bytes | None) -> Rows | None:
-        if not records:
-            return None
-        return self._read(records, header, now() // 1000)
+        self._plane.note(Request("POST", path, {}, caller=caller, trace=trace), answer, start)
+        lines = b"".join(b"%b: %b\r\n" % pair for pair in answer.head())
+        return b"%b%b\r\n%b" % (STATUS_LINE[answer.status], lines, answer.body)

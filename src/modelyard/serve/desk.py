@@ -16,6 +16,7 @@ from modelyard.serve.rows import MAX_ID, header_id, new_id
 
 if TYPE_CHECKING:
     from modelyard.serve.capture import Lane, Writer
+    from modelyard.serve.counter import Waiting
     from modelyard.serve.live import LiveVariant
     from modelyard.serve.plane import Plane
     from modelyard.serve.rows import Rows
@@ -56,8 +57,10 @@ class Desk:
         who = b"".join(b"%b: %b\r\n" % pair for pair in variant.headers)
         self._head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + who
 
-    def answer(self, url: bytes, body: bytes, header: bytes | None, start: float, trace: Trace | None, caller: str) -> bytes | None:
-        """A whole answer; None where the long way must answer.
+    def answer(
+        self, url: bytes, body: bytes, header: bytes | None, start: float, trace: Trace | None, caller: str
+    ) -> bytes | Waiting | None:
+        """A whole answer, or one that comes later; None where the long way must answer.
 
         `header` is the inference id that came in one, `start` when the request came, `caller` whose key it has.
         """

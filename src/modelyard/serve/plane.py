@@ -78,6 +78,19 @@ class Answer:
     ms: float = 0.0
     retry_after: int = 1
 
+    def head(self) -> list[Pair]:
+        """The headers as they are sent. After a 408 or 413 the connection ends: the rest of the body may still be coming."""
+        headers = [(b"content-type", self.kind), *self.headers]
+        if self.parts is None:
+            headers.append((b"content-length", b"%d" % len(self.body)))
+        if self.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if self.status in (429, 503):
+            headers.append((b"retry-after", b"%d" % self.retry_after))
+        if self.status in (408, 413):
+            headers.append((b"connection", b"close"))
+        return headers
+
 
 class Dialect(Protocol):
     """How one protocol writes requests, answers and errors. Implementations hold no state of a request."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from modelyard.errors import YardError
@@ -95,8 +95,7 @@ class Quick:
             desk = self._desks.get(variant)
             if desk is None:
                 return Passed(variant, trace)
-            ask: Any = desk.ask if type(desk) is Counter else desk.answer
-            answer: bytes | Waiting | None = ask(url, body, varying.get(INFERENCE_ID), start, trace, verdict.caller)
+            answer = desk.answer(url, body, varying.get(INFERENCE_ID), start, trace, verdict.caller)
         except Exception:
             log.exception("a request failed on the short way")
             return Passed(variant, trace)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modelyard.serve.captured import tables
 from modelyard.serve.captured.folder import is_open, listing, locked
@@ -22,29 +22,12 @@ def read(folder: Path, start: datetime | None = None, end: datetime | None = Non
     Columns and dtypes as in modelyard.tables; `only` names those to read, of the five fixed ones. An empty table, with the five fixed
     columns, where nothing was captured.
     """
-    import polars as pl
-
-    chosen = pl.lit(value=True)
-    if start is not None:
-        chosen = chosen & (pl.col(EVENT_TIME) >= start)
-    if end is not None:
-        chosen = chosen & (pl.col(EVENT_TIME) < end)
-    return tables.join(_each(folder, chosen, only, start, end))
+    return tables.join(list(_rows(folder, _happened(start, end), only, start, end)))
 
 
 def pieces(folder: Path, start: datetime, end: datetime, only: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
     """As `read`, a file at a time: no more of the rows is held than one file has. Nobody changes the folder meanwhile."""
-    import polars as pl
-
-    chosen = (pl.col(EVENT_TIME) >= start) & (pl.col(EVENT_TIME) < end)
-    columns = [pl.all()] if only is None else [pl.col(name) for name in only]
-    if not folder.is_dir():
-        return
-    with locked(folder):
-        for table in _newest_first(folder, start, end):
-            rows = table.filter(chosen).select(columns).collect()
-            if rows.height:
-                yield rows
+    return _rows(folder, _happened(start, end), only, start, end)
 
 
 def at_most(folder: Path, start: datetime, end: datetime) -> int:
@@ -53,54 +36,66 @@ def at_most(folder: Path, start: datetime, end: datetime) -> int:
     if not folder.is_dir():
         return 0
     with locked(folder):
-        return sum(_height(part.path) for part in listing(folder)[1] if _reaches(part.path, start, end))
+        return sum(_facts(part.path).rows for part in listing(folder)[1] if _reaches(part.path, start, end))
 
 
-@lru_cache(maxsize=100_000)
-def _height(path: Path) -> int:
+def _happened(start: datetime | None, end: datetime | None) -> pl.Expr:
+    """start <= event_time < end."""
     import polars as pl
 
-    return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+    chosen = pl.lit(value=True) if start is None else pl.col(EVENT_TIME) >= start
+    return chosen if end is None else chosen & (pl.col(EVENT_TIME) < end)
 
 
-def _each(
+def _rows(
     folder: Path, chosen: pl.Expr, only: Sequence[str] | None = None, start: datetime | None = None, end: datetime | None = None
-) -> list[pl.DataFrame]:
+) -> Iterator[pl.DataFrame]:
+    """The chosen rows of each file that has some."""
     import polars as pl
 
     if not folder.is_dir():
-        return []
+        return
     columns = [pl.all()] if only is None else [pl.col(name) for name in only]
     with locked(folder):
-        found = [table.filter(chosen).select(columns).collect() for table in _all(folder, start, end)]
-    return [frame for frame in found if frame.height]
+        for table in _all(folder, start, end):
+            rows = table.filter(chosen).select(columns).collect()
+            if rows.height:
+                yield rows
 
 
-def _all(folder: Path, start: datetime | None = None, end: datetime | None = None) -> list[pl.LazyFrame]:
+def _all(folder: Path, start: datetime | None = None, end: datetime | None = None) -> Iterator[pl.LazyFrame]:
     """What the files hold, a table each, but for Parquet files that lie outside of start <= event_time < end. Under the lock."""
     import polars as pl
 
     segments, parts = listing(folder)
-    found = [pl.scan_parquet(part.path, glob=False) for part in parts if _reaches(part.path, start, end)]
-    return found + [tables.segment(path.read_bytes()).lazy() for path in segments]
+    yield from (pl.scan_parquet(part.path, glob=False) for part in parts if _reaches(part.path, start, end))
+    yield from (tables.segment(path.read_bytes()).lazy() for path in segments)
 
 
 def _reaches(path: Path, start: datetime | None, end: datetime | None) -> bool:
     """Whether a Parquet file may have a row with start <= event_time < end: a window's rows lie in one file of many."""
     if start is None and end is None:
         return True
-    first, last = _span(path)
-    return first is not None and last is not None and (start is None or last >= start) and (end is None or first < end)
+    facts = _facts(path)
+    return facts.first is not None and (start is None or facts.last >= start) and (end is None or facts.first < end)
+
+
+class _Facts(NamedTuple):
+    """The first and the last event_time in a file, and how many rows it has."""
+
+    first: Any
+    last: Any
+    rows: int
 
 
 @lru_cache(maxsize=100_000)
-def _span(path: Path) -> tuple[datetime | None, datetime | None]:
-    """The first and the last event_time in a Parquet file, which is never changed, nor its name used again."""
+def _facts(path: Path) -> _Facts:
+    """Of a Parquet file, which is never changed, nor its name used again."""
     import polars as pl
 
     time = pl.col(EVENT_TIME)
-    row = pl.scan_parquet(path, glob=False).select(time.min().alias("first"), time.max().alias("last")).collect().row(0)
-    return row[0], row[1]
+    asked = [time.min().alias("first"), time.max().alias("last"), pl.len().alias("rows")]
+    return _Facts(*pl.scan_parquet(path, glob=False).select(asked).collect().row(0))
 
 
 def newest(folder: Path, last: int, *, since: datetime | None = None, version: str | None = None) -> pl.DataFrame:
@@ -149,9 +144,7 @@ def among(folder: Path, ids: pl.Series, start: datetime | None = None, end: date
     import polars as pl
 
     columns, wanted = [INFERENCE_ID, EVENT_TIME], ids.alias(INFERENCE_ID).unique().to_frame()
-    chosen = pl.lit(value=True) if start is None else pl.col(EVENT_TIME) >= start
-    chosen = chosen if end is None else chosen & (pl.col(EVENT_TIME) < end)
-    found = [tables.join([]).select(columns)]
+    chosen, found = _happened(start, end), [tables.join([]).select(columns)]
     if folder.is_dir() and wanted.height:
         with locked(folder):
             for table in _newest_first(folder, start, end):
@@ -176,7 +169,7 @@ def find(folder: Path, inference_id: str) -> dict[str, Any] | None:
     """The row of one prediction, by its columns' names; the newest where an id was used twice; None where there is none."""
     import polars as pl
 
-    frame = tables.join(_each(folder, pl.col(INFERENCE_ID) == inference_id))
+    frame = tables.join(list(_rows(folder, pl.col(INFERENCE_ID) == inference_id)))
     return frame.sort(RECEIVED_AT).row(-1, named=True) if frame.height else None
 
 
@@ -186,5 +179,5 @@ def earliest(folder: Path) -> datetime | None:
         return None
     with locked(folder):
         segments, parts = listing(folder)
-        found = [_span(part.path)[0] for part in parts] + [tables.segment(path.read_bytes())[EVENT_TIME].min() for path in segments]
+        found = [_facts(part.path).first for part in parts] + [tables.segment(path.read_bytes())[EVENT_TIME].min() for path in segments]
     return min((at for at in found if isinstance(at, datetime)), default=None)
