@@ -9,18 +9,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import rows
 
+sys.path.append(str(Path(__file__).parent.parent))
+import bounds
+import environments
+from bounds import Bound
+from environments import BENCH, version
+
 HERE = Path(__file__).parent
-BENCH = HERE.parent.parent / ".bench"
 DATA = BENCH / "monitor"
 SIZES = (100_000, 1_000_000)
 OWN, SCAN, CODED = "modelyard", "scan", "scan, text coded"
@@ -68,26 +73,12 @@ class Row:
 
 def python(peer: Peer) -> Path:
     """The peer's interpreter, its environment made where it is not there. Raises CalledProcessError."""
-    folder = BENCH / "environments" / f"monitor-{peer.name}"
-    if not (folder / ".ready").exists():
-        uv = str(Path(sys.executable).with_name("uv"))
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True)
-        install = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(folder / "bin" / "python"), *peer.packages]
-        subprocess.run(install, check=True, capture_output=True, text=True)
-        (folder / ".ready").touch()
-    return folder / "bin" / "python"
-
-
-def version(interpreter: Path, package: str) -> str:
-    code = f"import importlib.metadata as m; print(m.version({package!r}))"
-    return subprocess.run([str(interpreter), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return environments.python(f"monitor-{peer.name}", peer.packages)
 
 
 def told(command: list[str], timeout: float = 3600) -> dict[str, object]:
     """What a task's process says of itself. Raises CalledProcessError, TimeoutExpired."""
-    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
-    done = subprocess.run(command, env={**kept, **QUIET}, check=True, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(command, env={**environments.kept(), **QUIET}, check=True, capture_output=True, text=True, timeout=timeout)
     line = next(line for line in reversed(done.stdout.splitlines()) if line.startswith("RESULT "))
     found: dict[str, object] = json.loads(line.removeprefix("RESULT "))
     return found
@@ -122,8 +113,7 @@ def measure(name: str, size: int, runs: int) -> Row:
             words = [str(HERE / "peers" / peer.script), str(reference), str(window), str(min(peer.runs, runs))]
             found = told([str(interpreter), *words])
     except (subprocess.SubprocessError, OSError, StopIteration) as exc:
-        said = getattr(exc, "stderr", None) or str(exc)
-        row.failed = (str(said).strip().splitlines() or [type(exc).__name__])[-1][:200]
+        row.failed = environments.why(exc)
         return row
     taken = {stage: statistics.median(all_) for stage, all_ in found["seconds"].items()}  # type: ignore[attr-defined]
     row.seconds, row.peak_mb, row.moved = found["seconds"], found["peak_mb"], found.get("moved")  # type: ignore[assignment]
@@ -146,16 +136,6 @@ def very_many(size: int, runs: int) -> Row:
     row.window_s, row.peak_mb = statistics.median(row.seconds["report"]), float(str(found["peak_mb"]))
     row.import_s, row.moved = row.seconds["import"][0], found["moved"]  # type: ignore[assignment]
     return row
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What is asked: `of` gives the figure from the rows by name and size (None where it cannot be judged). Without a bound it is told."""
-
-    what: str
-    of: Callable[[dict[tuple[str, int], Row]], float | None]
-    bound: float | None
-    at_most: bool = False
 
 
 def _ratio(above: tuple[str, str], below: tuple[str, str]) -> Callable[[dict[tuple[str, int], Row]], float | None]:
@@ -185,17 +165,7 @@ BOUNDS = (
 )
 
 
-def verdicts(found: list[Row]) -> list[dict[str, object]]:
-    by_name = {(row.name, row.rows): row for row in found if not row.failed}
-    said = []
-    for bound in BOUNDS:
-        value = bound.of(by_name)
-        ok = None if value is None or bound.bound is None else value <= bound.bound if bound.at_most else value >= bound.bound
-        said.append({"what": bound.what, "value": value, "bound": bound.bound, "at_most": bound.at_most, "ok": ok})
-    return said
-
-
-def show(found: list[Row], said: list[dict[str, object]]) -> None:
+def show(found: list[Row], said: list[dict[str, Any]]) -> None:
     heads = f"{'import s':>9} {'reference s':>12} {'window s':>9} {'x ours':>8} {'MB':>7} {'moved':>6}"
     print(f"{'candidate':<18} {'version':>9} {'rows':>12} {heads}")
     ours = {row.rows: row.window_s for row in found if row.name == OWN and not row.failed}
@@ -208,11 +178,7 @@ def show(found: list[Row], said: list[dict[str, object]]) -> None:
             f"{row.name:<18} {row.version:>9} {row.rows:>12,} {row.import_s:>9.2f} {row.reference_s:>12.2f} {row.window_s:>9.3f} "
             f"{times:>8} {row.peak_mb:>7.0f} {'-' if row.moved is None else row.moved:>6}"
         )
-    for one in said:
-        word = {True: "ok  ", False: "MISS", None: "?   "}[one["ok"]] if one["bound"] is not None else "    "  # type: ignore[index]
-        value = "not judged" if one["value"] is None else f"{one['value']:.2f}"
-        asked = f" ({'at most' if one['at_most'] else 'at least'} {one['bound']:g})" if one["bound"] is not None else ""
-        print(f"{word} {one['what']}: {value}{asked}")
+    print(*bounds.lines(said), sep="\n")
 
 
 def main() -> int:
@@ -227,7 +193,7 @@ def main() -> int:
     sizes = [int(size) for size in options.sizes.split(",") if size]
     found = [measure(name, size, options.runs) for size in sizes for name in (SCAN, CODED, OWN, *peers)]
     found += [very_many(options.rows, 1)] if options.rows else []
-    said = verdicts(found)
+    said = bounds.verdicts(BOUNDS, {(row.name, row.rows): row for row in found if not row.failed})
     print(f"{os.cpu_count()} CPUs, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}")
     show(found, said)
     if options.json:

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import rows
 
+sys.path.append(str(Path(__file__).parent.parent))
+import environments
+from environments import BENCH, why
+
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-BENCH = ROOT / ".bench"
 BOUND = 1.5
 SKLEARN = ("scikit-learn", "pandas", "pyarrow", "joblib")
 
@@ -52,7 +54,6 @@ CANDIDATES = (
 
 def environment(work: Path) -> dict[str, str]:
     """One BLAS thread, no telemetry, and a state folder of each peer's own below `work`."""
-    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
     state = {name: str(work / name.lower()) for name in ("ZENML_CONFIG_PATH", "PREFECT_HOME", "DAGSTER_HOME", "METAFLOW_HOME")}
     for folder in state.values():
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -63,27 +64,15 @@ def environment(work: Path) -> dict[str, str]:
         "USERNAME": "bench",
     }  # fmt: skip
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**kept, **state, **quiet, **threads, "PYTHONPATH": str(HERE), "BENCH_WORK": str(work), "PYTHONWARNINGS": "ignore"}
+    told = {"PYTHONPATH": str(HERE), "BENCH_WORK": str(work), "PYTHONWARNINGS": "ignore"}
+    return {**environments.kept(), **state, **quiet, **threads, **told}
 
 
 def python(candidate: Candidate) -> Path:
     """The candidate's interpreter, its environment made where it is not there. Raises CalledProcessError."""
     if not candidate.packages:
         return Path(sys.executable)
-    folder = BENCH / "environments" / candidate.name.replace(" ", "-")
-    if not (folder / ".ready").exists():
-        uv = str(Path(sys.executable).with_name("uv"))
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True)
-        install = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(folder / "bin" / "python"), *candidate.packages]
-        subprocess.run(install, check=True, capture_output=True, text=True)
-        (folder / ".ready").touch()
-    return folder / "bin" / "python"
-
-
-def version(candidate: Candidate) -> str:
-    code = f"import importlib.metadata as m; print(m.version({candidate.version_of!r}))"
-    return subprocess.run([str(python(candidate)), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return environments.python(candidate.name.replace(" ", "-"), candidate.packages)
 
 
 def prepare(work: Path, candidate: Candidate) -> None:
@@ -119,13 +108,6 @@ def warm(candidate: Candidate, work: Path, runs: int) -> float | None:
     return statistics.median(json.loads(line.removeprefix("SECONDS "))[1:])
 
 
-def why(exc: Exception) -> str:
-    """The last line of what a failed command said."""
-    said = getattr(exc, "stderr", None) or getattr(exc, "stdout", None) or str(exc)
-    lines = [line for line in str(said).strip().splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(exc).__name__
-
-
 def measure(candidates: list[Candidate], runs: int, warm_runs: int) -> list[dict[str, object]]:
     found: dict[str, dict[str, object]] = {}
     works = {c.name: BENCH / "work" / c.name.replace(" ", "-") for c in candidates}
@@ -133,7 +115,7 @@ def measure(candidates: list[Candidate], runs: int, warm_runs: int) -> list[dict
     taken: dict[str, list[float]] = {}
     for candidate in candidates:
         try:
-            found[candidate.name] = {"name": candidate.name, "version": version(candidate)}
+            found[candidate.name] = {"name": candidate.name, "version": environments.version(python(candidate), candidate.version_of)}
             prepare(works[candidate.name], candidate)
             cold(candidate, works[candidate.name])  # unmeasured: makes databases, writes bytecode, fills the page cache
             taken[candidate.name] = []

@@ -18,10 +18,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import servers
 from peers import HERE, PEERS
 from servers import Server, lines, post
+
+sys.path.append(str(HERE.parent))
+import bounds
+import environments
+from bounds import Bound
 
 LOADS = {"c1": (1, 1), "c16": (16, 1), "c64": (64, 1), "b100": (8, 100)}
 """Name of a load: connections, rows a body."""
@@ -116,22 +122,11 @@ def measure(names: list[str], rounds: int, seconds: float) -> list[Row]:
                         taken.setdefault((name, load), []).append(wrk(server, connections, size, seconds))
                 row.rss_mb = server.rss_mb()
         except (subprocess.SubprocessError, OSError, RuntimeError, KeyError, ValueError) as exc:
-            said = getattr(exc, "stderr", None) or str(exc)
-            row.failed = (str(said).strip().splitlines() or [type(exc).__name__])[-1][:200]
+            row.failed = environments.why(exc)
     for (name, load), loads in taken.items():
         middle = {key: statistics.median(getattr(one, key) for one in loads) for key in ("rps", "p50_ms", "p99_ms")}
         found[name].loads[load] = Load(**middle, failed=sum(one.failed for one in loads))
     return list(found.values())
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What the issue asks: `of` gives the figure (None where it cannot be judged), which is to be at least (or at most) `bound`."""
-
-    what: str
-    of: Callable[[dict[str, Row]], float | None]
-    bound: float
-    at_most: bool = False
 
 
 def _rps(name: str, load: str) -> Callable[[dict[str, Row]], float | None]:
@@ -178,17 +173,7 @@ BOUNDS = (
 )
 
 
-def verdicts(rows: list[Row]) -> list[dict[str, object]]:
-    by_name = {row.name: row for row in rows if not row.failed}
-    said = []
-    for bound in BOUNDS:
-        value = bound.of(by_name)
-        ok = None if value is None else value <= bound.bound if bound.at_most else value >= bound.bound
-        said.append({"what": bound.what, "value": value, "bound": bound.bound, "at_most": bound.at_most, "ok": ok})
-    return said
-
-
-def show(rows: list[Row], said: list[dict[str, object]]) -> None:
+def show(rows: list[Row], said: list[dict[str, Any]]) -> None:
     heads = ("c1", "c16", "c64", "100 rows")
     print(f"{'candidate':<32} {'version':>9} {heads[0]:>8} {heads[1]:>8} {heads[2]:>8} {heads[3]:>9}", end=" ")
     print(f"{'p50/p99 ms @16':>16} {'MB':>6} {'start s':>8} {'largest diff.':>14}")
@@ -203,10 +188,7 @@ def show(rows: list[Row], said: list[dict[str, object]]) -> None:
             f"{row.name:<32} {row.version:>9} {figures} {row.loads['b100'].rps:>9,.0f} {f'{at.p50_ms:.2f}/{at.p99_ms:.2f}':>16} "
             f"{row.rss_mb:>6.0f} {row.start_s:>8.2f} {row.largest_difference:>14.1e}" + (f"  {failed} FAILED" if failed else "")
         )
-    for one in said:
-        word = {True: "ok  ", False: "MISS", None: "?   "}[one["ok"]]  # type: ignore[index]
-        value = "not judged" if one["value"] is None else f"{one['value']:.2f}"
-        print(f"{word} {one['what']}: {value} ({'at most' if one['at_most'] else 'at least'} {one['bound']:g})")
+    print(*bounds.lines(said), sep="\n")
 
 
 def main() -> int:
@@ -224,7 +206,7 @@ def main() -> int:
         parser.error(f"no candidates: {', '.join(sorted(unknown))}; there are {', '.join(candidates())}")
     servers.prepare()
     rows = measure([name for name in candidates() if only is None or name in only], options.rounds, options.seconds)
-    said = verdicts(rows)
+    said = bounds.verdicts(BOUNDS, {row.name: row for row in rows if not row.failed})
     print(f"{os.cpu_count()} CPUs shared with the load, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}")
     show(rows, said)
     if options.json:

@@ -19,8 +19,10 @@ from pathlib import Path
 import psutil
 from peers import HERE, QUIET, SKLEARN, Peer
 
-ROOT = HERE.parent.parent
-BENCH = ROOT / ".bench"
+sys.path.append(str(HERE.parent))
+import environments
+from environments import BENCH, python
+
 WORK = BENCH / "serving"
 DATA = WORK / "data"
 START_SECONDS = 90.0
@@ -45,19 +47,6 @@ class Server:
             with contextlib.suppress(psutil.Error):
                 total += sum(p.memory_info().rss for p in [process, *process.children(recursive=True)])
         return total / 2**20
-
-
-def python(name: str, packages: tuple[str, ...]) -> Path:
-    """The interpreter of an environment of these packages, made where it is not there. Raises CalledProcessError."""
-    folder = BENCH / "environments" / name
-    if not (folder / ".ready").exists():
-        uv = str(Path(sys.executable).with_name("uv"))
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True)
-        install = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(folder / "bin" / "python"), *packages]
-        subprocess.run(install, check=True, capture_output=True, text=True)
-        (folder / ".ready").touch()
-    return folder / "bin" / "python"
 
 
 def environment_of(peer: Peer) -> str:
@@ -92,9 +81,8 @@ def free_port() -> int:
 
 
 def plain_environment(more: dict[str, str] | None = None) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**kept, **threads, **QUIET, "no_proxy": "*", **(more or {})}
+    return {**environments.kept(), **threads, **QUIET, "no_proxy": "*", **(more or {})}
 
 
 def wait(process: subprocess.Popen[bytes], port: int, path: str, body: str, log: Path) -> None:
@@ -118,8 +106,7 @@ def running(peer: Peer) -> Iterator[Server]:
     interpreter, model = python(name, peer.packages), WORK / name
     if not (model / "model.joblib").exists():
         subprocess.run([str(interpreter), str(HERE / "rows.py"), str(model), str(DATA)], check=True, capture_output=True, text=True)
-    asked = f"import importlib.metadata as m; print(m.version({peer.version_of!r}))"
-    version = subprocess.run([str(interpreter), "-c", asked], check=True, capture_output=True, text=True).stdout.strip()
+    version = environments.version(interpreter, peer.version_of)
     port, log = free_port(), WORK / f"{peer.name.replace(' ', '-')}.log"
     more = {"BENCH_MODEL": str(model), "BENTOML_HOME": str(WORK / "bentoml"), "PATH": f"{interpreter.parent}:{os.environ['PATH']}"}
     more |= {"BENCH_BATCH": "1"} if peer.batching else {}

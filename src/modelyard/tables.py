@@ -18,6 +18,8 @@ whatever the language or framework of the model.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 INFERENCE_ID = "inference_id"
 EVENT_TIME = "event_time"
 RECEIVED_AT = "received_at"
@@ -38,3 +40,8 @@ def extra(name: str) -> str:
 
 def output(name: str) -> str:
     return OUTPUT + name
+
+
+def place(columns: Collection[str], name: str) -> str | None:
+    """The column that a table of these columns has `name` in, as a feature or beside them; None where it has it in neither."""
+    return next((column for column in (feature(name), extra(name)) if column in columns), None)

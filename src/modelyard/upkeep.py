@@ -202,7 +202,7 @@ class Upkeep:
     def _fetch_labels(self, model: str) -> None:
         title = f"{model}: its labels cannot be fetched"
         try:
-            fetched = labelling.tick(self._shop, model, self._shop.clock.now())
+            fetched = labelling.tick(self._shop, model)
         except Exception as exc:
             self.trouble(model, "pipeline_failed", title, exc)
         else:

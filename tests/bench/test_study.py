@@ -27,7 +27,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     monkeypatch.setattr(module, "DONE", tmp_path)
     yield module
-    for name in {n for n in sys.modules if n.split(".")[0] in ("study", "detection", "run", "rows")} - before:
+    for name in {n for n in sys.modules if n.split(".")[0] in ("study", "detection", "run", "rows", "bounds", "environments")} - before:
         del sys.modules[name]
 
 

@@ -1,36 +1,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from modelyard.cli import keys as commands
+from tests.cli.standin import Caller, standing_in
+
+LISTED = [{"name": "shop", "by": "ann", "created_at": "2026-01-31T12:00:00+00:00"}]
 
 
-class Caller:
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-
-    def call(self, verb: str, **words: Any) -> Any:
-        self.calls.append((verb, words))
-        listed = [{"name": "shop", "by": "ann", "created_at": "2026-01-31T12:00:00+00:00"}]
-        return listed if verb == "keys-list" else {**words, "key": "my_secret"}
+def answer(verb: str, **words: Any) -> Any:
+    return LISTED if verb == "keys-list" else {**words, "key": "my_secret"}
 
 
 @pytest.fixture
 def caller(monkeypatch: pytest.MonkeyPatch) -> Caller:
-    found = Caller()
-
-    @contextmanager
-    def asking(**_: Any) -> Iterator[Caller]:
-        yield found
-
-    monkeypatch.setattr(commands, "asking", asking)
-    return found
+    return standing_in(monkeypatch, answer, commands)
 
 
 def test_the_key_alone_is_on_standard_output(caller: Caller) -> None:

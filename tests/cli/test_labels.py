@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from modelyard.cli import labels as command
+from tests.cli.standin import Caller, standing_in
 
 TOOK = {"new": 1200, "corrected": 2, "repeated": 3, "blank": 0, "matched": 1205, "waiting": 0}
 WINDOW = {
@@ -25,26 +23,9 @@ WINDOW = {
 EMPTY = {**WINDOW, "rows": 0, "labels": 0, "coverage": None, "first_label": None, "last_label": None}
 
 
-class Caller:
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.answer: dict[str, Any] = TOOK
-
-    def call(self, verb: str, **words: Any) -> Any:
-        self.calls.append((verb, words))
-        return self.answer
-
-
 @pytest.fixture
 def caller(monkeypatch: pytest.MonkeyPatch) -> Caller:
-    found = Caller()
-
-    @contextmanager
-    def asking(**_: Any) -> Iterator[Caller]:
-        yield found
-
-    monkeypatch.setattr(command, "asking", asking)
-    return found
+    return standing_in(monkeypatch, TOOK, command)
 
 
 def run(*words: str, typed: bytes = b"") -> Result:

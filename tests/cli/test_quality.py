@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from modelyard.cli import quality, requests
 from modelyard.errors import BadInput, YardError
+from tests.cli.standin import Caller, standing_in
 
 HELD = {
     "model": "demo",
@@ -48,28 +47,15 @@ REQUEST = {
 }
 
 
-class Caller:
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-
-    def call(self, verb: str, **words: Any) -> Any:
-        self.calls.append((verb, words))
-        if verb == "request-labels":
-            return REQUEST
-        return dict(HELD if words.get("window") is None and words.get("judge") is None else BROKEN)
+def answer(verb: str, **words: Any) -> Any:
+    if verb == "request-labels":
+        return REQUEST
+    return dict(HELD if words.get("window") is None and words.get("judge") is None else BROKEN)
 
 
 @pytest.fixture
 def caller(monkeypatch: pytest.MonkeyPatch) -> Caller:
-    found = Caller()
-
-    @contextmanager
-    def asking(**_: Any) -> Iterator[Caller]:
-        yield found
-
-    monkeypatch.setattr(quality, "asking", asking)
-    monkeypatch.setattr(requests, "asking", asking)
-    return found
+    return standing_in(monkeypatch, answer, quality, requests)
 
 
 def run(*words: str, command: click.Command = quality.constraints) -> Result:

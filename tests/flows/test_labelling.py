@@ -56,11 +56,11 @@ def test_a_file_is_fetched_again_and_again_and_counts_once(home: Path, monkeypat
     world.capture(["a", "007"], T0)
     file.write_text("inference_id,y,other\na,1.5,x\n007,2,x\n")
     took = {"read": 2, "new": 2, "corrected": 0, "repeated": 0, "blank": 0, "matched": 2, "waiting": 0}
-    assert labelling.tick(world.shop, "demo", T0) == took
+    assert labelling.tick(world.shop, "demo") == took
     assert held(world) == {"a": 1.5, "007": 2.0}, "an id stays what it is"
-    assert labelling.tick(world.shop, "demo", T0) == {"read": 0}
+    assert labelling.tick(world.shop, "demo") == {"read": 0}
     file.write_text("inference_id,y,other\na,1.5,x\n007,3,x\nearly,9,x\n")
-    found = labelling.tick(world.shop, "demo", T0)
+    found = labelling.tick(world.shop, "demo")
     assert found and (found["read"], found["new"], found["corrected"], found["waiting"]) == (2, 1, 1, 1)
     assert held(world) == {"a": 1.5, "007": 3.0, "early": 9.0}
     assert len(world.events(LabelsReceived)) == 2, "nothing came, nothing is said"
@@ -176,7 +176,7 @@ def test_another_source_is_read_whole(home: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_a_source_nothing_is_fetched(world: Watched) -> None:
-    assert labelling.tick(world.shop, "demo", T0) is None
+    assert labelling.tick(world.shop, "demo") is None
     with pytest.raises(ValidationError, match="a script runs in a build"):
         Config.model_validate(settings(labels={"source": {"using": "script", "location": "labels.py"}}))
     with pytest.raises(ValidationError, match="`schedule_expression` goes with `source`"):

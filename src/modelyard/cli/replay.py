@@ -11,7 +11,7 @@ import click
 from modelyard.cli.options import JSON, PORT
 from modelyard.cli.owner import until_stopped
 from modelyard.cli.pipeline import Waiting, _until, give_word, watch
-from modelyard.cli.screen import Screen, colour
+from modelyard.cli.screen import Screen, colour, reason
 from modelyard.control.client import LocalCaller
 from modelyard.errors import BadInput, YardError
 from modelyard.home import Home, default_home, user_name
@@ -159,9 +159,8 @@ class _Show:
         self._catch_up()
 
     def judged(self, word: Word) -> None:
-        again = f"  (revision {word.revision})" if word.revision > 1 else ""
-        reason = click.style(word.reason.removeprefix(f"{word.monitor}: ") + again, dim=True)
-        self._screen.say(f"{colour(word.status)} {word.monitor:<12} {word.start[:10]}..{word.end[:10]}  {reason}")
+        why = click.style(reason(vars(word)), dim=True)
+        self._screen.say(f"{colour(word.status)} {word.monitor:<12} {word.start[:10]}..{word.end[:10]}  {why}")
 
     def run(self, run: str, until: str | None) -> None:
         if run in self._left and self._caller.call("run", run=run)["awaiting"] is not None:

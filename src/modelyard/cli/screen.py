@@ -179,6 +179,12 @@ def confirm(question: str, still: Callable[[], bool]) -> bool | None:
     return None
 
 
+def reason(word: dict[str, Any]) -> str:
+    """Why a monitor said so, without its name, which stands beside it."""
+    again = f"  (revision {word['revision']})" if word["revision"] > 1 else ""
+    return plain(word["reason"]).removeprefix(f"{word['monitor']}: ") + again
+
+
 def table(rows: list[list[str]], head: list[str]) -> str:
     """Columns of text, aligned."""
     lines = [head, *rows]

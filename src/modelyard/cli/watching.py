@@ -9,7 +9,7 @@ import click
 
 from modelyard.cli.options import JSON, MODEL, complete_models, show
 from modelyard.cli.owner import asking
-from modelyard.cli.screen import Screen, colour, follow, plain, table
+from modelyard.cli.screen import Screen, colour, follow, plain, reason, table
 from modelyard.errors import NotFound
 
 SHOWN, TREND, TREND_WIDTH = 30, 360, 60
@@ -164,15 +164,10 @@ def _windows(words: list[dict[str, Any]], most: int, count: int, model: str, *, 
             click.echo(f"{kind:<13} {''.join(click.style(BARS.get(s, '?'), fg=TONES.get(s)) for s in statuses)}  {statuses[-1]}")
         click.echo()
     shown = words[-most:]
-    rows = [[w["monitor"], f"{w['start'][:16]} .. {w['end'][:16]}", w["version"] or "-", colour(w["status"]), _reason(w)] for w in shown]
+    rows = [[w["monitor"], f"{w['start'][:16]} .. {w['end'][:16]}", w["version"] or "-", colour(w["status"]), reason(w)] for w in shown]
     click.echo(table(rows, ["MONITOR", "WINDOW (UTC)", "VERSION", "VERDICT", "REASON"]))
     if count > len(shown):
         click.echo(f"{count - len(shown):,} older words are not shown: --last N shows more, --since and --until a part of time")
-
-
-def _reason(word: dict[str, Any]) -> str:
-    again = f"  (revision {word['revision']})" if word["revision"] > 1 else ""
-    return plain(word["reason"]).removeprefix(f"{word['monitor']}: ") + again
 
 
 def _report(found: dict[str, Any], page: Path | None, as_json: bool) -> None:

@@ -66,6 +66,16 @@ def _differs(one: Any, other: Any) -> bool:
     return one is not other
 
 
+def _goes(one: Any, other: Any) -> bool:
+    """A part that is there no more."""
+    return other is ABSENT
+
+
+def _comes(one: Any, other: Any) -> bool:
+    """What lets something pass, and is said now, be it for the first time."""
+    return not _none(other)
+
+
 def _opens(one: Any, other: Any) -> bool:
     """An endpoint that only this machine reached, and others do now."""
     return _local(one) and not _local(other)
@@ -116,7 +126,7 @@ GATES: tuple[tuple[str, Judge, str], ...] = (
     (r"data\.expect\.max_rows", _rises, "larger data pass"),
     (r"data\.expect\.columns\[.*\]\.(completeness|min)", _falls, "the expectation is weaker"),
     (r"data\.expect\.columns\[.*\]\.max", _rises, "the expectation is weaker"),
-    (r"data\.expect\.columns\[.*\]\.categories", _admits, "more values are allowed"),
+    (r"(data\.expect|monitor\.data_quality)\.columns\[.*\]\.categories", _admits, "more values are allowed"),
     (r"data\.expect\.columns\[.*\]\.unique", lambda one, other: one is True and other is not True, "repeated values pass"),
     (r"(?!evaluate\.baseline).*\.on_fail", _becomes("warn"), "it warns, and no longer blocks"),
     (r"data\.positive_class", _changes, "the gates judge another class"),
@@ -125,10 +135,10 @@ GATES: tuple[tuple[str, Judge, str], ...] = (
     (r"data\.leakage\.(target|duplicates|time_order)", _by(lambda word: _WORDS[word], _falls), "a leak no longer stops the build"),
     (r"data\.leakage\.max_duplicates", _rises, "more of the hold-out may have been learned by heart"),
     (r"(preprocess|train|postprocess|steps\[.*\])\.network_isolation", _becomes(False), "the step gets a network"),
-    (r".*criteria\[.*\]", lambda one, other: other is ABSENT, "the gate is gone"),
+    (r".*criteria\[.*\]", _goes, "the gate is gone"),
     (r"evaluate\.validation_criteria\[.*\]\.min_(absolute|relative)_change", _falls, "a worse challenger passes"),
-    (r"steps\[[^]]*\]", lambda one, other: other is ABSENT, "a step that could fail the build is gone"),
-    (r"steps\[[^]]*\]\.when\.value", lambda one, other: not _none(other), "the step may be left out"),
+    (r"steps\[[^]]*\]", _goes, "a step that could fail the build is gone"),
+    (r"steps\[[^]]*\]\.when\.value", _comes, "the step may be left out"),
     (r"steps\[[^]]*\]\.when\.otherwise", _becomes("skip"), "the step is left out, and no longer fails the build"),
     (r"evaluate\.baseline\.on_fail", _by(lambda word: _WORDS[word], _falls), "a version that learned nothing passes"),
     (r"evaluate\.baseline\.metric", _changes, "another metric judges whether it learned anything"),
@@ -138,8 +148,8 @@ GATES: tuple[tuple[str, Judge, str], ...] = (
     (r"evaluate\.confidence\.level", _falls, "the lower bound is nearer to the value"),
     (r"evaluate\.custom_metrics\[.*\]\.greater_is_better", _changes, "the metric's gates turn round"),
     (r"evaluate\.custom_metrics\[.*\]\.(function|entry_point)", _changes, "the metric's gates judge another number"),
-    (r"bias\.criteria\[.*\]\.within", _rises, "more bias passes"),
-    (r"bias\.facets\[.*\]", lambda one, other: other is ABSENT, "the group is no longer compared"),
+    (r"bias\.criteria\[.*\]\.within|monitor\.bias\.tolerance", _rises, "more bias passes"),
+    (r"bias\.facets\[.*\]", _goes, "the group is no longer compared"),
     (r"bias\.facets\[.*\]\.(privileged|disadvantaged|above)", _differs, "other groups are compared"),
     (r"bias\.intersections", _loses, "crossed groups are no longer compared"),
     (r"bias\.(label_above|group_col)", _changes, "the groups are compared otherwise"),
@@ -147,7 +157,7 @@ GATES: tuple[tuple[str, Judge, str], ...] = (
     (r"bias\.(pre|post)_training", _loses, "a bias metric is no longer computed"),
     (r"bias\.analysis_config", _changes, "other groups may be compared"),
     (r"monitor\.performance\.criteria\[.*\]\.max_drop", _rises, "a larger loss passes"),
-    (r"environments\..*\.approval\.(required)", _becomes(False), "nobody is asked any more"),
+    (r"environments\..*\.approval\.required", _becomes(False), "nobody is asked any more"),
     (r"environments\..*\.approval\.allow_self", _becomes(True), "whoever asks may approve"),
     (r"environments\..*\.approval\.retrained", _becomes("not_required"), "retrained versions enter unasked"),
     (r"environments\..*\.approval\.expires", _by(parse_duration, _rises), "a request stays open longer"),
@@ -170,22 +180,20 @@ GATES: tuple[tuple[str, Judge, str], ...] = (
     (r"monitor\.(data_quality|drift|performance|bias|attribution|drift\.multivariate)\.enabled", _becomes(False), "the monitor is off"),
     (r"monitor\.drift\.((numeric|categorical|prediction|multivariate)\.threshold|overrides\[.*\]\.threshold)", _above, "more drift passes"),
     (r"monitor\.drift\.((numeric|categorical|prediction)\.measure|overrides\[.*\]\.measure)", _differs, "drift is measured otherwise"),
-    (r"monitor\.drift\.(share)", _rises, "more drift passes"),
+    (r"monitor\.drift\.share", _rises, "more drift passes"),
     (r"monitor\.drift\.significance", _falls, "more drift passes for chance"),
     (r"monitor\.drift\.correction", _by(lambda word: _STRICT[word], _falls), "more drift passes for chance"),
-    (r"monitor\.drift\.season\.(period|count)", lambda one, other: not _none(other), "what is usual for the season is no drift any more"),
+    (r"monitor\.drift\.season\.(period|count)", _comes, "what is usual for the season is no drift any more"),
     (r"monitor\.(drift|data_quality|bias|attribution)\.min_rows|monitor\.performance\.min_labels", _rises, "more windows stay unjudged"),
     (r"monitor\.(segments|bias\.metrics)", _loses, "less is watched"),
     (r"monitor\.data_quality\.suggest", _becomes(False), "what training was like is no constraint any more"),
     (r"monitor\.data_quality\.columns\[.*\]\.(completeness|min|\w+_match)", _falls, "the constraint is weaker"),
     (r"monitor\.data_quality\.columns\[.*\]\.(max|distance)", _rises, "the constraint is weaker"),
-    (r"monitor\.data_quality\.columns\[.*\]\.categories", _admits, "more values are allowed"),
     (r"monitor\.data_quality\.columns\[.*\]\.(type|non_negative)", _differs, "another constraint holds"),
     (r"monitor\.data_quality\.tolerance", _rises, "more rows may break a constraint"),
     (r"monitor\.data_quality\.extra_columns", _by(lambda word: _WORDS[word], _falls), "columns that nobody knows pass"),
     (r"monitor\.performance\.estimate", _becomes(False), "nothing is said before labels come"),
     (r"monitor\.performance\.confidence", _rises, "it takes more to be sure that something is bad"),
-    (r"monitor\.bias\.tolerance", _rises, "more bias passes"),
     (r"monitor\.attribution\.min_ndcg", _falls, "more attribution drift passes"),
     (r"monitor\.attribution\.window", _by(_span, _rises), "the verdict comes later"),
     (r"monitor\.drift\.columns", _loses, "fewer columns are watched"),

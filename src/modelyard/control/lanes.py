@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from modelyard import events as e
 from modelyard.control.moments import moment, span
-from modelyard.control.timeline import HEIGHTS, Axis, colour
+from modelyard.control.timeline import HEIGHTS, Axis, colour, drawn
 from modelyard.quality import page
 from modelyard.registry.journal import Entry
 
@@ -26,12 +26,8 @@ ROOM = 0.08
 
 
 def places(points: Sequence[Point], axis: Axis) -> list[tuple[float, float]]:
-    """Where each point begins and how wide it is, with a seam."""
-    found = []
-    for point in points:
-        x, end = axis.place(datetime.fromisoformat(point["start"])), axis.place(datetime.fromisoformat(point["end"]))
-        found.append((x, round(max(0.5, end - x - min(2.0, 0.2 * (end - x))), 2)))
-    return found
+    """Where each point begins and how wide it is."""
+    return [axis.stretch(point["start"], point["end"]) for point in points]
 
 
 def when(point: Point, zone: ZoneInfo) -> str:
@@ -61,7 +57,7 @@ def verdicts(points: Sequence[Point], kind: str, axis: Axis, zone: ZoneInfo) -> 
     for point, (x, width) in zip(points, places(points, axis), strict=True):
         status = point["status"].get(kind)
         if status is not None:
-            shown = status if status in HEIGHTS else "unknown"
+            shown = drawn(status)
             title = f"{status}\n{when(point, zone)}, version {point['version'] or '—'}"
             cells.append({"x": x, "width": width, "status": shown, "height": HEIGHTS[shown], "title": title, "point": point})
     return cells
@@ -77,8 +73,7 @@ def effects(points: Sequence[Point], axis: Axis, zone: ZoneInfo) -> dict[str, An
     for point, (x, width) in known:
         high = round(100 * min(1.0, point["effect"] / top), 1)
         title = f"largest effect {point['effect']:.2f} of its threshold\n{when(point, zone)}"
-        status = point["status"].get("drift", "unknown")
-        shown = status if status in HEIGHTS else "unknown"
+        shown = drawn(point["status"].get("drift", "unknown"))
         bars.append({"x": x, "width": width, "y": 100 - high, "height": high, "status": shown, "title": title, "point": point})
     largest = max(p["effect"] for p, _ in known)
     full = f"largest effect on a column by its threshold, in {len(known)} places; at most {largest:.2f}, and 1 counts as moved"
@@ -94,10 +89,11 @@ def performance(points: Sequence[Point], axis: Axis, zone: ZoneInfo) -> dict[str
     low, high = min(numbers), max(numbers)
     room = (high - low) * ROOM or max(abs(high), 1.0) * ROOM
     scale = _Scale(low - room, high + room)
-    xs = [round(x + width / 2, 2) for x, width in places(points, axis)]
+    stretches = places(points, axis)
+    xs = [round(x + width / 2, 2) for x, width in stretches]
     fields = [
         {"x": x, "width": width, "title": _numbers(point, zone), "point": point}
-        for point, (x, width) in zip(points, places(points, axis), strict=True)
+        for point, (x, width) in zip(points, stretches, strict=True)
         if point["value"] is not None or point["estimated"] is not None
     ]
     holdout = next((p["holdout"] for p in reversed(points) if p["holdout"] is not None), None)
@@ -140,15 +136,10 @@ def _numbers(point: Point, zone: ZoneInfo) -> str:
 
 
 def _told(points: Sequence[Point]) -> str:
-    measured = [p["value"] for p in points if p["value"] is not None]
-    estimated = [p["estimated"] for p in points if p["estimated"] is not None]
-    parts = (
-        [f"measured from {page.measure(min(measured))} to {page.measure(max(measured))}, last {page.measure(measured[-1])}"]
-        if measured
-        else []
-    )
-    if estimated:
-        parts.append(f"estimated from {page.measure(min(estimated))} to {page.measure(max(estimated))}, last {page.measure(estimated[-1])}")
+    parts = []
+    for name, key in (("measured", "value"), ("estimated", "estimated")):
+        if found := [p[key] for p in points if p[key] is not None]:
+            parts.append(f"{name} from {page.measure(min(found))} to {page.measure(max(found))}, last {page.measure(found[-1])}")
     return "; ".join(parts)
 
 
@@ -191,7 +182,7 @@ LANES = ("roll-outs", "retrainings", "alerts")
 
 
 def happened(entries: Iterable[Entry], axis: Axis, zone: ZoneInfo) -> list[dict[str, Any]]:
-    """What the journal says of an axis' time, oldest first: {"lane", "tone", "x", "at", "iso", "title"}."""
+    """What the journal says of an axis' time, oldest first: {"lane", "tone", "x", "at", "iso", "sentence"}."""
     found = []
     for entry in entries:
         kind = _kind(entry.event)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
+
+from modelyard.quality.window.spans import span_of, zone_of
+from modelyard.registry.state import ModelState
 
 UTC = ZoneInfo("UTC")
+zone = zone_of
 
 
-def zone(name: str) -> ZoneInfo:
-    """The zone of that name; UTC where this machine does not know it."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        return UTC
+def own_zone(model: ModelState) -> ZoneInfo:
+    """A model's; UTC before it has a config."""
+    return zone(str(model.config["production"].get("timezone", "UTC")) if model.config else "UTC")
 
 
 def moment(at: str | datetime, where: ZoneInfo = UTC) -> str:
@@ -27,6 +28,4 @@ def moment(at: str | datetime, where: ZoneInfo = UTC) -> str:
 
 def span(start: str, end: str, where: ZoneInfo = UTC) -> str:
     """A window: days where it begins and ends at midnight, else minutes too."""
-    first, last = (datetime.fromisoformat(at).astimezone(where) for at in (start, end))
-    pattern = "%Y-%m-%d" if (first.hour, first.minute, last.hour, last.minute) == (0, 0, 0, 0) else "%Y-%m-%d %H:%M"
-    return f"{first.strftime(pattern)} .. {last.strftime(pattern)} {last.strftime('%Z')}"
+    return f"{span_of(start, end, where)} {datetime.fromisoformat(end).astimezone(where):%Z}"

@@ -49,7 +49,7 @@ def fleet(yard: Yard, chosen: str | None) -> dict[str, Any]:
 def one(yard: Yard, name: str) -> dict[str, Any]:
     """One model in full, in its own time zone. Raises NotFound."""
     said, state = yard.status(name)[0], yard.shop.model(name)
-    zone = _zone(state)
+    zone = moments.own_zone(state)
     model = _model(yard, said, zone)
     return {
         **_common(yard, name),
@@ -77,10 +77,6 @@ def _common(yard: Yard, title: str) -> dict[str, Any]:
         "clock": moments.moment(clock) if replayed else "",
         "most": ENTRIES,
     }
-
-
-def _zone(state: ModelState) -> ZoneInfo:
-    return moments.zone(str(state.config["production"].get("timezone", "UTC")) if state.config else "UTC")
 
 
 def _tiles(models: list[dict[str, Any]]) -> list[tuple[str, str, str]]:

@@ -40,6 +40,11 @@ class Axis:
         share = (at - self.start) / self.length
         return round(WIDTH * min(1.0, max(0.0, share)), 2)
 
+    def stretch(self, start: str, end: str) -> tuple[float, float]:
+        """Where a window (ISO) begins and how wide it is, less a seam."""
+        x, last = self.place(datetime.fromisoformat(start)), self.place(datetime.fromisoformat(end))
+        return x, round(max(0.5, last - x - min(2.0, 0.2 * (last - x))), 2)
+
     def labels(self, zone: ZoneInfo, count: int = 5) -> list[str]:
         """Evenly spaced times along the axis."""
         step = self.length / (count - 1)
@@ -92,6 +97,11 @@ def traffic(model: ModelState, axis: Axis, zone: ZoneInfo, stage: str = "product
     }
 
 
+def drawn(status: str) -> str:
+    """What a status is drawn as: one that nobody knows is unknown."""
+    return status if status in HEIGHTS else "unknown"
+
+
 def colour(version: str, versions: Sequence[str]) -> int:
     """The number (1 to 5) of a version's colour, the same wherever it is drawn."""
     return (versions.index(version) if version in versions else 0) % 5 + 1
@@ -111,11 +121,10 @@ def _until(axis: Axis, now: datetime) -> Axis:
 
 
 def _cell(verdict: Word, axis: Axis, zone: ZoneInfo) -> dict[str, Any]:
-    x, end = axis.place(datetime.fromisoformat(verdict.start)), axis.place(datetime.fromisoformat(verdict.end))
-    gap = min(2.0, 0.2 * (end - x))
+    x, width = axis.stretch(verdict.start, verdict.end)
     words = f"{verdict.status}: {verdict.reason}\n{span(verdict.start, verdict.end, zone)}, version {verdict.version or '—'}"
-    status = verdict.status if verdict.status in HEIGHTS else "unknown"
-    return {"x": x, "width": round(max(0.5, end - x - gap), 2), "status": status, "height": HEIGHTS[status], "title": words}
+    status = drawn(verdict.status)
+    return {"x": x, "width": width, "status": status, "height": HEIGHTS[status], "title": words}
 
 
 def _blocks(

@@ -133,27 +133,24 @@ class SentLabels(OfModel):
     content_type: str = "text/csv"
 
 
-class LabelCoverage(OfModel):
+class Between(OfModel):
     since: str = ""
     until: str = ""
 
 
-class Windows(OfModel):
-    since: str = ""
-    until: str = ""
+class LabelCoverage(Between):
+    pass
+
+
+class CountWindows(Between):
     monitor: str | None = None
+
+
+class Windows(CountWindows):
     limit: int | None = Field(None, ge=1)
 
 
-class CountWindows(OfModel):
-    since: str = ""
-    until: str = ""
-    monitor: str | None = None
-
-
-class WindowReport(OfModel):
-    since: str = ""
-    until: str = ""
+class WindowReport(Between):
     window: str = ""
 
 

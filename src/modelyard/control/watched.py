@@ -22,7 +22,7 @@ from modelyard.quality import page as numbers
 from modelyard.quality import window as report
 from modelyard.quality.metrics import METRICS
 from modelyard.quality.window.course import glimpse, points, windows
-from modelyard.quality.window.evidence import measured
+from modelyard.quality.window.evidence import MEASURED, measured
 from modelyard.registry.state import ModelState
 from modelyard.yard import Yard
 
@@ -33,15 +33,15 @@ ENTRIES = 4000
 """Journal entries looked through for what is marked."""
 LISTED = 60
 """Windows, and facts of the journal, that are there in words."""
-FARED, COUNTED = ("performance", "estimate"), ("data_quality", "drift")
-"""Monitors that speak of metrics; monitors that look at every row of a window."""
+COUNTED = ("data_quality", "drift")
+"""Monitors that look at every row of a window."""
 SPANS = {"1d": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30), "365d": timedelta(days=365)}
 
 
 def page(yard: Yard, name: str, since: str = "", until: str = "", metric: str = "") -> dict[str, Any]:
     """What the timeline's template shows; times as the query has them. Raises NotFound, BadInput for what is no time or no span."""
     state, now = yard.shop.model(name), yard.shop.clock.now()
-    zone = moments.zone(str(state.config["production"].get("timezone", "UTC")) if state.config else "UTC")
+    zone = moments.own_zone(state)
     first, last = picturing.bounds(zone, since, until)
     told = _told(yard, name, first, last)
     chosen = metric if metric in told.metrics else next(iter(told.metrics), None)
@@ -82,7 +82,7 @@ class _Told:
     @cached_property
     def metrics(self) -> list[str]:
         """The metrics that the newest words on performance speak of."""
-        return measured([vars(word) for kind in FARED for word in self.words.get(kind, ())[-20:]])
+        return measured([vars(word) for kind in MEASURED for word in self.words.get(kind, ())[-20:]])
 
     @cached_property
     def facts(self) -> list[dict[str, Any]]:
@@ -152,7 +152,7 @@ def _lanes(state: ModelState, told: _Told, metric: str | None, axis: Axis, zone:
         said = f"{statuses.count('violated')} violated"
         rows.append({"kind": kind.replace("_", " ").capitalize(), "cells": cells, "said": said, "full": counts})
     effects = lanes.effects(told.points("drift"), axis, zone)
-    fared = lanes.performance(told.points(*FARED, metric=metric), axis, zone)
+    fared = lanes.performance(told.points(*MEASURED, metric=metric), axis, zone)
     for lane, key in ((effects, "bars"), (fared, "fields")):
         if lane:
             lane[key] = _linked(lane[key], told.name)

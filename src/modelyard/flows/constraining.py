@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 from modelyard.build import bundle
 from modelyard.errors import BadInput, NotFound
 from modelyard.flows.monitor import data_quality
-from modelyard.flows.monitor.window import Window
+from modelyard.flows.monitor.window import Built, Window
 from modelyard.flows.picturing import instant
 from modelyard.monitor import quality, windows
 from modelyard.monitor.quality import Violation, sagemaker
+from modelyard.monitor.verdicts import Verdict
 from modelyard.workshop import Workshop
 
 
@@ -23,16 +24,13 @@ def of_version(shop: Workshop, model: str, version: str | None = None) -> dict[s
     {"model", "version", "columns": [{"name", "written": the fields that the config says, ...of a ColumnConstraint}], "unjudged": [names],
     "constraints": a constraints.json, "statistics": a statistics.json}. Raises NotFound.
     """
-    state, config = shop.model(model), shop.config(model)
-    chosen = shop.version(model, version or state.champion)
-    opened = bundle.open(chosen.digest, shop.home.path)
-    baseline = _baseline(opened, f"{model}:{chosen.version}")
+    config, (chosen, opened, baseline) = shop.config(model), _registered(shop, model, version)
     held, unjudged = data_quality.holding(config, baseline, opened.signature)
     settings = config.monitor.data_quality
     written = {name: set(one.model_dump(exclude_none=True)) for name, one in settings.columns.items()}
     return {
         "model": model,
-        "version": chosen.version,
+        "version": chosen,
         "columns": [{"name": n, "written": sorted(written.get(n, ())), **one.model_dump(exclude_none=True)} for n, one in held.items()],
         "unjudged": unjudged,
         "tolerance": settings.tolerance,
@@ -53,16 +51,14 @@ def of_window(shop: Workshop, model: str, start: str) -> dict[str, Any]:
     named = f"{span.start.isoformat()[:16]} .. {span.end.isoformat()[:16]}"
     if window.rows.is_empty():
         raise NotFound(f"nobody asked `{model}` in the window {named}", next=f"modelyard monitor {model} lists its windows")
-    held, _ = data_quality.holding(config, window.baseline, window.signature)
+    held, redacted = data_quality.holding(config, window.baseline, window.signature)
     found = data_quality.violations(window, held)
-    said = _said(found)
     about = {"model": model, "version": window.version, "window": [span.start.isoformat(), span.end.isoformat()]}
-    verdict = data_quality.judge(window)
+    verdict = quality.judge(found, window.rows.height, config.monitor.data_quality, len(held), redacted)
     return {
         **about,
         "rows": window.rows.height,
-        "verdict": {"status": verdict.status, "reason": verdict.reason},
-        **said,
+        **_said(verdict, found),
         "statistics": sagemaker.statistics(window.profile, window.signature),
     }
 
@@ -75,10 +71,7 @@ def of_statistics(shop: Workshop, model: str, file: Path, version: str | None = 
         raise NotFound(f"there is no file {file.name}", where=str(file)) from exc
     except (ValueError, RecursionError) as exc:
         raise BadInput(f"this is not JSON: {str(exc)[:200]}", where=file.name) from exc
-    state, config = shop.model(model), shop.config(model)
-    chosen = shop.version(model, version or state.champion)
-    opened = bundle.open(chosen.digest, shop.home.path)
-    baseline = _baseline(opened, f"{model}:{chosen.version}")
+    config, (chosen, opened, baseline) = shop.config(model), _registered(shop, model, version)
     held, _ = data_quality.holding(config, baseline, opened.signature)
     try:
         counts, others = sagemaker.of_statistics(document, held, baseline)
@@ -90,17 +83,19 @@ def of_statistics(shop: Workshop, model: str, file: Path, version: str | None = 
     extra = {name: rows for name in others if name not in {*left, *opened.signature.companions}}
     found = quality.check(counts, held, settings.tolerance, extra)
     verdict = quality.judge(found, rows, settings, len(held))
-    about = {"model": model, "version": chosen.version, "statistics_file": file.name, "rows": rows}
-    return {**about, "verdict": {"status": verdict.status, "reason": verdict.reason}, **_said(found)}
+    about = {"model": model, "version": chosen, "statistics_file": file.name, "rows": rows}
+    return {**about, **_said(verdict, found)}
 
 
-def _said(found: list[Violation]) -> dict[str, Any]:
-    return {"violations": [vars(one) for one in found], "constraint_violations": sagemaker.violations(found)}
+def _said(verdict: Verdict, found: list[Violation]) -> dict[str, Any]:
+    said = {"status": verdict.status, "reason": verdict.reason}
+    return {"verdict": said, "violations": [vars(one) for one in found], "constraint_violations": sagemaker.violations(found)}
 
 
-def _baseline(opened: bundle.Bundle, name: str) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((opened.path / "baseline.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise NotFound(f"{name} was registered without a baseline: nothing suggests constraints") from exc
-    return found
+def _registered(shop: Workshop, model: str, version: str | None) -> tuple[str, bundle.Bundle, dict[str, Any]]:
+    """A version, the champion by default, with its bundle and baseline. Raises NotFound."""
+    chosen = shop.version(model, version or shop.model(model).champion)
+    built = Built(bundle.open(chosen.digest, shop.home.path))
+    if (baseline := built.document("baseline.json")) is None:
+        raise NotFound(f"{model}:{chosen.version} was registered without a baseline: nothing suggests constraints")
+    return chosen.version, built.bundle, baseline

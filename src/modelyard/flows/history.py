@@ -186,7 +186,7 @@ def extend(
     columns = {data.target_col: tables.LABEL}
     columns |= {data.time_col: tables.EVENT_TIME} if data.time_col else {}
     columns |= {data.id_col: tables.INFERENCE_ID} if data.id_col else {}
-    redacted = {rule.column for rule in config.deploy.capture.redact}
+    redacted = config.deploy.capture.redacted
     for name in source.schema:
         for prefixed in (tables.feature(name), tables.extra(name)):
             if prefixed in taken.columns and name not in redacted:  # a hash is no value to learn from

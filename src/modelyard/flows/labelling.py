@@ -73,7 +73,7 @@ def of_bytes(shop: Workshop, model: str, data: bytes, content_type: str) -> dict
 # -- what is fetched --------------------------------------------------------------------------------------------------------------
 
 
-def tick(shop: Workshop, model: str, now: datetime) -> dict[str, Any] | None:
+def tick(shop: Workshop, model: str) -> dict[str, Any] | None:
     """Fetch labels where the config has a source of them: its schedule says that it is time. None where it has none, or a fetch is under
     way. Raises YardError where the source cannot be read, or holds what is no label of the model; the next time it is read again."""
     if shop.config(model).labels.source is None:

@@ -126,17 +126,17 @@ def _span(shop: Workshop, model: str, config: Config, since: str, until: str, wi
         held = shop.book.between(model, at.isoformat(), (at + timedelta(microseconds=1)).isoformat())
         begun = [w for w in held if datetime.fromisoformat(w.start) == at] or held
         if begun:
-            return windows.Span(datetime.fromisoformat(begun[-1].start), datetime.fromisoformat(begun[-1].end))
+            return begun[-1].span
         return windows.window_at(config.monitor.window, config.timezone, at)
     newest = max((w for kind in MONITORS if (w := shop.book.latest(model, kind))), key=lambda w: w.end, default=None)
     first, last = bounds(zone, since, until, shop.clock.now())
     if not since and not until:
         if newest is None:
             raise BadInput(f"no window of `{model}` has been judged yet", next=f"modelyard monitor {model} --now")
-        return windows.Span(datetime.fromisoformat(newest.start), datetime.fromisoformat(newest.end))
+        return newest.span
     if not since:
         oldest = next(iter(shop.book.between(model, FIRST, last)), None)
-        first = oldest.start if oldest else (datetime.fromisoformat(last) - timedelta(days=1)).isoformat()
+        first = oldest.start if oldest else (datetime.fromisoformat(last) - DAY).isoformat()
     end = datetime.fromisoformat(last) if last != LAST else shop.clock.now()
     end = end if last != LAST or newest is None else max(end, datetime.fromisoformat(newest.end))
     return windows.Span(datetime.fromisoformat(first), end)

@@ -151,7 +151,7 @@ def _rows(pair: Pair, config: Config, last: int, old: Bundle, new: Bundle) -> tu
 
     table = history.newest(pair.shop, pair.model, last)
     wanted = {tables.feature(name) for signed in (old.signature, new.signature) for name in signed.names}
-    redacted = {tables.feature(r.column) for r in config.deploy.capture.redact} & wanted
+    redacted = {tables.feature(name) for name in config.deploy.capture.redacted} & wanted
     lacking = sorted(wanted - set(table.columns) | redacted)
     if table.height and lacking:
         names = ", ".join(f"`{name.removeprefix(tables.FEATURE)}`" for name in lacking)

@@ -92,7 +92,7 @@ def _unlabelled(shop: Workshop, model: str, config: Config, since: str | None, w
     else:
         rows = history.newest(shop, model, MOST_ROWS, since=None if since is None else instant(since, zone, shop.clock.now()))
     rows = history.labelled(shop, model, rows).filter(pl.col(tables.LABEL).is_null()).drop(tables.LABEL, labels.GIVEN_AT, strict=False)
-    hidden = (*(rule.column for rule in config.deploy.capture.redact), *config.data.schema_.sensitive_not_served)
+    hidden = (*config.deploy.capture.redacted, *config.data.schema_.sensitive_not_served)
     lost = {place(name) for name in hidden for place in (tables.feature, tables.extra)}
     return rows.unique(tables.INFERENCE_ID, keep="last", maintain_order=True).drop(lost, strict=False)
 

@@ -159,7 +159,7 @@ class Cause:
 def cause(word: Word) -> Cause:
     """What a word's evidence names, whichever monitor wrote it."""
     said = word.evidence
-    if word.monitor == "performance" or word.monitor == "estimate":
+    if word.monitor in ("performance", "estimate"):
         worse = [c for c in said.get("criteria", ()) if c.get("status") == word.status]
         moved = {str(c["metric"]): _value(c.get("value")) for c in worse if "metric" in c}
         parts = [p for p in said.get("parts", ()) if p.get("status") == word.status]

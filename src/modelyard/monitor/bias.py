@@ -17,7 +17,7 @@ from typing import Any
 
 from modelyard.config.spec import BiasCriterion, BiasDrift
 from modelyard.monitor.verdicts import Status, Verdict
-from modelyard.monitor.words import listing
+from modelyard.monitor.words import count, listing
 
 CHANCE = 0.001
 MIN_GROUP = 30
@@ -140,7 +140,7 @@ def _why_none(found: Sequence[Measured], known: Sequence[Measured], waits: str) 
 
 def _judged(known: Sequence[Measured]) -> str:
     metrics, facets = list(dict.fromkeys(m.metric for m in known)), len({m.facet for m in known})
-    return f"{listing(metrics, 12)} of {facets} comparison{'s' if facets != 1 else ''}"
+    return f"{listing(metrics, 12)} of {count(facets, 'comparison')}"
 
 
 def _number(value: float | None) -> str:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, Index, Integer, Row, Select, String, Table, Text, and_, func, select, true
 
 from modelyard.database import METADATA, Database
 from modelyard.monitor.verdicts import Status
+from modelyard.monitor.windows import Span
 
 _TABLE = Table(
     "windows",
@@ -51,6 +53,11 @@ class Word:
 
     def __str__(self) -> str:
         return f"{self.monitor} {self.start[:16]}..{self.end[:16]} {self.status}: {self.reason.removeprefix(f'{self.monitor}: ')}"
+
+    @property
+    def span(self) -> Span:
+        """The window."""
+        return Span(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))
 
     @property
     def said(self) -> tuple[Any, ...]:

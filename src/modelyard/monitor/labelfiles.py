@@ -155,14 +155,20 @@ def _typed(text: pl.Series) -> pl.Series:
     """A csv column as integers, floats or booleans where every value is one, and reads back as it was written; else as text."""
     import polars as pl
 
+    found = numbers(text)
+    lower = text.str.to_lowercase()
+    return lower == "true" if found.dtype == pl.String and lower.is_in(["true", "false"]).all() else found
+
+
+def numbers(text: pl.Series) -> pl.Series:
+    """As integers, else as floats, where every value is one, and reads back as it was written; else as text."""
+    import polars as pl
+
     whole = text.cast(pl.Int64, strict=False)
     if whole.null_count() == text.null_count() and (whole.cast(pl.String) == text).all():
         return whole
     number = text.cast(pl.Float64, strict=False)
-    if number.null_count() == text.null_count() and not text.str.contains(r"^[+-]?0\d").any():
-        return number
-    lower = text.str.to_lowercase()
-    return lower == "true" if lower.is_in(["true", "false"]).all() else text
+    return number if number.null_count() == text.null_count() and not text.str.contains(r"^[+-]?0\d").any() else text
 
 
 def _times(column: pl.Series, names: Names, where: str, as_: str) -> pl.Series:

@@ -19,7 +19,7 @@ from xml.sax.saxutils import quoteattr
 from modelyard import tables
 from modelyard.errors import BadInput
 from modelyard.monitor import requests
-from modelyard.monitor.labelfiles import LABELLED_AT
+from modelyard.monitor.labelfiles import LABELLED_AT, numbers
 from modelyard.signature import Signature
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _separator(signature: Signature) -> str:
 
 
 def _json(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) or hasattr(value, "isoformat") else value
+    return value.isoformat() if hasattr(value, "isoformat") else value
 
 
 # -- exports -----------------------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def read(path: Path, signature: Signature) -> pl.DataFrame:
     return pl.DataFrame(
         {
             tables.INFERENCE_ID: pl.Series(list(chosen), dtype=pl.String),
-            tables.LABEL: _typed([answer and answer[0] for answer in chosen.values()]),
+            tables.LABEL: numbers(pl.Series([answer and written(answer[0]) for answer in chosen.values()], dtype=pl.String)),
             LABELLED_AT: pl.Series([answer and answer[1] for answer in chosen.values()], dtype=instant),
         }
     )
@@ -211,14 +211,3 @@ def _agreed(given: list[Answer]) -> Answer | None:
     sure = [answer for answer in given if answer[2]] or given
     votes = Counter(str(answer[0]) for answer in sure)
     return max(sure, key=lambda answer: (votes[str(answer[0])], answer[1]))
-
-
-def _typed(answers: list[Any]) -> pl.Series:
-    """As integers, else as floats, where every answer is one; else as text."""
-    import polars as pl
-
-    text = pl.Series([None if a is None else written(a) for a in answers], dtype=pl.String)
-    whole, number = text.cast(pl.Int64, strict=False), text.cast(pl.Float64, strict=False)
-    if whole.null_count() == text.null_count() and (whole.cast(pl.String) == text).fill_null(True).all():
-        return whole
-    return number if number.null_count() == text.null_count() and not text.str.contains(r"^[+-]?0\d").any() else text

@@ -111,17 +111,12 @@ def judge(
     Raises:
         BadInput: a criterion names a metric that `greater_is_better` does not know.
     """
+    facts = {"labels": labels, "rows": rows, **evidence(values)}
     if labels < performance.min_labels:
         came = f"{labels:,} of {rows:,} predictions have labels" if rows else "no predictions in the window"
-        return Verdict(
-            "performance", "unknown", f"performance: {came}, {performance.min_labels:,} are needed", _facts(values, labels, rows)
-        )
+        return Verdict("performance", "unknown", f"performance: {came}, {performance.min_labels:,} are needed", facts)
     judged = [criterion(c, values, greater_is_better, holdout, missing or {}) for c in performance.criteria]
-    return summed("performance", judged, _facts(values, labels, rows), f"on {labels:,} labelled of {rows:,} rows")
-
-
-def _facts(values: Mapping[str, Value], labels: int, rows: int) -> dict[str, Any]:
-    return {"labels": labels, "rows": rows, **evidence(values)}
+    return summed("performance", judged, facts, f"on {labels:,} labelled of {rows:,} rows")
 
 
 def evidence(values: Mapping[str, Value]) -> dict[str, Any]:
@@ -165,15 +160,15 @@ def criterion(
         said = missing.get(name) or f"{name} cannot be computed"
         return Judged(name, "unknown", None, None, None, before.value if before else None, bound, None, said)
     greater = greater_is_better[name]
+    loss = None if before is None else (before.value - found.value if greater else found.value - before.value)
     if asked.threshold is not None:
         status = _beyond(found, Value(bound), 0.0, greater)
         said = f"{name} {shown(found)} {_says(status)} (the {'least' if greater else 'most'} allowed is {_number(bound)})"
-    elif before is None:
+    elif before is None or loss is None:
         status, said = "unknown", f"{name} {shown(found)} has no hold-out value to be compared with"
     else:
         status = _beyond(found, before, bound, greater)
-        said = _drop_sentence(name, found, before, bound, status, greater)
-    loss = None if before is None else (before.value - found.value if greater else found.value - before.value)
+        said = _drop_sentence(name, found, before, loss, bound, status)
     return Judged(name, status, found.value, found.low, found.high, before.value if before else None, bound, loss, said)
 
 
@@ -201,12 +196,11 @@ def _beyond(found: Value, against: Value, allowed: float, greater: bool) -> Stat
     return "violated" if found.sure and gap.low > allowed + _ROUNDING else "warning"
 
 
-def _drop_sentence(name: str, found: Value, before: Value, bound: float, status: Status, greater: bool) -> str:
+def _drop_sentence(name: str, found: Value, before: Value, loss: float, bound: float, status: Status) -> str:
     if _number(found.value) == _number(before.value):
         moved = "the hold-out's too"
     else:
-        lost = before.value - found.value if greater else found.value - before.value
-        moved = f"{_number(abs(lost))} {'worse' if lost > 0 else 'better'} than the hold-out's {_number(before.value)}"
+        moved = f"{_number(abs(loss))} {'worse' if loss > 0 else 'better'} than the hold-out's {_number(before.value)}"
     return f"{name} {shown(found)} {_says(status)}: {moved} ({_number(bound)} worse is allowed)"
 
 

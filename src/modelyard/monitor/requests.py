@@ -25,6 +25,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from modelyard import tables
+from modelyard.monitor.profile import reading
 from modelyard.monitor.words import percent
 from modelyard.signature import Signature
 
@@ -116,11 +117,8 @@ def _column(rows: pl.DataFrame, name: str, baseline: Mapping[str, Any]) -> _Colu
 def _numbers(values: pl.Series, baseline: Mapping[str, Any]) -> tuple[Whole, Floats, list[str], list[int]]:
     """Cells: below, each bin, above, missing. A place is the share of the baseline's bins below; missing has one of its own."""
     import numpy as np
-    import polars as pl
 
-    if values.dtype.is_temporal():
-        values = values.dt.timestamp("us") if values.dtype != pl.Date else values.cast(pl.Datetime("us")).dt.timestamp("us")
-    x = values.cast(pl.Float64, strict=False).fill_null(math.nan).to_numpy()
+    x = reading.numbers(values)
     edges = np.array(baseline["edges"], float)
     low, bins = baseline["low"], len(edges)
     gone = np.isnan(x)

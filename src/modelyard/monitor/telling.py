@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from modelyard.monitor.alarms import Cause, Episode, Silence, Stretch, cause
 from modelyard.monitor.book import Word
-from modelyard.monitor.words import listing
+from modelyard.monitor.words import count, listing
 
 TOP = 5
 """Features and segments that an alert names."""
@@ -40,11 +40,11 @@ def raised(stretch: Stretch, about: About, num_windows: int) -> Message:
     """The alert at the beginning of an episode: what moved and where, since when, and what to do."""
     newest = stretch.violated[-1]
     last = stretch.words[-num_windows:]
-    count = sum(word.status == "violated" for word in last)
+    violated = sum(word.status == "violated" for word in last)
     lines = [
         _reason(newest),
         *_causes(cause(newest), HEADS.get(newest.monitor, "Moved")),
-        f"Since: {_moment(stretch.since, about)}, {_of(count, len(last))} violated",
+        f"Since: {_moment(stretch.since, about)}, {_of(violated, len(last))} violated",
         f"Version: {newest.version}",
         *_links(newest, about),
     ]
@@ -56,7 +56,7 @@ def recovered(stretch: Stretch, about: About) -> Message:
     newest = stretch.words[-1]
     lines = [
         _reason(newest),
-        f"Was violated: {_span(stretch.since, stretch.until, about)}, in {_windows(len(stretch.violated))}",
+        f"Was violated: {_span(stretch.since, stretch.until, about)}, in {count(len(stretch.violated), 'window')}",
         *_causes(together(map(cause, stretch.violated)), f"{HEADS.get(newest.monitor, 'Moved')} meanwhile"),
         *_links(stretch.violated[-1], about, next=False),
     ]
@@ -122,8 +122,8 @@ def lasted(start: str, end: str) -> str:
     minutes = round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() / 60)
     days, hours = divmod(minutes // 60, 24)
     if days:
-        return _count(days, "day") + (f" {_count(hours, 'hour')}" if hours and days < 7 else "")
-    return _count(hours, "hour") + (f" {_count(minutes % 60, 'minute')}" if minutes % 60 else "") if hours else _count(minutes, "minute")
+        return count(days, "day") + (f" {count(hours, 'hour')}" if hours and days < 7 else "")
+    return count(hours, "hour") + (f" {count(minutes % 60, 'minute')}" if minutes % 60 else "") if hours else count(minutes, "minute")
 
 
 def _reason(word: Word) -> str:
@@ -158,16 +158,8 @@ def _moment(at: str, about: About) -> str:
     return f"{local:%Y-%m-%d %H:%M} {local:%Z}"
 
 
-def _of(count: int, windows: int) -> str:
-    return f"{count} of the last {_windows(windows)}" if windows > 1 else "the last window"
-
-
-def _windows(count: int) -> str:
-    return _count(count, "window")
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _of(violated: int, windows: int) -> str:
+    return f"{violated} of the last {count(windows, 'window')}" if windows > 1 else "the last window"
 
 
 def names(words: Sequence[Word]) -> tuple[str, ...]:

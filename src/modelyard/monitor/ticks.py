@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 
-from modelyard.monitor.windows import ticks
+from modelyard.monitor.windows import day_of, ticks
 
 _FAR = timedelta(days=366 * 9)
 """A schedule of 29 February has one instant in four years, or in eight."""
@@ -40,7 +40,7 @@ def last_tick(cron: str, timezone: str, after: datetime, until: datetime) -> dat
 
 def _begin(cron: str, instant: datetime) -> datetime:
     """Of the page that an instant is on: a day of a schedule that comes round each day, else a month. Both of UTC."""
-    day = instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = day_of(instant)
     return day if cron.split()[2:] == ["*", "*", "*"] else day.replace(day=1)
 
 

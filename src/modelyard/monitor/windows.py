@@ -56,6 +56,11 @@ def window_at(window: str, timezone: str, instant: datetime) -> Span:
     return Span(edges[after - 1], edges[after])
 
 
+def day_of(instant: datetime) -> datetime:
+    """When the day of UTC began that `instant` falls in."""
+    return instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def ticks(cron: str, timezone: str, after: datetime, until: datetime) -> list[datetime]:
     """Instants in UTC at which a five-field cron expression fires, later than `after` and not later than `until`.
 

@@ -12,6 +12,11 @@ def percent(share: float) -> str:
     return f"{value:.0f}%" if value >= 10 or value == 0 else f"{value:.1f}%"
 
 
+def count(number: int, what: str) -> str:
+    """`1 window`, `3 windows`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def listing(items: Sequence[str], most: int = 5) -> str:
     """The first `most` of `items`, and how many were left out."""
     left = len(items) - most

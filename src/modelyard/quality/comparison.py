@@ -51,7 +51,10 @@ def measure(
         "answers": _by(old[tables.PREDICTION], apart),
         "pairs": _pairs(old, new, apart) if signature.answer != "number" else [],
         "slices": [
-            {"column": name, **found} for name in columns if (place := _place(rows, name)) is not None for found in _by(rows[place], apart)
+            {"column": name, **found}
+            for name in columns
+            if (place := tables.place(rows.columns, name)) is not None
+            for found in _by(rows[place], apart)
         ],
         "largest": _largest(rows, old, new, changes, apart),
         "changes": _histogram(changes),
@@ -84,10 +87,6 @@ def _pairs(old: pl.DataFrame, new: pl.DataFrame, apart: pl.Series) -> list[dict[
     both = pl.DataFrame({"old": old[tables.PREDICTION].cast(pl.String), "new": new[tables.PREDICTION].cast(pl.String)}).filter(apart)
     counted = both.group_by("old", "new").len("rows").sort("rows", "old", "new", descending=[True, False, False], nulls_last=True)
     return counted.head(PAIRS).to_dicts()
-
-
-def _place(rows: pl.DataFrame, name: str) -> str | None:
-    return next((c for c in (tables.feature(name), tables.extra(name)) if c in rows.columns), None)
 
 
 def scores(outputs: pl.DataFrame, champion: pl.DataFrame, signature: Signature) -> pl.Series | None:

@@ -138,7 +138,7 @@ def series_of(table: pl.DataFrame, signature: Signature) -> Ints:
 
     from modelyard.quality.encode import index
 
-    places = [next((c for c in (tables.feature(n), tables.extra(n), n) if c in table.columns), None) for n in signature.entity_cols]
+    places = [tables.place(table.columns, n) or (n if n in table.columns else None) for n in signature.entity_cols]
     columns = [place for place in places if place is not None]
     return index(table.select(columns)) if columns else np.zeros(table.height, dtype=np.int64)
 

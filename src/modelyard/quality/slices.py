@@ -68,7 +68,7 @@ def tables_of(table: pl.DataFrame, signature: Signature, column: str) -> dict[st
 
 def place(table: pl.DataFrame, column: str) -> str | None:
     """The column of a predictions table that holds a column of the data: a feature, or one that came along; None where there is none."""
-    return next((c for c in (tables.feature(column), tables.extra(column), column) if c in table.columns), None)
+    return tables.place(table.columns, column) or (column if column in table.columns else None)
 
 
 def parts(series: pl.Series) -> tuple[list[str], Ints]:

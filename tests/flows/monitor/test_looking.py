@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as settings_
 from hypothesis import strategies as st
 
+from modelyard.build import bundle
 from modelyard.database import Database
 from modelyard.durable import Stopped
 from modelyard.errors import HomeLocked, NoRoom, NotFound
@@ -305,6 +306,21 @@ def test_after_a_long_downtime_a_look_judges_so_many_and_the_next_goes_on(world:
         world.look()
     assert len(world.shop.book.between("demo")) == wanted
     assert {w.revision for w in world.shop.book.between("demo")} == {1}
+
+
+def test_a_look_opens_a_version_once_however_many_windows_it_judges(world: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in range(3):
+        world.capture([f"{day}-{i}" for i in range(60)], T0 + day * DAY)
+    world.time.advance_to(T0 + 3 * DAY)
+    opened: list[str] = []
+    real = bundle.open
+    monkeypatch.setattr(bundle, "open", lambda digest, home: opened.append(str(digest)) or real(digest, home))  # type: ignore[func-returns-value]
+    world.look()
+    assert len(world.words("drift")) == 3 and len(opened) == 1
+    world.capture(["late"] * 60, T0 + 3 * DAY)
+    world.time.advance_to(T0 + 4 * DAY)
+    world.look()
+    assert len(opened) == 2, "the next look verifies it anew"
 
 
 def test_a_look_that_is_killed_before_its_word_is_written_judges_again(world: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

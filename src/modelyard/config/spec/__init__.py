@@ -270,7 +270,7 @@ class Config(Part):
             raise ValueError("`retrain.window: {type: weighted}` needs `data.time_col` and `data.schema.weight_col`")
         if self.labels.join == "entity" and not (self.data.entity_cols and self.data.time_col):
             raise ValueError("`labels: {join: entity}` needs `data.entity_cols` and `data.time_col`")
-        hidden = {rule.column for rule in self.deploy.capture.redact}.intersection(self.data.entity_cols)
+        hidden = self.deploy.capture.redacted.intersection(self.data.entity_cols)
         if self.labels.join == "entity" and hidden:
             raise ValueError(f"`labels: {{join: entity}}` needs `{min(hidden)}` as it came: leave it out of `deploy.capture.redact`")
         if self.preprocess is not None and self.retrain.on:

@@ -168,6 +168,11 @@ class Capture(Part):
     redact: tuple[Redact, ...] = Field((), description="Columns with personal data.")
     sagemaker: bool = Field(False, description="Also write SageMaker's data-capture files, below the endpoint's folder.")
 
+    @property
+    def redacted(self) -> frozenset[str]:
+        """The columns whose values are not kept as they came."""
+        return frozenset(rule.column for rule in self.redact)
+
 
 class Batch(Part):
     """Predictions of whole files on a schedule, by the version in production."""

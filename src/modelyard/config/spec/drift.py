@@ -11,7 +11,7 @@ from modelyard.config.spec.types import ColumnName, Duration, Part, Share
 
 NumericMeasure = Literal["psi", "ks", "jensen_shannon", "hellinger", "wasserstein"]
 CategoricalMeasure = Literal["psi", "jensen_shannon", "hellinger", "l_infinity", "cramers_v"]
-Measure = Literal["psi", "ks", "jensen_shannon", "hellinger", "wasserstein", "l_infinity", "cramers_v"]
+Measure = Literal[NumericMeasure, CategoricalMeasure]
 _THRESHOLD = "Effect from which a column has moved; by default the measure's usual one (docs/reference/drift.md)."
 
 

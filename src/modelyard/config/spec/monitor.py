@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -156,18 +156,7 @@ AlertKind = Literal[
 
 class Alerts(Part):
     to: tuple[Channel | Secret, ...] = Field((), description="Apprise URLs, or secrets that hold them. The log always gets every alert.")
-    on: tuple[AlertKind, ...] = (
-        "gate_failed",
-        "pipeline_failed",
-        "rollback",
-        "data_quality",
-        "drift",
-        "performance",
-        "estimate",
-        "bias",
-        "attribution",
-        "capture",
-    )
+    on: tuple[AlertKind, ...] = get_args(AlertKind)
     runbook: Annotated[str, Field(max_length=500, pattern=r"^https?://\S+$")] | None = Field(
         None, description="What to do when an alert comes: an address that each alert names."
     )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from modelyard.config.spec.monitor import AlertAfter
 from modelyard.config.spec.types import Cron, Duration, Part
 
 Cause = Literal["drift", "performance", "bias", "attribution", "schedule", "new_data"]
@@ -61,20 +62,11 @@ class TrainingWindow(Part):
         return self
 
 
-class Persistence(Part):
+class Persistence(AlertAfter):
     """A monitor asks for a retraining when `num_violation_windows` of its last `num_windows` known ones are violated.
 
     Counted of windows that ended since the last retraining, and that the champion answered.
     """
-
-    num_windows: int = Field(1, ge=1)
-    num_violation_windows: int = Field(1, ge=1)
-
-    @model_validator(mode="after")
-    def _fits(self) -> Persistence:
-        if self.num_violation_windows > self.num_windows:
-            raise ValueError("`num_violation_windows` cannot exceed `num_windows`")
-        return self
 
 
 class Retrain(Part):

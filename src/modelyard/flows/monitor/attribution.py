@@ -92,7 +92,7 @@ def _kept(opened: Bundle) -> Kept | None:
 
 
 def _redacted(window: Window, name: str) -> bool:
-    return tables.feature(name) not in window.rows.columns or any(rule.column == name for rule in window.config.deploy.capture.redact)
+    return tables.feature(name) not in window.rows.columns or name in window.config.deploy.capture.redacted
 
 
 def _explained(window: Window, opened: Bundle, kept: Kept) -> Any:

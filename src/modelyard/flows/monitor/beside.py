@@ -46,7 +46,7 @@ def segments(window: Window) -> tuple[list[Segment], list[str]]:
     """The segments that have enough rows, in the window and in the hold-out, and the configured columns that cannot be told by: those
     that the hold-out lacks, or that the capture does not keep."""
     least = window.config.monitor.drift.min_rows
-    redacted = {rule.column for rule in window.config.deploy.capture.redact}
+    redacted = window.config.deploy.capture.redacted
     found: list[Segment] = []
     lacking: list[str] = []
     for column in window.config.monitor.segments:

@@ -9,7 +9,6 @@ A facet's column has to come with the requests: as a feature, or beside them, wh
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from modelyard import tables
@@ -41,7 +40,7 @@ def judge(window: Window) -> Verdict:
     """The verdict; evidence `mature` says whether the metrics that need labels were looked at."""
     grown = mature(window)
     facts: dict[str, Any] = {"rows": window.rows.height, "labels": 0, "mature": grown}
-    document = _document(window)
+    document = window.document(DOCUMENT)
     if document is None:
         said = "the version was built without `bias`: it has nothing to be compared with until it is built again"
         return Verdict("bias", "unknown", f"bias: {said}", facts)
@@ -53,13 +52,6 @@ def judge(window: Window) -> Verdict:
         return _judge(window, document, window.labelled if grown else window.rows, facts, grown)
     except YardError as exc:  # what callers send beside their rows may be anything
         return Verdict("bias", "unknown", f"bias: {exc.what}" + (f"; {exc.next}" if exc.next else ""), facts)
-
-
-def _document(window: Window) -> dict[str, Any] | None:
-    """The version's bias.json. None where it was built without."""
-    path = window.bundle.path / DOCUMENT
-    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    return found
 
 
 def _judge(window: Window, document: dict[str, Any], rows: pl.DataFrame, facts: dict[str, Any], grown: bool) -> Verdict:
@@ -95,7 +87,7 @@ def _with_columns(
     sentence on what lacks."""
     from modelyard.quality.bias import production
 
-    redacted = {rule.column for rule in window.config.deploy.capture.redact}
+    redacted = window.config.deploy.capture.redacted
     places = {name: (tables.feature(name), tables.extra(name)) for name in needed if name not in redacted}
     there = {name: place for name, both in places.items() for place in both if place in rows.columns and rows[place].count()}
     table = rows.with_columns(rows[place].alias(name) for name, place in there.items())

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modelyard import tables
+from modelyard.config.spec import CustomMetric
 from modelyard.errors import YardError
 from modelyard.flows import measuring
 from modelyard.flows.monitor import reference
@@ -48,7 +49,7 @@ def measure(window: Window, level: float) -> Business:
     of = _digest(window, rows, level)
     if (kept := _kept(window, of)) is not None:
         return Business({name: Value.of_list(v) for name, v in kept.items()}, better, lacking, {"custom": {"of": of, "values": kept}})
-    found, missing = _measured(window, rows, level, better)
+    found, missing = _measured(window, rows, level, asked)
     keeping = {name: value.to_list() for name, value in found.items()}
     evidence = {"custom": {"of": of, "values": keeping, **({"failed": missing} if missing else {})}}
     return Business(found, better, {**lacking, **missing}, evidence)
@@ -58,11 +59,11 @@ def _not_built(version: str, name: str) -> str:
     return f"{name} is none of the metrics that version {version} was built with"
 
 
-def _measured(window: Window, rows: pl.DataFrame, level: float, names: Mapping[str, bool]) -> tuple[dict[str, Value], dict[str, str]]:
+def _measured(window: Window, rows: pl.DataFrame, level: float, asked: Sequence[CustomMetric]) -> tuple[dict[str, Value], dict[str, str]]:
+    names = [m.name for m in asked]
     if rows.height > MOST_ROWS:
         return {}, dict.fromkeys(names, f"{rows.height:,} labelled rows are more than a function is given ({MOST_ROWS:,})")
     try:
-        asked = reference.custom_metrics(window)
         answer = measuring.again(window.shop, window.model, window.bundle.path, asked, rows)
     except YardError as exc:
         return {}, dict.fromkeys(names, f"the functions did not run: {exc.what}"[:200])

@@ -36,7 +36,7 @@ def holding(config: Config, baseline: Mapping[str, Any], signature: Signature) -
     What no request has, such as the target, is left out: a constraints.json that was made of a training table names it too.
     """
     known = {config.data.target_col, config.data.id_col, config.data.time_col} - set(signature.names)
-    lost = {rule.column for rule in config.deploy.capture.redact}
+    lost = config.deploy.capture.redacted
     found = quality.held(baseline, signature, config.monitor.data_quality)
     held = {name: one for name, one in found.items() if name not in known}
     return {name: one for name, one in held.items() if name not in lost}, [name for name in held if name in lost]

@@ -53,8 +53,8 @@ def as_captured(asked: Drift, config: Config, signature: Signature, there: Colle
     """What of the drift's settings can be judged of captured rows, and the watched columns that are redacted now, or were then, when the
     table had only the columns `there`."""
     wanted = drift.watched(asked, signature)
-    redacted = {rule.column for rule in config.deploy.capture.redact}
-    redacted |= {name for name in signature.names if there is not None and tables.feature(name) not in there}
+    absent = {name for name in signature.names if there is not None and tables.feature(name) not in there}
+    redacted = config.deploy.capture.redacted | absent
     lacking = [name for name in wanted if name in redacted]
     kept = tuple(name for name in wanted if name not in redacted)
     return (asked.model_copy(update={"columns": kept}) if lacking else asked), lacking

@@ -214,7 +214,7 @@ def _of_numbers(window: Window) -> dict[str, Value]:
     if tables.PREDICTION not in table.columns:
         return {}
     table = table.filter(pl.col(tables.PREDICTION).is_finite())
-    redacted = {rule.column for rule in window.config.deploy.capture.redact}
+    redacted = window.config.deploy.capture.redacted
     columns = tuple(c.name for c in signature.columns if tables.feature(c.name) in table.columns and c.name not in redacted)
     asked = [("mae" if c.metric == "mase" else c.metric) for c in window.config.monitor.performance.criteria]
     wanted = tuple(dict.fromkeys(name for name in ("mae", "rmse", *asked) if name in dle.LOSSES))

@@ -11,13 +11,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from modelyard import tables
+from modelyard.config.spec import Config
 from modelyard.durable import Stopped
 from modelyard.errors import HomeLocked, YardError, no_room
 from modelyard.events import Event, WindowJudged
 from modelyard.flows import history, labelling
 from modelyard.flows.monitor.alarming import sound
 from modelyard.flows.monitor.monitors import MONITORS, Monitor
-from modelyard.flows.monitor.window import Window
+from modelyard.flows.monitor.window import Built, Window
 from modelyard.monitor import labels, windows
 from modelyard.monitor.book import Word
 from modelyard.monitor.verdicts import Verdict
@@ -56,9 +57,9 @@ class Due(NamedTuple):
 
 def look(shop: Workshop, model: str, tell: Callable[[Word], None] = lambda word: None) -> int:
     """Judge every window that is due, and those that labels came late for. Returns how many that were. `tell` is told of each."""
-    words, seen = list[Word](), labelling.looking(shop, model)
+    words, seen, opened = list[Word](), labelling.looking(shop, model), dict[str, Built]()
     for span, kinds in by_span([*due(shop, model), *relabelled(shop, model)]):
-        for word in judge(shop, model, span, kinds):
+        for word in judge(shop, model, span, kinds, opened):
             tell(word)
             words.append(word)
     sound(shop, model, words)
@@ -79,7 +80,7 @@ def due(shop: Workshop, model: str) -> list[Due]:
     """Windows to judge now, oldest first. Those that were over before the windows changed are left alone: they were judged by their own."""
     config, state, now = shop.config(model), shop.model(model), shop.clock.now()
     first = captured.earliest(history.folder(shop, model))
-    on = [monitor for monitor in MONITORS.values() if monitor.enabled(config)]
+    on = _on(config)
     if first is None or not on:
         return []
     zone, since = config.timezone, {str(monitor.kind): _since(state, monitor) for monitor in on}
@@ -99,13 +100,17 @@ def due(shop: Workshop, model: str) -> list[Due]:
     return sorted(found, key=lambda one: one.span)[:CATCH_UP]
 
 
+def _on(config: Config) -> list[Monitor]:
+    return [monitor for monitor in MONITORS.values() if monitor.enabled(config)]
+
+
 def _ripe(shop: Workshop, model: str, monitor: Monitor, now: datetime) -> list[Due]:
     """Windows that a monitor judged before their labels were due, which they are now; those of the last week, and of no longer downtime."""
     if monitor.ripe is None:
         return []
     last = now - monitor.ripe(shop.config(model))
     words = shop.book.immature(model, monitor.kind, (last - RIPE).isoformat(), last.isoformat())
-    return [Due(word.monitor, _span(word)) for word in words]
+    return [Due(word.monitor, word.span) for word in words]
 
 
 def _since(state: ModelState, monitor: Monitor) -> datetime:
@@ -124,17 +129,17 @@ def relabelled(shop: Workshop, model: str) -> list[Due]:
     oldest, found = captured.earliest(history.folder(shop, model)), list[Due]()
     if oldest is None:
         return found
-    on = [monitor for monitor in MONITORS.values() if monitor.enabled(config)]
-    kinds = [monitor.kind for monitor in on if monitor.labelled]
+    on = _on(config)
+    every, kinds = [monitor.kind for monitor in on], [monitor.kind for monitor in on if monitor.labelled]
     some = any(at > oldest.isoformat() for at in shop.book.until(model, kinds).values())
     if some and len(fresh := labels.received(shop.home.labels(model), last.until)):
         found += _within(shop, model, kinds, history.touched(shop, model, fresh, oldest, now))
     if came := [(max(first, oldest), end) for first, end in last.came if end >= oldest]:
-        found += _within(shop, model, [monitor.kind for monitor in on], history.spans(came))
-    return found + (_late(shop, model, [monitor.kind for monitor in on], min(last.rows, now)) if last.rows else [])
+        found += _within(shop, model, every, history.spans(came))
+    return found + (_late(shop, model, every, min(last.rows, now)) if last.rows else [])
 
 
-def _late(shop: Workshop, model: str, kinds: list[str], since: datetime) -> list[Due]:
+def _late(shop: Workshop, model: str, kinds: Sequence[str], since: datetime) -> list[Due]:
     """Judged windows that rows came for since the last look, as callers that send the time of an event may send it late: those that have
     `GROWN` by them, so that a trickle does not have a day's windows judged again at each look."""
     import polars as pl
@@ -174,14 +179,10 @@ def _within(shop: Workshop, model: str, kinds: Sequence[str], times: pl.DataFram
     return sorted(found, key=lambda one: list(MONITORS).index(one.monitor))
 
 
-def _span(word: Word) -> windows.Span:
-    return windows.Span(datetime.fromisoformat(word.start), datetime.fromisoformat(word.end))
-
-
-def judge(shop: Workshop, model: str, span: windows.Span, kinds: list[str]) -> list[Word]:
+def judge(shop: Workshop, model: str, span: windows.Span, kinds: list[str], opened: dict[str, Built] | None = None) -> list[Word]:
     """Let monitors judge a window: their words, all at once in the book and, where they are news, in the journal. Of a window whose rows
-    were let go since it was judged, what was said then holds."""
-    window = Window(shop, model, shop.config(model), shop.model(model), span)
+    were let go since it was judged, what was said then holds. opened: what this look has opened (`Window.opened`)."""
+    window = Window(shop, model, shop.config(model), shop.model(model), span, opened={} if opened is None else opened)
     standing, news = shop.book.standing(model, kinds, span.start.isoformat(), span.end.isoformat()), list[Event]()
     for kind in kinds:
         again, before = standing[kind]

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from modelyard import tables
-from modelyard.build import bundle
 from modelyard.errors import BadInput, YardError
 from modelyard.flows import history
 from modelyard.flows.monitor import business, reference, segments
@@ -82,7 +81,7 @@ def _versions(window: Window) -> dict[str, Any]:
         if count < asked.min_labels:
             continue
         try:
-            signed = bundle.open(window.state.versions[version].digest, window.shop.home.path).signature
+            signed = window.built(version).bundle.signature
             known = measures.names_of(signed)
             names = tuple(dict.fromkeys(c.metric for c in asked.criteria if c.metric in known)) or known[:1]
             values = measured(rows, signed, asked.confidence, names)

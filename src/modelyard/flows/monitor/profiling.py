@@ -32,16 +32,16 @@ def whole(window: Window) -> dict[str, Any]:
     return counted
 
 
-def _pieces(window: Window) -> Iterator[pl.DataFrame]:
-    """All rows of the window's version, a file at a time."""
+def _pieces(window: Window, only: tuple[str, ...] | None = None) -> Iterator[pl.DataFrame]:
+    """All rows of the window's version, a file at a time; `only` these columns."""
     import polars as pl
 
-    for rows in history.pieces(window.shop, window.model, window.span.start, window.span.end):
+    for rows in history.pieces(window.shop, window.model, window.span.start, window.span.end, only):
         yield rows.filter(pl.col(tables.VERSION) == window.version)
 
 
 def _height(window: Window) -> int:
-    return sum(rows.height for rows in _pieces(window))
+    return sum(rows.height for rows in _pieces(window, (tables.INFERENCE_ID, tables.VERSION)))
 
 
 def kept(window: Window, span: Span) -> dict[str, Any] | None:
@@ -76,7 +76,7 @@ def values(rows: pl.DataFrame, column: str) -> tuple[pl.Series, dict[str, int]]:
     """A column, feature or not, as text, and how often its values come, most frequent first; none where the rows lack it."""
     import polars as pl
 
-    name = next((n for n in (tables.feature(column), tables.extra(column)) if n in rows.columns), None)
+    name = tables.place(rows.columns, column)
     if name is None:
         return pl.Series(column, [], pl.String), {}
     words = rows[name].cast(pl.String).alias("value")

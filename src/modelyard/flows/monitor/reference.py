@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,7 @@ DOCUMENT = "evaluation.json"
 
 def document(window: Window) -> dict[str, Any]:
     """What the build measured (evaluation.json); empty for a version that has none."""
-    path = window.bundle.path / DOCUMENT
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+    return window.document(DOCUMENT) or {}
 
 
 def values(window: Window, level: float) -> tuple[dict[str, Value], int]:
@@ -35,19 +32,14 @@ def values(window: Window, level: float) -> tuple[dict[str, Value], int]:
 
 def rows(window: Window) -> pl.DataFrame | None:
     """The hold-out as a predictions table; None where the version has none, or none with labels."""
-    import polars as pl
-
-    path = window.bundle.path / "holdout.parquet"
-    if not path.exists():
+    table = window.built(window.version).scored
+    if table is None:
         return None
-    table = pl.read_parquet(path, glob=False)
     return table if tables.LABEL in table.columns and table[tables.LABEL].null_count() < table.height else None
 
 
 def custom_metrics(window: Window) -> tuple[CustomMetric, ...]:
     """The functions that the version was built with, by its own config."""
-    path = window.bundle.path / "config.json"
-    if not path.exists():
-        return ()
-    asked = json.loads(path.read_text(encoding="utf-8")).get("production", {}).get("evaluate", {}).get("custom_metrics", ())
+    said = window.document("config.json") or {}
+    asked = said.get("production", {}).get("evaluate", {}).get("custom_metrics", ())
     return tuple(CustomMetric.model_validate(one) for one in asked)

@@ -30,6 +30,29 @@ is asked of its rows is asked of so many of them, drawn by chance."""
 
 
 @dataclass(frozen=True, eq=False)
+class Built:
+    """What a version was registered as."""
+
+    bundle: bundle.Bundle
+    _read: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+
+    def document(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the bundle, read once and not to be changed; None where the version was built without."""
+        if name not in self._read:
+            path = self.bundle.path / name
+            self._read[name] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return self._read[name]
+
+    @cached_property
+    def scored(self) -> pl.DataFrame | None:
+        """The hold-out as a predictions table; None where the version was built without."""
+        import polars as pl
+
+        path = self.bundle.path / "holdout.parquet"
+        return pl.read_parquet(path, glob=False) if path.exists() else None
+
+
+@dataclass(frozen=True, eq=False)
 class Window:
     """`config`: the one in force in production. A window is judged by the version that answered most of it (`version`)."""
 
@@ -40,6 +63,8 @@ class Window:
     span: Span
     said: dict[str, Word] = field(default_factory=dict)
     """What other monitors say of it in this very look; the book has it once all have spoken."""
+    opened: dict[str, Built] = field(default_factory=dict)
+    """By digest, for all windows of a look: a bundle is verified as it is opened, by reading each of its files."""
 
     def word(self, kind: str) -> Word | None:
         """What a monitor says of this window, in this look or in an earlier one."""
@@ -96,24 +121,34 @@ class Window:
     def _cut(self) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
         return profiling.segments(self)
 
-    @cached_property
+    def built(self, version: str) -> Built:
+        """What a version was registered as. Raises NotFound where it is gone, or nobody registered it."""
+        if version not in self.state.versions:
+            raise NotFound(f"version {version} of `{self.model}` answered, and is not registered")
+        digest = self.state.versions[version].digest
+        if digest not in self.opened:
+            self.opened[digest] = Built(bundle.open(digest, self.shop.home.path))
+        return self.opened[digest]
+
+    @property
     def bundle(self) -> bundle.Bundle:
-        """What `version` was registered as. Raises NotFound where it is gone, or nobody registered it."""
-        if self.version not in self.state.versions:
-            raise NotFound(f"version {self.version} of `{self.model}` answered, and is not registered")
-        return bundle.open(self.state.versions[self.version].digest, self.shop.home.path)
+        """That of `version`; raises as `built`."""
+        return self.built(self.version).bundle
+
+    def document(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of `bundle`; as `Built.document`."""
+        return self.built(self.version).document(name)
 
     @property
     def signature(self) -> Signature:
         return self.bundle.signature
 
-    @cached_property
+    @property
     def baseline(self) -> dict[str, Any]:
         """What `version` was trained and evaluated on, as a profile. Raises BadInput where it was registered without."""
-        path = self.bundle.path / "baseline.json"
-        if not path.exists():
+        found = self.document("baseline.json")
+        if found is None:
             raise BadInput(f"version {self.version} was registered without a baseline", next="build it again")
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
 
     @property

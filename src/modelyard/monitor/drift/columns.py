@@ -59,6 +59,16 @@ BEYOND = 1e300
 """A distance that float64 hardly holds: evidence is JSON, which has no infinity."""
 
 
+def fitting(kind: str) -> tuple[Measure, ...]:
+    """The measures of a kind of column."""
+    return OF_NUMBERS if kind == "numeric" else OF_CATEGORIES
+
+
+def enough(moved: int, columns: int, share: float) -> bool:
+    """Whether that many of the columns are at least `share` of them."""
+    return moved >= share * columns - 1e-9
+
+
 class Pair:
     """A column of two profiles in the same bins: the window's and the baseline's."""
 
@@ -74,7 +84,7 @@ class Pair:
         return ordered(self.now, self.before)
 
     def effect(self, measure: Measure) -> float:
-        """By how much it differs; the measure must fit its kind (`OF_NUMBERS`, `OF_CATEGORIES`)."""
+        """By how much it differs; the measure must fit its kind (`fitting`)."""
         if measure == "ks":
             return measures.ks(*self._with_the_others())
         if measure == "wasserstein":

@@ -86,7 +86,7 @@ def judge(
     if joint is not None and joint["moved"] and blamed is not None:
         joint["columns"] = blamed()
     prediction = found.pop(SCORE)
-    judged = sorted(found.values(), key=lambda c: (not c["moved"], -c["value"] / c["threshold"]))
+    judged = _most_first(found)
     parts = _by_segment(segments, asked, drift)
     status = _status(judged, prediction, joint, parts, drift.share)
     facts |= telling.evidence(judged, prediction, joint, parts)
@@ -101,12 +101,16 @@ def figures(profile: Profile, baseline: Profile, drift: Drift, signature: Signat
         return []
     found = compare(profile, baseline, settings(baseline, drift, signature), drift)
     score = found.pop(SCORE)
-    judged = [score, *sorted(found.values(), key=lambda c: (not c["moved"], -c["value"] / c["threshold"]))]
+    judged = [score, *_most_first(found)]
     for column in judged:
         pair = columns.Pair(*_both(profile, baseline, SCORE if column is score else column["column"]))
-        fitting = columns.OF_NUMBERS if column["kind"] == "numeric" else columns.OF_CATEGORIES
-        column["measures"] = {measure: pair.effect(measure) for measure in fitting}
+        column["measures"] = {measure: pair.effect(measure) for measure in columns.fitting(column["kind"])}
     return judged
+
+
+def _most_first(found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Columns that moved before others, and then by how near they come to their threshold."""
+    return sorted(found.values(), key=lambda c: (not c["moved"], -c["value"] / c["threshold"]))
 
 
 Asked = Mapping[str, tuple[Measure, float]]
@@ -148,7 +152,7 @@ def _all_of(joint: dict[str, Any] | None, asked: Asked) -> bool:
 
 
 def _asked(kind: str, asked: NumericDrift | CategoricalDrift | ColumnDrift, where: str) -> tuple[Measure, float]:
-    fitting = columns.OF_NUMBERS if kind == "numeric" else columns.OF_CATEGORIES
+    fitting = columns.fitting(kind)
     if asked.measure not in fitting:
         said = f"'{asked.measure}' does not measure {'numbers' if kind == 'numeric' else 'categories'}"
         raise BadInput(said, where=f"monitor.drift.{where}", next=f"take one of {', '.join(fitting)}")
@@ -221,6 +225,6 @@ def _status(
     judged: list[dict[str, Any]], prediction: dict[str, Any], joint: dict[str, Any] | None, parts: list[dict[str, Any]], share: float
 ) -> Status:
     moved = sum(c["moved"] for c in judged)
-    if prediction["moved"] or (moved and moved >= share * len(judged) - 1e-9):
+    if prediction["moved"] or (moved and columns.enough(moved, len(judged), share)):
         return "violated"
     return "warning" if moved or (joint and joint["moved"]) or any(p["moved"] for p in parts) else "healthy"

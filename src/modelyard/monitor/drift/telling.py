@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from modelyard.config.spec import Drift
-from modelyard.monitor.drift.columns import WORDS
-from modelyard.monitor.words import listing, percent
+from modelyard.monitor.drift.columns import WORDS, enough
+from modelyard.monitor.words import count, listing, percent
 
 Figures = dict[str, Any]
 TOP, TOP_SEGMENTS, NAMED, LONGEST = 8, 5, 30, 40
@@ -63,12 +63,12 @@ def _of_columns(columns: list[Figures], share: float) -> list[str]:
     if moved:
         units = [i == 0 or c["measure"] != moved[i - 1]["measure"] for i, c in enumerate(moved)]
         names = listing([f"{c['column']} {details(c, unit=unit)}" for c, unit in zip(moved, units, strict=True)])
-        below = "" if len(moved) >= share * len(columns) - 1e-9 else f", below the {percent(share)} that count"
-        return [f"{len(moved)} of {_features(len(columns))} moved ({names}){below}"]
+        below = "" if enough(len(moved), len(columns), share) else f", below the {percent(share)} that count"
+        return [f"{len(moved)} of {count(len(columns), 'feature')} moved ({names}){below}"]
     if columns:
         top = columns[0]
         most = f"{top['column']} {measured(top)} of {top['threshold']:.2f}"
-        return [f"none of {_features(len(columns))} moved (most: {most})"]
+        return [f"none of {count(len(columns), 'feature')} moved (most: {most})"]
     return []
 
 
@@ -79,10 +79,6 @@ def _of_season(season: Figures | None, least: int) -> list[str]:
         return [f"held against training alone, since the same time of earlier periods has {season['rows']:,} rows of {least:,}"]
     as_ever = season["as_ever"]
     return [f"as at the same time of earlier periods: {listing(as_ever)}"] if as_ever else []
-
-
-def _features(count: int) -> str:
-    return f"{count} feature{'' if count == 1 else 's'}"
 
 
 def _change(value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from modelyard.config.spec import Performance
@@ -94,13 +94,13 @@ def judge(
 def _softened(judged: Judged, record: Mapping[str, Record]) -> Judged:
     """The outcome, said to be an estimate, with what became of the ones before."""
     known = record.get(judged.metric)
-    said = f"estimated {judged.sentence}" if judged.value is not None else judged.sentence
-    if known is None or judged.value is None:
-        return Judged(**{**asdict(judged), "sentence": said})
+    if judged.value is None:
+        return judged
+    said = f"estimated {judged.sentence}"
+    if known is None:
+        return replace(judged, sentence=said)
     if known.trusted:
         windows = "window" if known.windows == 1 else f"{known.windows} windows"
-        said += f" [off by {known.error:.3g} in the last {windows} with labels]"
-        return Judged(**{**asdict(judged), "sentence": said})
+        return replace(judged, sentence=f"{said} [off by {known.error:.3g} in the last {windows} with labels]")
     said += f" [not to be relied on: its band missed the real value in {known.missed} of the last {known.windows} windows with labels]"
-    status = "warning" if judged.status == "violated" else judged.status
-    return Judged(**{**asdict(judged), "status": status, "sentence": said})
+    return replace(judged, status="warning" if judged.status == "violated" else judged.status, sentence=said)

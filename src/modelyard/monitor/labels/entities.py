@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from modelyard import tables
 from modelyard.errors import BadInput
 from modelyard.monitor.labelfiles import LABELLED_AT
-from modelyard.monitor.labels.values import GIVEN_AT, as_answered, instant, text
+from modelyard.monitor.labels.values import GIVEN_AT, as_answered, instant
+from modelyard.monitor.profile.reading import text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -108,7 +109,7 @@ def _found(rows: pl.DataFrame, columns: Sequence[str]) -> list[str]:
     """The entity's columns as they are called in a predictions table."""
     found = []
     for name in columns:
-        held = next((as_ for as_ in (tables.feature(name), tables.extra(name)) if as_ in rows.columns), None)
+        held = tables.place(rows.columns, name)
         if held is None:
             said = f"`{name}` is in no captured row, so labels cannot be joined by it"
             raise BadInput(said, where="labels.join", next="have callers send it, or join by inference_id")

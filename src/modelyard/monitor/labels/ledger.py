@@ -17,7 +17,8 @@ from modelyard.errors import BadInput, NoRoom
 from modelyard.monitor.labelfiles import LABELLED_AT
 from modelyard.monitor.labels import segments
 from modelyard.monitor.labels.segments import Segment
-from modelyard.monitor.labels.values import alike, as_label, common, fold, instant, text
+from modelyard.monitor.labels.values import alike, as_label, common, fold, instant
+from modelyard.monitor.profile.reading import text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -154,7 +155,7 @@ def _take_over(folder: Path) -> None:
         batch, _, digest = path.stem.partition("-")
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest()[:32] != digest:
-            raise BadInput("digest mismatch: this file of the label ledger is damaged", where=path.name, next="restore it from a copy")
+            raise segments.damaged(path)
         segments.write(pl.read_parquet(data), folder, [batch])
         path.unlink()
 

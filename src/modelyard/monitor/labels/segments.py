@@ -47,9 +47,10 @@ _MOST_KNOWN = 20_000
 
 @dataclass(frozen=True)
 class _About:
+    """What a file says of itself. `imports`: digests of the imports in it. `until`: when its last row was received."""
+
     imports: frozenset[str]
     replaces: frozenset[str]
-    since: datetime | None
     until: datetime | None
     rows: int
     label: str
@@ -57,7 +58,7 @@ class _About:
 
 @dataclass(frozen=True)
 class Segment:
-    """One file. `imports`: digests of the imports in it. `since`, `until`: when its first and last rows were received."""
+    """One file."""
 
     path: Path
     about: _About
@@ -137,19 +138,27 @@ def _about(path: Path) -> _About:
     known = _KNOWN.get(path)
     if known is not None and known[0] == state:
         return known[1]
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
-    if path.stem.partition("-")[2] != digest:
-        raise BadInput("digest mismatch: this file of the label ledger is damaged", where=path.name, next="restore it from a copy")
+    if path.stem.partition("-")[2] != _digest(path):
+        raise damaged(path)
     table = _table(path)
     said = json.loads(table.schema.metadata[_ABOUT])
-    since, until = (datetime.fromisoformat(at) if at else None for at in (said["since"], said["until"]))
+    until = datetime.fromisoformat(said["until"]) if said["until"] else None
     label = str(table.schema.field(tables.LABEL).type)
-    about = _About(frozenset(said["imports"]), frozenset(said["replaces"]), since, until, table.num_rows, label)
+    about = _About(frozenset(said["imports"]), frozenset(said["replaces"]), until, table.num_rows, label)
     if len(_KNOWN) >= _MOST_KNOWN:
         _KNOWN.clear()
     _KNOWN[path] = state, about
     return about
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def damaged(path: Path) -> BadInput:
+    """What to say of a file whose bytes are not those of its name."""
+    return BadInput("digest mismatch: this file of the label ledger is damaged", where=path.name, next="restore it from a copy")
 
 
 def write(rows: pl.DataFrame, folder: Path, imports: Iterable[str], replaces: Sequence[Path] = ()) -> None:
@@ -172,9 +181,7 @@ def write(rows: pl.DataFrame, folder: Path, imports: Iterable[str], replaces: Se
                 out.write_table(table)
             file.flush()
             os.fsync(file.fileno())
-        with partial.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
-        partial.rename(folder / f"{name}-{digest}.arrow")
+        partial.rename(folder / f"{name}-{_digest(partial)}.arrow")
         files.sync(folder)
     except OSError as exc:
         with contextlib.suppress(OSError):

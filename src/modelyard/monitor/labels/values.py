@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from modelyard import tables
 from modelyard.errors import BadInput
 from modelyard.monitor.labels.segments import COLUMNS, ORDER
+from modelyard.monitor.profile.reading import text
 from modelyard.signature import Signature
 
 if TYPE_CHECKING:
@@ -115,17 +116,6 @@ def as_answered(joined: pl.DataFrame) -> pl.DataFrame:
             next="correct it by importing a label for this prediction again",
         )
     return cast
-
-
-def text(name: str, dtype: pl.DataType) -> pl.Expr:
-    """As strings; a whole float like the integer, since an id column with gaps reads as floats."""
-    import polars as pl
-
-    column = pl.col(name)
-    if not dtype.is_float():
-        return column.cast(pl.String)
-    whole = column.cast(pl.Int64, strict=False)
-    return pl.when(column == whole).then(whole.cast(pl.String)).otherwise(column.cast(pl.String)).alias(name)
 
 
 def common(dtypes: Sequence[pl.DataType]) -> pl.DataType:

@@ -106,16 +106,24 @@ def words(column: Any) -> tuple[pl.DataFrame, int]:
             return _coded(column)
         column = _series(column)
     column = sayable(column)
-    rows, floating = len(column), column.dtype.is_float()
     seen = column.alias("v").value_counts(name="n")
-    if floating:
-        whole = pl.col("v").cast(pl.Int64, strict=False)
-        text = pl.when(pl.col("v") == whole).then(whole.cast(pl.String)).otherwise(pl.col("v").cast(pl.String))
-        seen = seen.with_columns(pl.col("v").fill_nan(None)).with_columns(text.alias("v")).group_by("v").agg(pl.col("n").sum())
+    if column.dtype.is_float():
+        seen = seen.with_columns(pl.col("v").fill_nan(None)).with_columns(text("v", column.dtype)).group_by("v").agg(pl.col("n").sum())
     else:
-        seen = seen.with_columns(pl.col("v").cast(pl.String))
+        seen = seen.with_columns(text("v", column.dtype))
     seen = seen.drop_nulls("v")
-    return seen, rows - int(seen["n"].sum())
+    return seen, len(column) - int(seen["n"].sum())
+
+
+def text(name: str, dtype: pl.DataType) -> pl.Expr:
+    """As strings; a whole float like the integer, since a column of integers with gaps reads as floats."""
+    import polars as pl
+
+    column = pl.col(name)
+    if not dtype.is_float():
+        return column.cast(pl.String)
+    whole = column.cast(pl.Int64, strict=False)
+    return pl.when(column == whole).then(whole.cast(pl.String)).otherwise(column.cast(pl.String)).alias(name)
 
 
 def sayable(column: pl.Series) -> pl.Series:

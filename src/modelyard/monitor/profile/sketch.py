@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,7 @@ class Buckets:
         return {"centre": self._shape["centre"], "unit": self._shape["unit"], "at": at[order].tolist(), "counts": counts[order].tolist()}
 
 
-def bounds(sketch: dict[str, Any], at: int) -> tuple[float, float]:
+def bounds(sketch: Mapping[str, Any], at: int) -> tuple[float, float]:
     """Least and greatest value of a bucket (but for rounding)."""
     centre, unit = sketch["centre"], sketch["unit"]
     key = abs(at) - 1 + _key(unit)

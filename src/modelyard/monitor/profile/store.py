@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from modelyard import files
 from modelyard.monitor.profile import frames, packing
 from modelyard.monitor.profile.merging import merge
-from modelyard.monitor.windows import Span
+from modelyard.monitor.windows import Span, day_of
 
 _DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,7 +73,7 @@ class Profiles:
         Windows that were never put are left out. Of windows that overlap, after their length was changed, the earliest and longest count.
         """
         parts: list[tuple[int, int, dict[str, Any]]] = []
-        begin = start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        begin = day_of(start)
         while begin < end:
             day = Span(begin, begin + _DAY)
             whole = self._day(version, day, segment) if start <= day.start and day.end <= end else None
@@ -91,7 +91,7 @@ class Profiles:
 
     def trim(self, before: datetime) -> int:
         """Let go of windows that ended before the day of `before` began, in UTC. Returns how many files went or shrank. Raises OSError."""
-        limit = _micros(before.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0))
+        limit = _micros(day_of(before))
         count = 0
         for path in sorted([*self.folder.glob("*.windows"), *self.folder.glob("*.days")]):
             log = _Log(path)

@@ -16,7 +16,7 @@ from modelyard.config.spec import ColumnConstraint, DataQuality
 from modelyard.monitor.quality.constraints import CHANCE
 from modelyard.monitor.quality.counting import Counts
 from modelyard.monitor.verdicts import Status, Verdict
-from modelyard.monitor.words import listing, percent
+from modelyard.monitor.words import count, listing, percent
 
 Check = Literal[
     "data_type_check",
@@ -50,9 +50,9 @@ def check(
     doubt = CHANCE / max(1, 6 * len(constraints))
     found = [v for name, held in constraints.items() for v in _Column(name, counts[name], held, tolerance, doubt).violations()]
     rows = max((c.rows for c in counts.values()), default=0)
-    for name, count in (extra or {}).items():
-        said = f"the model has no such column, and {count:,} rows have a value there"
-        found.append(Violation(name, "extra_column_check", said, count / rows if rows else 1.0))
+    for name, there in (extra or {}).items():
+        said = f"the model has no such column, and {there:,} rows have a value there"
+        found.append(Violation(name, "extra_column_check", said, there / rows if rows else 1.0))
     return sorted(found, key=lambda v: -v.share)
 
 
@@ -66,10 +66,10 @@ def judge(violations: Collection[Violation], rows: int, quality: DataQuality, co
     grave = [v for v in told if v.constraint_check_type != "extra_column_check" or quality.extra_columns == "violate"]
     status: Status = "violated" if grave else "warning" if told else "healthy"
     names = listing([f"{v.feature_name}: {v.description}" for v in grave or told], 3)
-    checked = f"{columns} column{'' if columns == 1 else 's'}"
+    checked = count(columns, "column")
     if not columns and not told:
         return Verdict("data_quality", "unknown", "data_quality: no constraint could be checked", facts)
-    said = f"{len(told)} violation{'' if len(told) == 1 else 's'} in {checked} ({names})" if told else f"{checked} as expected"
+    said = f"{count(len(told), 'violation')} in {checked} ({names})" if told else f"{checked} as expected"
     if unjudged:
         said += f"; not judged, since the capture does not keep {'it' if len(unjudged) == 1 else 'them'}: {listing(list(unjudged))}"
         facts["redacted"] = list(unjudged)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from modelyard import tables
 from modelyard.config.spec import ColumnConstraint
+from modelyard.monitor.profile import reading
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,7 +42,7 @@ def of_window(
 
 
 def _of_column(name: str, held: ColumnConstraint, table: pl.DataFrame, profile: Mapping[str, Any], baseline: Mapping[str, Any]) -> Counts:
-    place = next((p for p in (tables.feature(name), tables.extra(name)) if p in table.columns), None)
+    place = tables.place(table.columns, name)
     if place is None:
         return Counts(table.height, absent=True)
     counted, before = profile["columns"].get(name), baseline["columns"].get(name)
@@ -53,7 +54,7 @@ def _of_column(name: str, held: ColumnConstraint, table: pl.DataFrame, profile: 
     if not told or held.distance is None:
         return counts
     reference = baseline["rows"] - before["missing"]
-    return Counts(**{**vars(counts), "distance": distance(counted, before), "reference": reference})
+    return replace(counts, distance=distance(counted, before), reference=reference)
 
 
 def _tells(dtype: pl.DataType, held: ColumnConstraint, before: Mapping[str, Any]) -> bool:
@@ -97,7 +98,7 @@ def _of_values(values: pl.Series, held: ColumnConstraint) -> Counts:
     above = (numbers > high) if high is not None else pl.Series([], dtype=pl.Boolean)
     new = pl.Series([], dtype=pl.String)
     if held.categories is not None:
-        text = known.to_frame("v").select(text_of("v", known.dtype))["v"]
+        text = known.to_frame("v").select(reading.text("v", known.dtype))["v"]
         new = text.filter(~text.is_in([written(c) for c in held.categories]))
     counted = new.value_counts(name="n").sort("n", new.name, descending=[True, False]).head(FRESH) if len(new) else None
     return Counts(
@@ -131,7 +132,7 @@ def _mistyped(known: pl.Series, numbers: pl.Series, wanted: str | None) -> int:
     if wanted == "bool":
         if known.dtype == pl.Boolean:
             return 0
-        text = known.to_frame("v").select(text_of("v", known.dtype))["v"].str.to_lowercase()
+        text = known.to_frame("v").select(reading.text("v", known.dtype))["v"].str.to_lowercase()
         return int((~text.is_in(["true", "false"])).sum())
     if known.dtype == pl.Boolean:
         return len(known)
@@ -153,17 +154,6 @@ def distance(counted: Mapping[str, Any], before: Mapping[str, Any]) -> float:
         one, other = list(accumulate(counted["counts"])), list(accumulate(before["counts"]))
     n, m = (sum(one), sum(other)) if counted["kind"] == "categorical" else (one[-1], other[-1])
     return max(abs(a / n - b / m) for a, b in zip(one, other, strict=True)) if n and m else 0.0
-
-
-def text_of(name: str, dtype: pl.DataType) -> pl.Expr:
-    """As profiles write categories: a whole float like the integer."""
-    import polars as pl
-
-    column = pl.col(name)
-    if not dtype.is_float():
-        return column.cast(pl.String)
-    whole = column.cast(pl.Int64, strict=False)
-    return pl.when(column == whole).then(whole.cast(pl.String)).otherwise(column.cast(pl.String)).alias(name)
 
 
 def written(value: Any) -> str:

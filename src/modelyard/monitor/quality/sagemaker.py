@@ -112,7 +112,7 @@ def _buckets(found: Mapping[str, Any], low: float, high: float) -> list[dict[str
 def _below(found: Mapping[str, Any], value: float) -> int:
     total = 0.0
     for at, count in zip(found["at"], found["counts"], strict=True):
-        low, high = sketch.bounds(dict(found), at)
+        low, high = sketch.bounds(found, at)
         total += count if high <= value else count * (value - low) / (high - low) if low < value else 0
     return round(total)
 
@@ -121,7 +121,7 @@ def _levels(found: Mapping[str, Any], low: float, high: float, *, whole: bool) -
     """Values by what they stand for: 1, 2, 4, ... rows each."""
     levels: list[list[float]] = []
     for at, count in zip(found["at"], found["counts"], strict=True):
-        a, b = sketch.bounds(dict(found), at)
+        a, b = sketch.bounds(found, at)
         value = min(max((a + b) / 2 if math.isfinite(a + b) else a, low), high)
         value = float(round(value)) if whole else value
         for level in range(int(count).bit_length()):

@@ -32,7 +32,7 @@ from typing import Any
 
 from modelyard.quality.report import plain, template
 from modelyard.quality.window.columns import compared
-from modelyard.quality.window.course import ORDER, glimpse, points, windows
+from modelyard.quality.window.course import ORDER, glimpse, points, windows, worst
 from modelyard.quality.window.evidence import MEASURED, measured
 
 SCHEMA = "modelyard.window/1"
@@ -110,13 +110,15 @@ def verdict(words: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         return {"state": "none", "sentence": "No window was judged here."}
     if not known:
         return {"state": "none", "sentence": "Nothing could be judged: there was too little to judge by."}
-    worst = next(status for status in ORDER if statuses[status])
-    by = sorted({word["monitor"] for word in words if word["status"] == worst})
+    said = worst(statuses)
+    by = sorted({word["monitor"] for word in words if word["status"] == said})
     unknown = f" {statuses['unknown']} could not be judged." if statuses["unknown"] else ""
-    if worst == "healthy":
+    if said == "healthy":
         return {"state": "passed", "sentence": f"Healthy: {_count(known, 'verdict')} of {_and(by)}.{unknown}"}
-    said = "Violated" if worst == "violated" else "Warning"
-    return {"state": STATES[worst], "sentence": f"{said}: {statuses[worst]} of {_count(known, 'verdict')}, by {_and(by)}.{unknown}"}
+    return {
+        "state": STATES[said],
+        "sentence": f"{said.capitalize()}: {statuses[said]} of {_count(known, 'verdict')}, by {_and(by)}.{unknown}",
+    }
 
 
 def _course(seen: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:

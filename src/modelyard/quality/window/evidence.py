@@ -8,6 +8,7 @@ from typing import Any
 
 from modelyard.quality import page
 from modelyard.quality.metrics import METRICS
+from modelyard.quality.window.columns import ratio
 
 MAX_ROWS, MAX_FIELDS = 60, 14
 MEASURED = ("performance", "estimate")
@@ -86,8 +87,6 @@ def told(word: Mapping[str, Any], metric: str) -> dict[str, float | None]:
 
 def effect(evidence: Mapping[str, Any]) -> float | None:
     """The largest effect on any column or on the score, by its threshold; None where a word on drift says nothing of the kind."""
-    from modelyard.quality.window.columns import ratio
-
     columns = [*(evidence.get("columns") or ()), *([evidence["prediction"]] if evidence.get("prediction") else [])]
     found = [r for column in columns if isinstance(column, Mapping) and (r := ratio(column)) is not None]
     return max(found, default=None)

@@ -10,7 +10,7 @@ from modelyard.quality import page
 from modelyard.quality.metrics import METRICS
 from modelyard.quality.svg import Plot
 from modelyard.quality.window import STATES, evidence, plots
-from modelyard.quality.window.course import ORDER, glimpse, windows
+from modelyard.quality.window.course import glimpse, windows, worst
 from modelyard.quality.window.features import features, prediction, segments
 from modelyard.quality.window.spans import span_of, zone_of
 
@@ -64,7 +64,7 @@ def head(found: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
         "zone": str(zone),
         "versions": versions,
         "verdict": found["verdict"],
-        "chips": [(STATES.get(worst, "none"), _name(kind), worst) for kind, worst in sorted(_worst(found["tally"]).items(), key=_order)],
+        "chips": [(STATES.get(said, "none"), _name(kind), said) for kind, said in sorted(_worst(found["tally"]).items(), key=_order)],
         "tiles": tiles,
         "missing": found["missing"],
         "made": page.moment(found["made_at"]) if found["made_at"] else "",
@@ -216,4 +216,4 @@ def _name(kind: str) -> str:
 
 
 def _worst(tally: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
-    return {kind: next((status for status in ORDER if counts.get(status)), "unknown") for kind, counts in tally.items()}
+    return {kind: worst(status for status, n in counts.items() if n) for kind, counts in tally.items()}
