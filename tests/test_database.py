@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -253,6 +255,20 @@ def test_a_second_process_is_refused_and_told_who_the_first_is(home: Path) -> No
 
 
 def test_looking_whether_a_home_is_owned_takes_it_from_nobody(home: Path) -> None:
+    """However long a look is interrupted while it holds what lookers share."""
+    with (home / "owner.lock").open("a+") as slow:
+        fcntl.flock(slow, fcntl.LOCK_SH)
+        mine = Home(home)
+        owning = threading.Thread(target=mine.lock)
+        owning.start()
+        owning.join(1)
+        assert owning.is_alive(), "neither refused nor owner of what somebody still looks at"
+    owning.join(10)
+    assert not owning.is_alive() and Home(home).locked
+    mine.unlock()
+
+
+def test_many_who_look_whether_a_home_is_owned_take_it_from_nobody(home: Path) -> None:
     watcher = "import sys; from pathlib import Path; from modelyard.home import Home; h = Home(Path(sys.argv[1]))\nwhile True: h.locked"
     watching = [subprocess.Popen([sys.executable, "-c", watcher, str(home)]) for _ in range(2)]
     try:

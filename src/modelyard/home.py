@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import pwd
+import random
 import shutil
 import stat
 import tempfile
@@ -54,13 +55,16 @@ class Home:
     def lock(self) -> None:
         """Become the owner; held until the process ends. Raises HomeLocked when another process is."""
         file = (self.path / "owner.lock").open("a+")
-        if not _taken(file, fcntl.LOCK_EX, tries=5):  # a command that only looks holds it for a moment
-            file.close()
-            raise HomeLocked(
-                f"process {self.owner} owns this home",
-                where=str(self.path),
-                next="let it end, stop it with `modelyard down`, or set MODELYARD_HOME to another folder",
-            )
+        while not _taken(file, fcntl.LOCK_EX):
+            if not _taken(file, fcntl.LOCK_SH):  # not those who only look, who share it for a moment
+                file.close()
+                raise HomeLocked(
+                    f"process {self.owner} owns this home",
+                    where=str(self.path),
+                    next="let it end, stop it with `modelyard down`, or set MODELYARD_HOME to another folder",
+                )
+            fcntl.flock(file, fcntl.LOCK_UN)
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -87,7 +91,7 @@ class Home:
         if self._lock is not None:
             return True
         with (self.path / "owner.lock").open("a+") as file:
-            return not _taken(file, fcntl.LOCK_SH, tries=1)
+            return not _taken(file, fcntl.LOCK_SH)
 
     @property
     def owner(self) -> str:
@@ -183,13 +187,10 @@ def append_private(path: Path) -> BinaryIO:
     return file
 
 
-def _taken(file: IO[str], kind: int, tries: int) -> bool:
-    for left in range(tries - 1, -1, -1):
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-            return True
-        if left:
-            time.sleep(0.02)
+def _taken(file: IO[str], kind: int) -> bool:
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        return True
     return False
 
 

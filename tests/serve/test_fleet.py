@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from modelyard.serve import fleet as serve_fleet
 from modelyard.serve import routes, stats
 from modelyard.serve.plan.schema import Input, Linear, Plan
 from modelyard.serve.processes import Child, spawn_front, wait_front
@@ -118,6 +120,36 @@ def test_a_new_table_is_taken_up_and_one_that_is_gone_is_no_endpoint(fleet: Flee
     until(lambda: fleet.call(f"/{name}/invocations", {"x": 1.0})[0] == 404)
     assert fleet.predict(other, 1.0) == 2.0
     assert fleet.predict(fleet.table(2), 1.0) == 3.0, "one that came later"
+
+
+def test_what_answered_once_is_known_to_be_loaded(fleet: Fleet) -> None:
+    """Whoever then writes a table waits until the front has taken it up, and does not think that it would read the new one when asked."""
+    names = [fleet.table(i) for i in range(KEPT)]
+    fleet.start()
+    for name in names:
+        fleet.predict(name, 1.0)
+        assert fleet.told(name).generation == 1
+
+
+def test_a_table_that_comes_while_an_endpoint_is_loaded_is_the_one_that_answers(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner writes a table and then looks whether the old one is loaded; the front says that it is, and then looks for a new one."""
+    name, write = fleet.table(0), stats.write
+
+    def told(path: Path, said: stats.Stats) -> None:
+        if said.generation == 1:
+            fleet.table(0, factor=7.0, generation=2)
+        write(path, said)
+
+    monkeypatch.setattr(stats, "write", told)
+
+    async def asked() -> int:
+        front = serve_fleet.Fleet(fleet.tables, fleet.stats / ".front.json", 0, frozenset())
+        seat = await front._seat(name)
+        live = seat.router.live
+        await front.close()
+        return 0 if live is None else live.table.generation
+
+    assert asyncio.run(asked()) == 2
 
 
 def test_a_table_that_does_not_hold_is_the_trouble_of_its_endpoint_only(fleet: Fleet) -> None:

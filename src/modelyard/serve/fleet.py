@@ -169,6 +169,8 @@ class Fleet:
         if router.live is None:
             await router.close()
             raise NoRunner("there is no routing table that holds")
+        self._write(name, router.refresh_stats())
+        await router.look()  # whoever writes a table from now on finds the endpoint loaded, and waits; whoever wrote one before is found
         plane = self._plane(router)
         seat = self._seats[name] = Seat(Front(plane, self._hosts), Quick(plane, self._hosts), plane, _size(router))
         seat.work()
