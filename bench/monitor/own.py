@@ -45,7 +45,7 @@ def report(kept: Path, paths: list[Path], runs: int) -> None:
     for _ in range(runs):
         with stage("report"):
             usual = json.loads(kept.read_text(encoding="utf-8"))
-            counted = profile.profile_batches(profile.parquet(paths, [*COLUMNS, "y.prediction"]), usual)
+            counted = profile.profile_batches(profile.parquet(paths), usual)
             found = drift.judge(counted, usual, Drift(), _signature())
     tell(rows=counted["rows"], status=found.verdict.status, moved=sum(bool(c["moved"]) for c in found.columns))
 

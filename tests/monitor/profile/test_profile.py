@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.errors import BadInput
-from modelyard.monitor.profile import baseline, counting, parquet, profile, profile_batches, reading
+from modelyard.monitor.profile import baseline, counting, parquet, profile, profile_batches, reading, scan
 from modelyard.signature import Column, Signature
 
 NUMBER = Signature("regression", (Column("x", "float"),))
@@ -220,22 +220,53 @@ def test_a_column_of_any_type_is_read(values: pl.Series, as_number: list[float |
     assert dict(seen.iter_rows()) == as_word and missing == len(values) - sum(as_word.values())
 
 
-def test_parquet_files_are_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("whole", [0, 100, 10_000])
+@pytest.mark.parametrize("parallel", [0, 10_000])
+def test_parquet_files_are_counted_column_by_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: int, parallel: int) -> None:
+    """In parts of a column, or a row group of it at once; the file that lacks a column lacks it in each row."""
     rng = np.random.default_rng(7)
-    signature = Signature("regression", (Column("n", "float"), Column("w", "str")))
+    signature = Signature("regression", (Column("n", "float"), Column("n.more", "float"), Column("w", "str")))
     words = pl.Series(rng.choice(["a", "b", "c"], 1000)).set(pl.Series(rng.random(1000) < 0.1), None)
-    frame = pl.DataFrame({"f.n": rng.normal(size=1000), "f.w": words, "y.prediction": rng.normal(size=1000), "other": "x"})
+    frame = pl.DataFrame(
+        {
+            "f.n": pl.Series(rng.normal(size=1000)).set(pl.Series(rng.random(1000) < 0.1), None),
+            "f.n.more": rng.normal(size=1000),
+            "f.w": words,
+            "f.z": pl.Series(rng.choice(["a", "b"], 1000)).set(pl.Series(rng.random(1000) < 0.1), None),
+            "y.prediction": rng.normal(size=1000),
+            "other": "x",
+        }
+    )
     made = baseline(frame, signature)
-    for i, part in enumerate((frame.head(700), frame.tail(300))):
-        part.write_parquet(tmp_path / f"{i}.parquet")
-    monkeypatch.setattr(reading, "BATCH", 128)
-    batches = list(parquet(sorted(tmp_path.iterdir()), ["f.n", "f.w", "y.prediction"]))
-    assert len(batches) == 9 and max(b.num_rows for b in batches) == 128
-    got, wanted = profile_batches(batches, made), profile(frame, made)
-    assert got["columns"]["w"] == wanted["columns"]["w"] and got["rows"] == 1000
-    assert {k: v for k, v in got["columns"]["n"].items() if k not in ("mean", "m2")} == {
-        k: v for k, v in wanted["columns"]["n"].items() if k not in ("mean", "m2")
-    }
+    frame.head(700).write_parquet(tmp_path / "0.parquet", row_group_size=300)
+    frame.tail(300).drop("f.n.more").write_parquet(tmp_path / "1.parquet", row_group_size=300)
+    monkeypatch.setattr(scan, "BATCH", 128)
+    monkeypatch.setattr(scan, "WHOLE", whole)
+    monkeypatch.setattr(counting, "PARALLEL", parallel)
+    monkeypatch.setattr(counting, "JOINT_ROWS", 100)
+    got, wanted = (
+        profile_batches(parquet(sorted(tmp_path.iterdir())), made),
+        profile_batches([frame.head(700), frame.tail(300).drop("f.n.more")], made),
+    )
+    assert all(
+        column.pop(k) == pytest.approx(wanted["columns"][n].pop(k))
+        for n, column in got["columns"].items()
+        for k in ("mean", "m2")
+        if k in column
+    )
+    assert all(got["score"].pop(k) == pytest.approx(wanted["score"].pop(k)) for k in ("mean", "m2"))
+    assert got["joint"].pop("sum") == pytest.approx(wanted["joint"].pop("sum"))
+    assert got["joint"].pop("squares") == pytest.approx(wanted["joint"].pop("squares"))
+    assert got == wanted
+    assert got["rows"] == 1000 and got["columns"]["n.more"]["missing"] == 300 and got["joint"]["rows"] > 50
+    assert got["extra"] == {"f.z": frame["f.z"].count()}
+
+
+def test_no_more_of_a_parquet_file_is_held_than_a_part_of_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "long.parquet"
+    pl.DataFrame({"f.n": np.zeros(scan.WHOLE + 1)}).write_parquet(path, row_group_size=scan.WHOLE + 1)
+    (file,) = parquet([path])
+    assert [len(piece) for piece in file.pieces("f.n")] == [scan.BATCH, scan.BATCH, 1]
 
 
 def test_no_batch_is_held_once_it_is_counted() -> None:
@@ -264,7 +295,9 @@ def test_rows_for_the_joint_error_are_evenly_spread_however_they_come(lengths: l
     rows = pl.DataFrame({"f.i": np.arange(sum(lengths))})
     sample, at = counting.Sample(), 0
     for length in lengths:
-        sample.add(rows.slice(at, length))
+        if length:
+            step, first = sample.room(length)
+            sample.add({"f.i": rows["f.i"].slice(at, length).gather_every(step, first)}, length)
         at += length
     taken = sample.rows["f.i"].to_numpy() if rows.height else np.empty(0)
     step = int(taken[1]) if len(taken) > 1 else 1

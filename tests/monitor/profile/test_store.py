@@ -138,6 +138,21 @@ def test_a_record_that_is_not_what_was_written_counts_as_never_written(tmp_path:
     assert store.get("1", span(T0)) == counted(1)
 
 
+def test_a_head_that_is_not_what_was_written_hides_no_other_record(tmp_path: Path) -> None:
+    """Each bit of it: by a wrong length, a reader would look for the next frame in the wrong place."""
+    store = Profiles(tmp_path)
+    for i in range(3):
+        store.put("1", span(T0 + i * QUARTER), counted(i))
+    (path,) = tmp_path.iterdir()
+    whole, (_, first, _, _) = path.read_bytes(), frames.scan(path)
+    head = whole.rindex(b"MYP2", 0, first.offset)
+    for bit in range(8 * (first.offset - head)):
+        raw = bytearray(whole)
+        raw[head + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bytes(raw))
+        assert [store.get("1", span(T0 + i * QUARTER)) for i in range(3)] == [None, counted(1), counted(2)], bit
+
+
 @given(st.data())
 @settings(max_examples=60)
 def test_a_byte_that_is_not_what_was_written_costs_one_record_at_the_most(tmp_path_factory: Any, data: st.DataObject) -> None:

@@ -31,7 +31,7 @@ needs finer steps has the sketch.
 
 from modelyard.monitor.profile.counting import profile, profile_batches
 from modelyard.monitor.profile.merging import merge
-from modelyard.monitor.profile.reading import parquet
+from modelyard.monitor.profile.scan import parquet
 from modelyard.monitor.profile.shapes import baseline
 from modelyard.monitor.profile.sketch import quantile
 from modelyard.monitor.profile.store import Profiles

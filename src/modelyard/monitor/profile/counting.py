@@ -12,7 +12,7 @@ from modelyard import tables
 from modelyard.errors import BadInput
 from modelyard.monitor import joint
 from modelyard.monitor.profile import reading
-from modelyard.monitor.profile.tallies import Categories, Numbers
+from modelyard.monitor.profile.tallies import PLAIN, Categories, Numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ def profile(table: Frame, baseline: dict[str, Any]) -> dict[str, Any]:
 
 
 def profile_batches(batches: Iterable[Frame], baseline: dict[str, Any]) -> dict[str, Any]:
-    """The profile of all rows of Polars frames or Arrow tables that follow each other; no more than one is held."""
+    """The profile of all rows of Polars frames, Arrow tables or Parquet files (`scan`) that follow each other; no more than one is held."""
     counted = Pass(baseline)
     for batch in batches:
         counted.add(batch)
@@ -56,12 +56,21 @@ class Pass:
     def add(self, batch: Frame) -> None:
         rows, there = reading.height(batch), set(reading.names(batch))
         self.rows += rows
+        step, first = self._sample.room(rows) if self._sample is not None and rows else (0, 0)
+        sampled: dict[str, pl.Series] = {}
 
         def count(name: str) -> None:
-            if name in there:
-                _count(self._tallies[name], _column(batch, name))
-            else:
+            if name not in there:
                 self._tallies[name].lack(rows)
+                return
+            kept, at = [], 0
+            for piece in reading.pieces(batch, name):
+                _count(self._tallies[name], piece)
+                if step and name.startswith(tables.FEATURE):
+                    kept.append(reading.every(piece, step, (first - at) % step))
+                    at += len(piece)
+            if kept:
+                sampled[name] = _one(kept)
 
         if rows < PARALLEL:
             for name in self._tallies:
@@ -71,7 +80,7 @@ class Pass:
         for name, n in reading.extras(batch, set(self._tallies)).items():
             self._extra[name] = self._extra.get(name, 0) + n
         if self._sample is not None and rows:
-            self._sample.add(batch)
+            self._sample.add({n: sampled[n] for n in self._tallies if n in sampled}, rows)
 
     def done(self) -> dict[str, Any]:
         score = self._baseline["score"]["column"]
@@ -98,15 +107,19 @@ class Sample:
 
         return pl.concat(self._frames, how="diagonal_relaxed") if self._frames else pl.DataFrame()
 
-    def add(self, batch: Frame) -> None:
-        rows = reading.height(batch)
+    def room(self, rows: int) -> tuple[int, int]:
+        """Which of the next `rows` rows are wanted: every so many-th, and from which one on. Others that are held are let go for them."""
         while (self._seen + rows - 1) // self._step + 1 > JOINT_ROWS:
             if self._frames:
                 self._frames = [self.rows.gather_every(2)]
             self._step *= 2
-        first = -self._seen % self._step
-        if first < rows:
-            self._frames.append(reading.every(batch, self._step, first))
+        return self._step, -self._seen % self._step
+
+    def add(self, columns: dict[str, pl.Series], rows: int) -> None:
+        """The wanted ones of the next `rows` rows, by column."""
+        import polars as pl
+
+        self._frames.append(pl.DataFrame(columns))
         self._seen += rows
 
 
@@ -143,12 +156,16 @@ def _count(tally: Numbers | Categories, column: Any) -> None:
     if isinstance(tally, Numbers):
         tally.add(reading.numbers(column))
         return
-    seen, missing = reading.words(column)
+    coded = reading.few(column, PLAIN)
+    seen, missing = reading.words(column) if coded is None else coded
     tally.lack(missing)
-    tally.add(seen)
+    if isinstance(seen, list):
+        tally.add_few(seen)
+    else:
+        tally.add(seen)
 
 
-def _column(batch: Frame, name: str) -> Any:
+def _one(parts: list[pl.Series]) -> pl.Series:
     import polars as pl
 
-    return batch[name] if isinstance(batch, pl.DataFrame) else batch.column(name)
+    return parts[0] if len(parts) == 1 else pl.concat(parts)

@@ -1,6 +1,7 @@
 """Files of records that only grow: each record whole or not there at all, whenever the process or the machine died.
 
-A record is a frame: head (magic, kind, lengths, checksums of key and body), key, body. Key and body are msgpack, the body compressed.
+A record is a frame: head (magic, kind, lengths, a checksum of all this and the key, one of the body), key, body. Key and body are msgpack,
+the body compressed.
 Looking for a key reads heads and keys alone. What follows the last whole frame was being written when something died: readers pass over
 it, and the next `append` cuts it off. A frame that does not hold its checksums counts as never written, and those behind it are found.
 """
@@ -42,7 +43,14 @@ class Frame:
 
 def encode(kind: int, key: Any, body: Any) -> bytes:
     packed, name = zlib.compress(msgspec.msgpack.encode(body)), msgspec.msgpack.encode(key)
-    return _HEAD.pack(_MAGIC, kind, len(name), len(packed), zlib.crc32(name), zlib.crc32(packed)) + name + packed
+    body_sum = zlib.crc32(packed)
+    head_sum = _head_sum(kind, name, len(packed), body_sum)
+    return _HEAD.pack(_MAGIC, kind, len(name), len(packed), head_sum, body_sum) + name + packed
+
+
+def _head_sum(kind: int, name: bytes, length: int, body_sum: int) -> int:
+    """Of the lengths, too: by a wrong one, the next frame would be missed."""
+    return zlib.crc32(name, zlib.crc32(_HEAD.pack(_MAGIC, kind, len(name), length, 0, body_sum)))
 
 
 def scan(path: Path) -> list[Frame]:
@@ -69,13 +77,15 @@ def _scan(handle: int) -> Iterator[Frame]:
 def _frame(handle: int, at: int, size: int) -> Frame | None:
     """The frame that begins at a place; None where none does."""
     start = os.pread(handle, 512, at)  # most keys are within
-    magic, kind, named, length, key_sum, body_sum = _HEAD.unpack_from(start)
+    magic, kind, named, length, head_sum, body_sum = _HEAD.unpack_from(start)
     begin = at + _HEAD.size + named
     if magic != _MAGIC or begin + length > size:
         return None
     name = start[_HEAD.size : _HEAD.size + named]
     name = name if len(name) == named else os.pread(handle, named, at + _HEAD.size)
-    return Frame(kind, msgspec.msgpack.decode(name), begin, length, body_sum) if zlib.crc32(name) == key_sum else None
+    if len(name) != named or _head_sum(kind, name, length, body_sum) != head_sum:
+        return None
+    return Frame(kind, msgspec.msgpack.decode(name), begin, length, body_sum)
 
 
 def _next_head(handle: int, at: int, size: int) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from modelyard import tables
+from modelyard.monitor.profile.scan import Scan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,25 +15,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-    Frame: TypeAlias = "pl.DataFrame | pa.Table | pa.RecordBatch"
+    Frame: TypeAlias = "pl.DataFrame | pa.Table | pa.RecordBatch | Scan"
 
 Kind = Literal["numeric", "categorical"]
 
 
-BATCH = 131_072
-"""Rows of a batch that is read of a Parquet file: forty columns of them take 40 MB."""
+def pieces(frame: Frame, name: str) -> Iterator[Any]:
+    """The values of a column, in order: Polars series or Arrow arrays."""
+    import polars as pl
 
-
-def parquet(paths: Iterable[Path], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows of Parquet files, batch by batch; text comes as the codes that the file has it in, which are quick to count."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for path in paths:
-        with pq.ParquetFile(path) as file:
-            text = [f.name for f in file.schema_arrow if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
-        with pq.ParquetFile(path, read_dictionary=text, pre_buffer=False) as file:
-            yield from file.iter_batches(BATCH, columns=columns)
+    if isinstance(frame, Scan):
+        yield from frame.pieces(name)
+    else:
+        yield frame[name] if isinstance(frame, pl.DataFrame) else frame.column(name)
 
 
 def names(frame: Frame) -> list[str]:
@@ -50,25 +44,25 @@ def height(frame: Frame) -> int:
 
 def extras(frame: Frame, features: set[str]) -> dict[str, int]:
     """Columns f.* and x.* that are none of `features` (columns of the table), and how many rows have a value there."""
+    found = [n for n in names(frame) if n.startswith((tables.FEATURE, tables.EXTRA)) and n not in features]
+    return {n: sum(_known(piece) for piece in pieces(frame, n)) for n in found}
+
+
+def _known(column: Any) -> int:
     import polars as pl
 
-    found = [n for n in names(frame) if n.startswith((tables.FEATURE, tables.EXTRA)) and n not in features]
-    if isinstance(frame, pl.DataFrame):
-        return {n: frame.height - frame[n].null_count() for n in found}
-    return {n: int(frame.num_rows - frame.column(n).null_count) for n in found}
+    return len(column) - int(column.null_count() if isinstance(column, pl.Series) else column.null_count)
 
 
-def every(frame: Frame, step: int, first: int) -> pl.DataFrame:
-    """The features of every `step`-th row, from row `first` on."""
+def every(column: Any, step: int, first: int) -> pl.Series:
+    """Every `step`-th value of a Polars series or an Arrow array, from the one at `first` on; what the array has as codes as text."""
     import numpy as np
     import polars as pl
 
-    wanted = [n for n in names(frame) if n.startswith(tables.FEATURE)]
-    if isinstance(frame, pl.DataFrame):
-        return frame.select(wanted).gather_every(step, first)
-    taken = pl.from_arrow(frame.select(wanted).take(np.arange(first, frame.num_rows, step)))
-    assert isinstance(taken, pl.DataFrame)
-    return taken
+    if isinstance(column, pl.Series):
+        return column.gather_every(step, first)
+    taken = _series(column.take(np.arange(first, len(column), step)))
+    return taken.cast(pl.String) if taken.dtype == pl.Categorical else taken
 
 
 def numbers(column: Any) -> Floats:
@@ -141,6 +135,24 @@ def _is_no_value(column: pl.Series) -> bool:
     import polars as pl
 
     return column.dtype.is_nested() or column.dtype == pl.Object
+
+
+def few(column: Any, most: int) -> tuple[list[tuple[str, int]], int] | None:
+    """What `words` gives, of an Arrow column whose text is coded by a dictionary of at most `most` words, and without a query; a word
+    that the dictionary has twice comes twice."""
+    import numpy as np
+    import polars as pl
+
+    if isinstance(column, pl.Series):
+        return None
+    import pyarrow as pa
+
+    if not isinstance(column, pa.DictionaryArray) or len(column.dictionary) > most or not pa.types.is_string(column.type.value_type):
+        return None
+    codes = column.indices.drop_null() if column.indices.null_count else column.indices
+    counts = np.bincount(codes.to_numpy(zero_copy_only=False), minlength=len(column.dictionary)).tolist()
+    seen = [(word, n) for word, n in zip(column.dictionary.to_pylist(), counts, strict=True) if n and word is not None]
+    return seen, len(column) - sum(n for _, n in seen)
 
 
 def _coded(column: Any) -> tuple[pl.DataFrame, int]:

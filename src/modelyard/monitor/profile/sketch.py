@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 KEYS, FEW = 1 << 16, 1 << 13
 """Buckets that there are, and values up to which those that are used are looked up among them."""
 _SIGN = 1 << 15
+_SIGN_BIT = 1 << 63
 _REST = 48  # bits of a float64 below its top 16
 
 
@@ -44,7 +45,7 @@ class Buckets:
     """Counts by bucket while values go by; of few values without the half megabyte that counts of all buckets take."""
 
     def __init__(self, shape: dict[str, Any]) -> None:
-        self._shape = shape
+        self._shape, self._unit = shape, _bits(shape["unit"])
         self._few: list[NDArray[np.int64]] = []
         self._held = 0
         self._counts: NDArray[np.int64] | None = None
@@ -53,11 +54,12 @@ class Buckets:
         """Finite values; `work` and `other`, of the same shape, are written over."""
         import numpy as np
 
+        bits, unit = work.view(np.uint64), other.view(np.uint64)
         with np.errstate(over="ignore"):
             np.subtract(values, self._shape["centre"], out=work)
-            np.copysign(self._shape["unit"], work, out=other)
+            np.bitwise_and(bits, np.uint64(_SIGN_BIT), out=unit)  # copysign(unit, work), in half the time
+            np.bitwise_or(unit, np.uint64(self._unit), out=unit)
             np.add(work, other, out=work)
-        bits = work.view(np.uint64)
         keys = np.right_shift(bits, np.uint64(_REST), out=bits).view(np.int64)
         if self._held + len(keys) <= FEW:
             self._few.append(keys.copy())
@@ -107,8 +109,12 @@ def quantile(column: dict[str, Any], q: float) -> float | None:
     return float(a + (b - a) * inside)
 
 
+def _bits(value: float) -> int:
+    return int(struct.unpack("<Q", struct.pack("<d", value))[0])
+
+
 def _key(value: float) -> int:
-    return int(struct.unpack("<Q", struct.pack("<d", value))[0] >> _REST)
+    return _bits(value) >> _REST
 
 
 def _value(key: int) -> float:

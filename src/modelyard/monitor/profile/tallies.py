@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modelyard.monitor.profile import heavy, merging, sketch
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Truths = NDArray[np.bool_]
 
 CHUNK = 65_536
 """Values that are looked at together: their half a megabyte stays in a core's cache while some thirty sums go over it."""
@@ -55,47 +57,48 @@ class Numbers:
                 return
             x, least = kept, kept.min()
         most = x.max()
+        room = _scratch(len(x))
         self._seen += len(x)
-        self._count(x, float(least), float(most))
+        self._count(x, float(least), float(most), room.mask)
         if least < 0:
-            self._negatives += _where(np.less, x, 0.0)
+            self._negatives += int(np.count_nonzero(np.less(x, 0.0, out=room.mask)))
         if least == -math.inf or most == math.inf:
             finite = x[np.isfinite(x)]
             self._infinite += len(x) - len(finite)
             if not len(finite):
                 return
-            x, least, most = finite, finite.min(), finite.max()
+            x, least, most, room = finite, finite.min(), finite.max(), _scratch(len(finite))
         self._min, self._max = min(self._min, float(least)), max(self._max, float(most))
-        self._measure(x, has_zero=bool(least <= 0 <= most))
+        if least <= 0 <= most:
+            self._zeros += int(np.count_nonzero(np.equal(x, 0.0, out=room.mask)))
+        self._measure(x, room)
 
-    def _count(self, x: Floats, least: float, most: float) -> None:
+    def _count(self, x: Floats, least: float, most: float, mask: Truths) -> None:
         """Into the bins; an edge that is beyond all of a chunk costs nothing."""
         import numpy as np
 
-        low, up_to = self._shape["low"], self._up_to
+        low, up_to, beyond, count = self._shape["low"], self._up_to, len(x), np.count_nonzero
         if low is not None and least < low:
-            up_to[0] += _where(np.less, x, low)
+            up_to[0] += int(count(np.less(x, low, out=mask)))
         for i, edge in enumerate(self._shape["edges"], 1):
             if edge >= most:
-                up_to[i] += len(x)
+                up_to[i] += beyond
             elif edge >= least:
-                up_to[i] += _where(np.less_equal, x, edge)
+                up_to[i] += int(count(np.less_equal(x, edge, mask)))
 
-    def _measure(self, x: Floats, *, has_zero: bool) -> None:
+    def _measure(self, x: Floats, room: _Room) -> None:
         """Moments and sketch of finite values."""
         import numpy as np
 
-        n, (work, other, mask) = len(x), _scratch(len(x))
-        if has_zero:
-            self._zeros += _where(np.equal, x, 0.0)
+        n, work = len(x), room.work
         np.rint(x, out=work)
-        self._whole += int(np.count_nonzero(np.equal(x, work, out=mask)))
+        self._whole += int(np.count_nonzero(np.equal(x, work, out=room.mask)))
         with np.errstate(over="ignore", invalid="ignore"):
             mean = float(x.sum() / n)
             np.subtract(x, mean, out=work)
             m2 = float(np.einsum("i,i", work, work))  # no BLAS: it would start threads of its own
         self._moments.append((n, merging.known(mean), merging.known(m2)))
-        self._buckets.add(x, work, other)
+        self._buckets.add(x, work, room.other)
 
     def _moment(self) -> tuple[int, float | None, float | None]:
         return (sum(n for n, _, _ in self._moments), *merging.moments(self._moments))
@@ -122,24 +125,25 @@ class Numbers:
         }
 
 
-def _where(test: np.ufunc, x: Floats, value: float) -> int:
-    """How many values pass."""
-    import numpy as np
+class _Room(NamedTuple):
+    """Scratch for some values: twice as many numbers, and a truth of each."""
 
-    return int(np.count_nonzero(test(x, value, out=_scratch(len(x))[2])))
+    work: Floats
+    other: Floats
+    mask: Truths
 
 
 _held = threading.local()
 
 
-def _scratch(n: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Room for `n` values twice and for a truth of each, this thread's own, that stays in its core's cache."""
+def _scratch(n: int) -> _Room:
+    """Room for `n` values, this thread's own, that stays in its core's cache."""
     import numpy as np
 
     if not hasattr(_held, "room"):
-        _held.room = np.empty(CHUNK), np.empty(CHUNK), np.empty(CHUNK, np.bool_)
-    work, other, mask = _held.room
-    return work[:n], other[:n], mask[:n]
+        _held.room = _Room(np.empty(CHUNK), np.empty(CHUNK), np.empty(CHUNK, np.bool_))
+    room: _Room = _held.room
+    return room if n == CHUNK else _Room(room.work[:n], room.other[:n], room.mask[:n])
 
 
 class Categories:
@@ -169,12 +173,16 @@ class Categories:
             left = rest.filter(n > cut).with_columns(n - cut)
             self._hit(dict(left.iter_rows()), cut)
             seen = seen.filter(known)
+        self.add_few(seen.iter_rows())
+
+    def add_few(self, seen: Iterable[tuple[str, int]]) -> None:
+        """Some values and how often each came, the same one more than once, too."""
         fresh: dict[str, int] = {}
-        for word, count in seen.iter_rows():
+        for word, count in seen:
             if word in self._counts:
                 self._counts[word] += count
             else:
-                fresh[word] = count
+                fresh[word] = fresh.get(word, 0) + count
         self._outside += sum(fresh.values())
         self._hit(fresh, 0)
 
