@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import weakref
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -220,9 +221,8 @@ def test_a_column_of_any_type_is_read(values: pl.Series, as_number: list[float |
     assert dict(seen.iter_rows()) == as_word and missing == len(values) - sum(as_word.values())
 
 
-@pytest.mark.parametrize("whole", [0, 100, 10_000])
-@pytest.mark.parametrize("parallel", [0, 10_000])
-def test_parquet_files_are_counted_column_by_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: int, parallel: int) -> None:
+@pytest.mark.parametrize("most", [128, 300, 600, 10_000])
+def test_parquet_files_are_counted_column_by_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """In parts of a column, or a row group of it at once; the file that lacks a column lacks it in each row."""
     rng = np.random.default_rng(7)
     signature = Signature("regression", (Column("n", "float"), Column("n.more", "float"), Column("w", "str")))
@@ -240,9 +240,7 @@ def test_parquet_files_are_counted_column_by_column(tmp_path: Path, monkeypatch:
     made = baseline(frame, signature)
     frame.head(700).write_parquet(tmp_path / "0.parquet", row_group_size=300)
     frame.tail(300).drop("f.n.more").write_parquet(tmp_path / "1.parquet", row_group_size=300)
-    monkeypatch.setattr(scan, "BATCH", 128)
-    monkeypatch.setattr(scan, "WHOLE", whole)
-    monkeypatch.setattr(counting, "PARALLEL", parallel)
+    monkeypatch.setattr(scan, "PART", most)
     monkeypatch.setattr(counting, "JOINT_ROWS", 100)
     got, wanted = (
         profile_batches(parquet(sorted(tmp_path.iterdir())), made),
@@ -264,9 +262,22 @@ def test_parquet_files_are_counted_column_by_column(tmp_path: Path, monkeypatch:
 
 def test_no_more_of_a_parquet_file_is_held_than_a_part_of_a_column(tmp_path: Path) -> None:
     path = tmp_path / "long.parquet"
-    pl.DataFrame({"f.n": np.zeros(scan.WHOLE + 1)}).write_parquet(path, row_group_size=scan.WHOLE + 1)
+    pl.DataFrame({"f.n": np.zeros(2 * scan.PART + 1)}).write_parquet(path, row_group_size=2 * scan.PART + 1)
     (file,) = parquet([path])
-    assert [len(piece) for piece in file.pieces("f.n")] == [scan.BATCH, scan.BATCH, 1]
+    assert [(name, len(part)) for name, part in file.parts(["f.n"])] == [("f.n", scan.PART), ("f.n", scan.PART), ("f.n", 1)]
+
+
+def test_a_scan_that_is_left_reads_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read = tmp_path / "t.parquet", []
+    pl.DataFrame({f"f.{i}": [1.0] for i in range(50)}).write_parquet(path)
+    (file,) = parquet([path])
+    parts = scan._parts
+    monkeypatch.setattr(scan, "_parts", lambda *words: (read.append(words[2]), parts(*words))[1])
+    going = file.parts(f"f.{i}" for i in range(50))
+    next(going)
+    going.close()
+    assert 0 < len(read) <= scan.AHEAD + 1
+    assert not [t for t in threading.enumerate() if t.name.startswith("reading")]
 
 
 def test_no_batch_is_held_once_it_is_counted() -> None:
@@ -295,9 +306,11 @@ def test_rows_for_the_joint_error_are_evenly_spread_however_they_come(lengths: l
     rows = pl.DataFrame({"f.i": np.arange(sum(lengths))})
     sample, at = counting.Sample(), 0
     for length in lengths:
-        if length:
-            step, first = sample.room(length)
-            sample.add({"f.i": rows["f.i"].slice(at, length).gather_every(step, first)}, length)
+        sample.begin(length)
+        cut = length // 3
+        for begin, end in ((0, cut), (cut, length)):
+            sample.take("f.i", rows["f.i"].slice(at + begin, end - begin))
+        sample.end()
         at += length
     taken = sample.rows["f.i"].to_numpy() if rows.height else np.empty(0)
     step = int(taken[1]) if len(taken) > 1 else 1

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from modelyard import tables
@@ -21,8 +18,6 @@ if TYPE_CHECKING:
 
     from modelyard.monitor.profile.reading import Frame
 
-PARALLEL = 50_000
-"""Rows from which the columns of a batch are counted in threads."""
 JOINT_ROWS = 10_000
 """Rows of a pass whose joint error is computed, at the most, and half as many at the least: the mean of so many is known to 1%."""
 
@@ -56,31 +51,18 @@ class Pass:
     def add(self, batch: Frame) -> None:
         rows, there = reading.height(batch), set(reading.names(batch))
         self.rows += rows
-        step, first = self._sample.room(rows) if self._sample is not None and rows else (0, 0)
-        sampled: dict[str, pl.Series] = {}
-
-        def count(name: str) -> None:
-            if name not in there:
-                self._tallies[name].lack(rows)
-                return
-            kept, at = [], 0
-            for piece in reading.pieces(batch, name):
-                _count(self._tallies[name], piece)
-                if step and name.startswith(tables.FEATURE):
-                    kept.append(reading.every(piece, step, (first - at) % step))
-                    at += len(piece)
-            if kept:
-                sampled[name] = _one(kept)
-
-        if rows < PARALLEL:
-            for name in self._tallies:
-                count(name)
-        else:
-            list(_pool().map(count, self._tallies))
+        if self._sample is not None:
+            self._sample.begin(rows)
+        for name in self._tallies.keys() - there:
+            self._tallies[name].lack(rows)
+        for name, part in reading.parts(batch, [n for n in self._tallies if n in there]):
+            _count(self._tallies[name], part)
+            if self._sample is not None and name.startswith(tables.FEATURE):
+                self._sample.take(name, part)
         for name, n in reading.extras(batch, set(self._tallies)).items():
             self._extra[name] = self._extra.get(name, 0) + n
-        if self._sample is not None and rows:
-            self._sample.add({n: sampled[n] for n in self._tallies if n in sampled}, rows)
+        if self._sample is not None:
+            self._sample.end()
 
     def done(self) -> dict[str, Any]:
         score = self._baseline["score"]["column"]
@@ -99,7 +81,9 @@ class Sample:
 
     def __init__(self) -> None:
         self._frames: list[pl.DataFrame] = []
-        self._step, self._seen = 1, 0
+        self._step, self._seen, self._rows = 1, 0, 0
+        self._taken: dict[str, list[pl.Series]] = {}
+        self._passed: dict[str, int] = {}
 
     @property
     def rows(self) -> pl.DataFrame:
@@ -107,26 +91,26 @@ class Sample:
 
         return pl.concat(self._frames, how="diagonal_relaxed") if self._frames else pl.DataFrame()
 
-    def room(self, rows: int) -> tuple[int, int]:
-        """Which of the next `rows` rows are wanted: every so many-th, and from which one on. Others that are held are let go for them."""
+    def begin(self, rows: int) -> None:
+        """So many rows are coming."""
         while (self._seen + rows - 1) // self._step + 1 > JOINT_ROWS:
             if self._frames:
                 self._frames = [self.rows.gather_every(2)]
             self._step *= 2
-        return self._step, -self._seen % self._step
+        self._rows = rows
 
-    def add(self, columns: dict[str, pl.Series], rows: int) -> None:
-        """The wanted ones of the next `rows` rows, by column."""
+    def take(self, name: str, part: Any) -> None:
+        """What is wanted of the next part of a column of these rows."""
+        passed = self._passed.get(name, 0)
+        self._taken.setdefault(name, []).append(reading.every(part, self._step, -(self._seen + passed) % self._step))
+        self._passed[name] = passed + len(part)
+
+    def end(self) -> None:
         import polars as pl
 
-        self._frames.append(pl.DataFrame(columns))
-        self._seen += rows
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    """NumPy and Polars count without the interpreter's lock."""
-    return ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0))), thread_name_prefix="profile")
+        self._frames.append(pl.DataFrame({name: parts[0] if len(parts) == 1 else pl.concat(parts) for name, parts in self._taken.items()}))
+        self._seen += self._rows
+        self._taken, self._passed = {}, {}
 
 
 def errors(table: pl.DataFrame, fitted: dict[str, Any]) -> dict[str, Any]:
@@ -163,9 +147,3 @@ def _count(tally: Numbers | Categories, column: Any) -> None:
         tally.add_few(seen)
     else:
         tally.add(seen)
-
-
-def _one(parts: list[pl.Series]) -> pl.Series:
-    import polars as pl
-
-    return parts[0] if len(parts) == 1 else pl.concat(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from modelyard import tables
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 Kind = Literal["numeric", "categorical"]
 
 
-def pieces(frame: Frame, name: str) -> Iterator[Any]:
-    """The values of a column, in order: Polars series or Arrow arrays."""
+def parts(frame: Frame, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The values of columns that the frame has, by name, in order: Polars series or Arrow arrays."""
     import polars as pl
 
     if isinstance(frame, Scan):
-        yield from frame.pieces(name)
+        yield from frame.parts(names)
     else:
-        yield frame[name] if isinstance(frame, pl.DataFrame) else frame.column(name)
+        for name in names:
+            yield name, frame[name] if isinstance(frame, pl.DataFrame) else frame.column(name)
 
 
 def names(frame: Frame) -> list[str]:
@@ -45,7 +46,10 @@ def height(frame: Frame) -> int:
 def extras(frame: Frame, features: set[str]) -> dict[str, int]:
     """Columns f.* and x.* that are none of `features` (columns of the table), and how many rows have a value there."""
     found = [n for n in names(frame) if n.startswith((tables.FEATURE, tables.EXTRA)) and n not in features]
-    return {n: sum(_known(piece) for piece in pieces(frame, n)) for n in found}
+    known = dict.fromkeys(found, 0)
+    for name, part in parts(frame, found):
+        known[name] += _known(part)
+    return known
 
 
 def _known(column: Any) -> int:
@@ -61,6 +65,10 @@ def every(column: Any, step: int, first: int) -> pl.Series:
 
     if isinstance(column, pl.Series):
         return column.gather_every(step, first)
+    import pyarrow as pa
+
+    if isinstance(column, pa.DoubleArray) and not column.null_count:
+        return pl.Series(column.to_numpy()[first::step])
     taken = _series(column.take(np.arange(first, len(column), step)))
     return taken.cast(pl.String) if taken.dtype == pl.Categorical else taken
 

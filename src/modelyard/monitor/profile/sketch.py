@@ -66,10 +66,9 @@ class Buckets:
             self._held += len(keys)
             return
         if self._counts is None:
-            self._counts = np.bincount(np.concatenate([*self._few, keys]), minlength=KEYS)
-        else:
-            self._counts += np.bincount(keys, minlength=KEYS)
-        self._held = FEW
+            self._counts = np.bincount(np.concatenate(self._few or [keys[:0]]), minlength=KEYS)
+            self._held = FEW
+        np.add.at(self._counts, keys, 1)
 
     def done(self) -> dict[str, Any]:
         """The sketch."""
