@@ -20,7 +20,7 @@ from modelyard.flows import asking, holdout, replaying
 from modelyard.flows.asking import Asked, answers
 from modelyard.serve.refusals import ModelFailed
 
-from .live import GOOD, OTHERWISE, Live, words
+from .live import GOOD, HANGS, OTHERWISE, Live, words
 from .releases import config
 from .watched import DAY, T0, Watched, settings
 
@@ -38,7 +38,7 @@ class Asking:
         self.versions, self.asked = versions, list[tuple[str, int]]()
 
     @contextmanager
-    def __call__(self, shop: Any, bundle: Bundle, *, by_plan: bool, log: Path) -> Iterator[Asked]:
+    def __call__(self, shop: Any, bundle: Bundle, *, by_plan: bool, log: Path, timeout: float) -> Iterator[Asked]:
         version = (bundle.path / "model" / "weights").read_text()
         answer = self.versions[f"v{version}"]
         if isinstance(answer, StepFailed):
@@ -242,6 +242,42 @@ def test_the_rows_that_fail_are_found_however_they_lie(failing: list[bool], chun
     assert outputs.height == len(failing)
     found = outputs["y.prediction"].to_list() if failing else []
     assert found == [None if bad else 2.0 * i for i, bad in enumerate(failing)]
+
+
+def test_a_quick_version_is_asked_many_rows_at_a_time_and_a_slow_one_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one call takes stays well below what is waited for."""
+    monkeypatch.setattr(asking, "CHUNK_ROWS", 100)
+    for each, largest in ((0.0, 100), (0.01, 16)):
+        now, heights = [0.0], list[int]()
+        monkeypatch.setattr(asking.time, "monotonic", lambda now=now: now[0])
+
+        def ask(rows: pl.DataFrame, each: float = each, now: list[float] = now, heights: list[int] = heights) -> pl.DataFrame:
+            now[0] += each * rows.height
+            heights.append(rows.height)
+            return pl.DataFrame({"y.prediction": rows["f.x"]})
+
+        table = pl.DataFrame({"f.x": [float(i) for i in range(500)]})
+        outputs, reasons = answers(Asked(ask, lambda table: {}, patience=0.8), table)
+        assert outputs["y.prediction"].to_list() == table["f.x"].to_list() and reasons == [""] * 500
+        assert heights[0] == asking.FIRST_ROWS and max(heights) == largest
+
+
+@pytest.mark.slow
+def test_a_new_version_that_never_answers_fails_the_gate(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it was waited for as long as its first rows may take together."""
+    monkeypatch.setattr(asking, "FIRST_ROWS", 1)
+    world = Live(home, monkeypatch, {"1": GOOD, "2": HANGS})
+    try:
+        world.accept(words(replay={"min_rows": 5}))
+        world.register("1", "2")
+        world.release("1", ("production",))
+        address = world.shop.model("demo").stage("production").address
+        for x in range(100, 110):
+            holdout.post(address, json.dumps({"x": float(x)}).encode())
+        with pytest.raises(GateRefused, match="the new version cannot be asked: the runner does not answer: timed out"):
+            world.release("2", ("production",))
+    finally:
+        world.close()
 
 
 @pytest.mark.slow

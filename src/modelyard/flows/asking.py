@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,34 +25,40 @@ from modelyard.workshop import Workshop
 if TYPE_CHECKING:
     import polars as pl
 
-CHUNK_ROWS = 2000
+FIRST_ROWS, CHUNK_ROWS = 8, 2000
+"""Rows of the first chunk that a version is asked, and of the largest; a quick one is soon asked the largest."""
 WARM_UP, TIMED = 10, 200
 """Single rows asked before the clock runs, and while it does."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """`ask` answers a table (f.* columns) with its y.* columns, and raises ModelFailed or BadInput for a row that it cannot answer.
+    """`ask` answers a table (f.* columns) with its y.* columns, and raises ModelFailed or BadInput for a row that it cannot answer,
+    Unavailable where it does not answer within `patience` seconds.
 
     `time` says how long single rows of it take, which it must be able to answer: {"p50_ms", "p99_ms"}.
     """
 
     ask: Callable[[pl.DataFrame], pl.DataFrame]
     time: Callable[[pl.DataFrame], dict[str, float]]
+    patience: float = math.inf
 
 
 @contextmanager
-def asking(shop: Workshop, bundle: Bundle, *, by_plan: bool, log: Path) -> Iterator[Asked]:
-    """For as long as the block lasts. Raises StepFailed where the model cannot be loaded."""
+def asking(shop: Workshop, bundle: Bundle, *, by_plan: bool, log: Path, timeout: float) -> Iterator[Asked]:
+    """For as long as the block lasts. `timeout`: seconds that an answer to one row may take. Raises StepFailed where the model cannot be
+    loaded."""
     signature = bundle.signature
     if by_plan and (path := plans.plan_of(bundle.path)) is not None:
         plan = RowPlan.load(path, signature)
         yield Asked(lambda table: _by_plan(plan, table, bundle), lambda table: _timed(plan, table, bundle))
         return
+    patience = FIRST_ROWS * timeout
     with running(bundled(shop, bundle), log) as socket:
         yield Asked(
-            lambda table: runner.predict(socket, table, signature),
+            lambda table: runner.predict(socket, table, signature, timeout=patience),
             lambda table: _quantiles(runner.time_rows(socket, table, signature, WARM_UP, TIMED)),
+            patience,
         )
 
 
@@ -74,14 +82,20 @@ def _quantiles(seconds: list[float]) -> dict[str, float]:
 
 def answers(asked: Asked, table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """Every row's y.* columns, null where it failed, and why it failed, empty where it did not. A chunk at a time; where one fails, it is
-    halved until the rows are found that do."""
+    halved until the rows are found that do. Raises Unavailable where a version does not answer."""
     import polars as pl
 
-    found, failed = [], list[str]()
-    for chunk in table.iter_slices(CHUNK_ROWS):
-        for outputs, reasons in _answered(asked, chunk):
+    found, failed, at, rows = [], list[str](), 0, min(FIRST_ROWS, CHUNK_ROWS)
+    while at < table.height:
+        began = time.monotonic()
+        for outputs, reasons in _answered(asked, table.slice(at, rows)):
             found.append(outputs)
             failed += reasons
+        at, took = at + rows, time.monotonic() - began
+        if took < asked.patience / 8:  # twice as many are then far from being waited for in vain
+            rows = min(2 * rows, CHUNK_ROWS)
+        elif took > asked.patience / 2:
+            rows = max(rows // 2, 1)
     return pl.concat(found, how="diagonal_relaxed") if found else pl.DataFrame(), failed
 
 

@@ -166,9 +166,10 @@ def _asked(pair: Pair, table: pl.DataFrame, bundles: tuple[Bundle, Bundle], conf
     """Both versions on the same rows, one after the other."""
     by_plan, found = all(plans.plan_of(b.path) is not None for b in bundles), []
     latency: dict[str, dict[str, float] | None] = {}
+    timeout = config.deploy.realtime.timeout.total_seconds()
     for who, opened in zip(("old", "new"), bundles, strict=True):
         try:
-            with asking(pair.shop, opened, by_plan=by_plan, log=log) as asked:
+            with asking(pair.shop, opened, by_plan=by_plan, log=log, timeout=timeout) as asked:
                 outputs, failed = answers(asked, table)
                 latency[who] = _latency(asked.time, table, failed)
         except (StepFailed, Unavailable, BadInput) as exc:
