@@ -282,7 +282,8 @@ class WindowJudged(Event):
     evidence: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        span = f"{self.start[:10]}..{self.end[:10]}" if self.start[:10] != self.end[:10] else f"{self.start[:16]}..{self.end[11:16]}"
+        start, end = (at[:19].removesuffix(":00") for at in (self.start, self.end))
+        span = f"{start[:10]}..{end[:10]}" if start[:10] != end[:10] else f"{start}..{end[11:]}"
         return f"{self.monitor} {span} {self.status}: {self.reason.removeprefix(f'{self.monitor}: ')}"
 
 

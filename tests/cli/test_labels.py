@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,16 @@ def test_it_says_what_waits_and_what_was_left_out(caller: Caller) -> None:
     said = run("demo", "truth.csv").stdout
     assert "3 repeated; 5 match a captured prediction, 1,200 wait for theirs, 7 rows without a label left out\n" in said
     assert json.loads(run("demo", "truth.csv", "--json").stdout) == caller.answer
+
+
+def test_windows_of_seconds_are_shown_to_the_second(caller: Caller) -> None:
+    ends = ("2026-03-01T00:00:00+00:00", "2026-03-01T00:00:30+00:00", "2026-03-01T00:01:00+00:00")
+    windows = [{**WINDOW, "start": a, "end": b} for a, b in pairwise(ends)]
+    caller.answer = {"model": "demo", "usual": 0.5, "watermark": ends[1], "windows": windows}
+    lines = run("demo", "--coverage").stdout.splitlines()
+    shown = [" ".join(line.split()[:3]) for line in lines]
+    assert "2026-03-01T00:00 .. 2026-03-01T00:00:30" in shown and "2026-03-01T00:00:30 .. 2026-03-01T00:01" in shown
+    assert lines[-1].endswith("complete until 2026-03-01T00:00:30")
 
 
 @pytest.mark.parametrize(

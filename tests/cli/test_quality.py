@@ -87,6 +87,27 @@ def test_what_a_window_breaks(caller: Caller, tmp_path: Path) -> None:
     assert told["against"] == {"both": ["wind completeness_check"], "ours": [], "theirs": ["load completeness_check"]}
 
 
+@pytest.mark.parametrize("how", [("--window", "2026-03-01"), ("--judge", "s.json")])
+@pytest.mark.parametrize(("status", "code"), [("violated", 3), ("warning", 0), ("unknown", 0), ("healthy", 0)])
+def test_the_exit_code_says_whether_they_are_violated(
+    how: tuple[str, str], status: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {**BROKEN, "verdict": {"status": status, "reason": "data_quality: ..."}}
+    standing_in(monkeypatch, lambda verb, **words: dict(said if words.get("window") or words.get("judge") else HELD), quality)
+    for format in ((), ("--json",)):
+        assert quality.constraints.main(["demo", *how, *format], standalone_mode=False) == code
+        shown = capsys.readouterr().out
+        assert status in shown
+    assert json.loads(shown)["violations"] == BROKEN["violations"], "the report is printed all the same"
+    assert quality.constraints.main(["demo"], standalone_mode=False) == 0
+
+
+def test_windows_of_seconds_are_shown_to_the_second(caller: Caller) -> None:
+    ends = ["2026-03-01T00:00:30+00:00", "2026-03-01T00:01:00+00:00"]
+    caller.answer = {**BROKEN, "window": ends}
+    assert "2026-03-01T00:00:30 .. 2026-03-01T00:01  1,200 rows" in run("demo", "--window", ends[0]).stdout
+
+
 @pytest.mark.parametrize(
     "words",
     [["--violations", "v.json"], ["--against", "v.json"], ["--window", "a", "--judge", "b"], ["--judge", "b", "--statistics", "s.json"]],

@@ -36,6 +36,27 @@ def test_the_columns_of_overrides_and_segments_are_looked_up(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("drift", "said"),
+    [
+        ("columns: [a], multivariate: {threshold: 0.2}", "`multivariate` judges nothing: `monitor.drift.columns` leaves out `b`, `c`"),
+        ("columns: [a], multivariate: {enabled: false}", ""),
+        ("enabled: false, columns: [a], multivariate: {threshold: 0.2}", ""),
+        ("columns: [a]", ""),
+        ("multivariate: {threshold: 0.2}", ""),
+        ("columns: [a, b, c], multivariate: {threshold: 0.2}", ""),
+    ],
+)
+def test_columns_that_switch_off_what_they_show_together_are_told(tmp_path: Path, drift: str, said: str) -> None:
+    (tmp_path / "train.py").write_text("print()\n")
+    (tmp_path / "data.csv").write_text("a,b,c,when,key,out,y\n1,2,3,2026-01-01,k,4,5\n")
+    schema = "{sensitive_not_served: [key], exclude: [out], types: {when: datetime}}"
+    text = SMALL.replace("target_col: y", f"target_col: y\n  schema: {schema}") + f"monitor: {{drift: {{{drift}}}}}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    found = [p.message for p in check(load(tmp_path / "config.yaml"), metrics={"r2": True}, greater_is_better={"r2": True})]
+    assert [said in message for message in found] == ([True] if said else []), found
+
+
+@pytest.mark.parametrize(
     ("monitor", "said"),
     [
         (

@@ -61,7 +61,7 @@ def test_commands_exist_and_take_these_arguments(block: Block) -> None:
         assert (ROOT / block.directive.removeprefix("tested by ")).is_file(), "the test that is named does not exist"
     for command in commands(block):
         assert subprocess.run(["bash", "-n", "-c", command.line]).returncode == 0, f"{block}: {command.line}"
-        for part in command.line.split(" | "):
+        for part in re.split(r" \|\|? ", command.line):
             words = shlex.split(part, comments=True)
             if words[0] == "modelyard":
                 parse(words[1:])

@@ -27,7 +27,7 @@ def sent(monkeypatch: pytest.MonkeyPatch, *failing: str) -> list[str]:
     """The URLs that are tried from now on; those of `failing` take nothing."""
     urls: list[str] = []
 
-    def send(to: list[str], title: str, body: str) -> list[str]:
+    def send(to: list[str], title: str, body: str, tone: str) -> list[str]:
         urls.extend(to)
         return [f"{url}: not delivered" for url in to if url in failing]
 
@@ -93,7 +93,7 @@ def test_a_channel_that_is_back_gets_what_it_missed_first(home: Path, monkeypatc
     made, got = world(home, monkeypatch, to=["json://one.invalid", "json://two.invalid"]), list[str]()
     down = {"json://one.invalid"}
 
-    def send(to: list[str], title: str, body: str) -> list[str]:
+    def send(to: list[str], title: str, body: str, tone: str) -> list[str]:
         got.extend(f"{to[0][7:10]} {title}" for url in to if url not in down)
         return [f"{url}: not delivered" for url in to if url in down]
 
@@ -118,6 +118,26 @@ def test_while_a_channel_is_down_each_alert_waits_its_full_number_of_tries(home:
     assert [(letter.title, letter.tries) for letter in made.shop.outbox.due(T0 + timedelta(minutes=1))] == [
         (f"alert {n}", 1) for n in range(10)
     ]
+
+
+def test_what_is_tried_again_is_as_bad_as_it_was(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, tones, up = world(home, monkeypatch, to=["json://one.invalid"]), list[str](), list[bool]()
+
+    def send(to: list[str], title: str, body: str, tone: str) -> list[str]:
+        tones.append(tone)
+        return [] if up else [f"{to[0]}: not delivered"]
+
+    monkeypatch.setattr(alerts, "send", send)
+    alert(made.shop, "demo", "rollback", "rolled back", "b")
+    alert(made.shop, "demo", "drift", "healthy again", "b", "success")
+    with made.shop.outbox._database.transaction() as tx:  # of a yard before there were tones
+        tx.exec_driver_sql("UPDATE outbox SET kind = 'rollback' WHERE id = 1")
+    up.append(True)
+    tones.clear()
+    made.clock.advance_to(T0 + timedelta(minutes=1))
+    waiting = [(letter.kind, letter.tone) for letter in made.shop.outbox.due(made.clock.now())]
+    assert waiting == [("rollback", "failure"), ("drift", "success")]
+    assert resend(made.shop) == 2 and tones == ["failure", "success"]
 
 
 def test_an_alert_goes_out_though_its_log_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,19 +53,6 @@ def test_the_newest_rows_are_those_that_came_last(world: Watched) -> None:
     assert nothing.is_empty() and "inference_id" in nothing.columns
 
 
-def test_a_share_of_the_rows_is_drawn_by_chance_and_the_same_ones_however_their_files_lie(world: Watched) -> None:
-    for part in range(4):
-        world.capture([f"{part}-{i}" for i in range(500)] + [f"smoke-test-{part}"], T0 + part * DAY)
-    asked = (world.shop, "demo", T0, T0 + 4 * DAY)
-    found = history.drawn(*asked, 0.2)
-    assert 300 < found.height < 500 and found["inference_id"].is_unique().all()
-    assert sorted(history.drawn(*asked, 0.2)["inference_id"]) == sorted(found["inference_id"])
-    assert set(found["inference_id"]) < set(history.drawn(*asked, 0.5)["inference_id"])
-    whole = pl.concat(history.pieces(*asked))
-    assert sorted(whole["inference_id"]) == sorted(history.answers(*asked)["inference_id"]) and whole.height == 2000
-    assert history.drawn(world.shop, "demo", T0 + 9 * DAY, T0 + 10 * DAY, 0.2).is_empty()
-
-
 def captured_world(world: Watched, ids: list[str]) -> None:
     world.capture(ids, T0)
     world.label(dict.fromkeys(ids, 3.0))

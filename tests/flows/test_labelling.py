@@ -20,10 +20,11 @@ from pydantic import ValidationError
 from modelyard import upkeep
 from modelyard.clock import ReplayClock
 from modelyard.config.spec import STAGES, Config
-from modelyard.errors import BadInput, NotFound, YardError
+from modelyard.errors import BadInput, NoRoom, NotFound, YardError
 from modelyard.events import ConfigInForce, Deployed, LabelsReceived
 from modelyard.flows import history, importing, labelling, monitor
-from modelyard.monitor import labels
+from modelyard.monitor import labelpieces, labels
+from modelyard.monitor.labels import segments, taking
 from modelyard.serve import captured
 from modelyard.upkeep import Upkeep
 from modelyard.yard import Yard
@@ -55,13 +56,13 @@ def test_a_file_is_fetched_again_and_again_and_counts_once(home: Path, monkeypat
     world = sourced(home, monkeypatch, {"using": "csv", "location": file.as_uri()})
     world.capture(["a", "007"], T0)
     file.write_text("inference_id,y,other\na,1.5,x\n007,2,x\n")
-    took = {"read": 2, "new": 2, "corrected": 0, "repeated": 0, "blank": 0, "matched": 2, "waiting": 0}
+    took = {"read": 2, "new": 2, "corrected": 0, "repeated": 0, "blank": 0}
     assert labelling.tick(world.shop, "demo") == took
     assert held(world) == {"a": 1.5, "007": 2.0}, "an id stays what it is"
     assert labelling.tick(world.shop, "demo") == {"read": 0}
     file.write_text("inference_id,y,other\na,1.5,x\n007,3,x\nearly,9,x\n")
     found = labelling.tick(world.shop, "demo")
-    assert found and (found["read"], found["new"], found["corrected"], found["waiting"]) == (2, 1, 1, 1)
+    assert found and (found["read"], found["new"], found["corrected"]) == (2, 1, 1)
     assert held(world) == {"a": 1.5, "007": 3.0, "early": 9.0}
     assert len(world.events(LabelsReceived)) == 2, "nothing came, nothing is said"
 
@@ -345,14 +346,97 @@ def test_a_label_without_its_entity_is_refused(home: Path, monkeypatch: pytest.M
         assert said in caught.value.what
 
 
+def test_a_fetch_reads_nothing_of_what_was_captured(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A source that is ahead of its predictions, or knows of many that are none of ours, would have all of it read each time."""
+    file = tmp_path / "truth.csv"
+    world = sourced(home, monkeypatch, {"using": "csv", "location": file.as_uri()})
+    world.capture(["a", "b"], T0)
+    for name in ("among", "read", "pieces", "newest"):
+        monkeypatch.setattr(captured, name, lambda *_, **__: pytest.fail("captured rows were read"))
+    file.write_text("inference_id,y\n" + "".join(f"nobody-{i},1.5\n" for i in range(500)) + "a,2.5\n")
+    found = labelling.fetch(world.shop, "demo")
+    assert found["new"] == 501 and held(world)["a"] == 2.5
+
+
 def test_a_table_of_entities_is_fetched(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "truth.csv"
     world = flying(home, monkeypatch, source={"using": "csv", "location": file.as_uri()})
     fly(world, ["N1"], T0)
     file.write_text("tail,at,y\nN1,2026-03-01T00:01:00,2\nN1,2026-03-01T09:00:00,3\n")
     found = labelling.fetch(world.shop, "demo")
-    assert (found["new"], found["matched"]) == (2, 1)
+    assert found["new"] == 2 and history.labelled_since(world.shop, "demo", None) == 1
     assert labelling.fetch(world.shop, "demo") == {"read": 0}
+
+
+# -- files in pieces ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelpieces, "BLOCK", 200)
+    monkeypatch.setattr(labelpieces, "ROWS", 20)
+    monkeypatch.setattr(taking, "PART", 30)
+
+
+@pytest.mark.usefixtures("pieces")
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_file_of_any_size_is_taken_in_as_one_import(suffix: str, world: Watched, tmp_path: Path) -> None:
+    world.capture([f"a{i:03}" for i in range(40)], T0)
+    rows = pl.DataFrame({"inference_id": [f"a{i:03}" for i in range(100)], "y": [i / 2 for i in range(100)]})
+    file = tmp_path / f"truth.{suffix}"
+    write = {"csv": rows.write_csv, "jsonl": rows.write_ndjson, "parquet": rows.write_parquet}[suffix]
+    write(file)
+    took = {"new": 100, "corrected": 0, "repeated": 0, "blank": 0, "matched": 40, "waiting": 60}
+    assert labelling.of_file(world.shop, "demo", file) == took
+    assert labelling.of_file(world.shop, "demo", file) == {**took, "new": 0, "repeated": 100}
+    assert held(world) == dict(rows.iter_rows()) and len(world.events(LabelsReceived)) == 1
+    assert labelling.of_bytes(world.shop, "demo", rows.write_csv().encode(), "text/csv") == {**took, "new": 0, "repeated": 100}
+    assert list((world.home.path / "snapshots").iterdir()) == [], "nothing is left in the spool"
+
+
+@pytest.mark.usefixtures("pieces")
+def test_of_a_file_with_one_bad_row_nothing_is_taken_and_its_line_is_named(world: Watched, tmp_path: Path) -> None:
+    good = [f"a{i:03},{i / 2}" for i in range(100)]
+    for row, said in (("b,high", "label 'high' of prediction 'b' is not a number"), (",1", "there is no inference_id")):
+        file = tmp_path / "truth.csv"
+        file.write_text("\n".join(["inference_id,y", *good[:70], row, *good[70:]]))
+        with pytest.raises(BadInput) as caught:
+            labelling.of_file(world.shop, "demo", file)
+        assert said in caught.value.what and caught.value.where == "truth.csv:72"
+        assert held(world) == {} and world.events(LabelsReceived) == []
+
+
+@pytest.mark.usefixtures("pieces")
+def test_where_a_file_does_not_fit_beside_itself_nothing_is_taken(world: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, left = tmp_path / "truth.csv", [0]
+    file.write_text("\n".join(["inference_id,y", *(f"a{i:03},{i}" for i in range(100))]))
+    real = segments.lay
+
+    def full(rows: pl.DataFrame, path: Path) -> Path:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device", str(path))
+        return real(rows, path)
+
+    monkeypatch.setattr(segments, "lay", full)
+    for left[0] in (0, 3, 8):
+        with pytest.raises(NoRoom):
+            labelling.of_file(world.shop, "demo", file)
+        assert held(world) == {} and list((world.home.path / "snapshots").iterdir()) == []
+
+
+@pytest.mark.usefixtures("pieces")
+def test_a_file_of_entities_in_pieces(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    world, file = flying(home, monkeypatch), tmp_path / "truth.csv"
+    fly(world, ["N1", "N2"], T0)
+    lines = [f"N{i},2026-03-01T00:00:{i % 60:02},{i}" for i in range(1, 101)]
+    file.write_text("\n".join(["tail,at,y", *lines]))
+    took = labelling.of_file(world.shop, "demo", file)
+    assert (took["new"], took["matched"], took["waiting"]) == (100, 2, 98)
+    file.write_text("\n".join(["tail,at,y", *lines, ",2026-03-01T00:00:00,1"]))
+    with pytest.raises(BadInput, match="there is no tail") as caught:
+        labelling.of_file(world.shop, "demo", file)
+    assert caught.value.where == "truth.csv:102"
 
 
 # -- windows that are judged again ----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from modelyard.errors import BadInput, NotFound
 from modelyard.flows import history, labelling, requesting
 from modelyard.serve import captured
+from tests.flows.releases import World
 from tests.flows.watched import DAY, T0, Watched, settings
 
 IDS = [f"r{i:03}" for i in range(100)]
@@ -127,6 +128,15 @@ def test_sensitive_columns_are_not_shown(world: Watched, tmp_path: Path) -> None
     assert {key for task in json.loads((tmp_path / "t.json").read_text()) for key in task["data"]["row"]} == {"x", "shop"}
     requesting.request(world.shop, "demo", tmp_path / "t.csv", format="csv", again=True)
     assert "age" not in (tmp_path / "t.csv").read_text().splitlines()[0]
+
+
+def test_without_a_baseline_it_says_what_to_do(world: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watched, "_staging", World._staging)  # as a version is registered that nothing was profiled of
+    world.register("2")
+    world.release("2", ("production",))
+    with pytest.raises(NotFound, match="registered without a baseline") as caught:
+        requesting.request(world.shop, "demo", tmp_path / "t.json")
+    assert caught.value.where == "demo:2" and "build it again" in caught.value.next and not (tmp_path / "t.json").exists()
 
 
 def test_nothing_is_remembered_where_nothing_was_written(world: Watched, tmp_path: Path) -> None:

@@ -60,6 +60,12 @@ def test_a_failure_is_told_without_the_secret_and_the_next_url_is_still_tried(re
         assert secret not in "".join(errors) + caplog.text
 
 
+@pytest.mark.parametrize("tone", ["failure", "warning", "success"])
+def test_a_channel_is_told_how_bad_it_is(tone: alerts.Tone, receiver: Receiver) -> None:
+    assert alerts.send([f"json://127.0.0.1:{receiver.server_port}"], "demo: drift", "body", tone) == []
+    assert [m["type"] for m in receiver.got] == [tone]
+
+
 def test_a_mail_and_a_chat_show_the_lines_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that is copied from a mail has to run: Apprise's own HTML would have spaces in it that are none to a shell."""
     from email import message_from_string

@@ -134,3 +134,17 @@ def test_it_is_small_and_chunks_are_the_whole(monkeypatch: pytest.MonkeyPatch) -
     assert joint.errors(table, fitted) == pytest.approx(whole, rel=1e-12)
     monkeypatch.setattr(joint, "ALONE", 10**9)
     assert joint.errors(table, fitted) == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_float_behind_a_text_feature_is_written_in_one_way_whatever_else_is_in_its_chunk() -> None:
+    signed = Signature("regression", (Column("code", "str"), Column("x", "float")))
+    rng = np.random.default_rng(0)
+    codes = [1, 2, 3, 1, 2] * 200
+    table = pl.DataFrame({"f.code": [str(code) for code in codes], "f.x": [code + rng.normal() / 10 for code in codes]})
+    fitted = fit(table, signed)
+    assert set(fitted["categories"]["code"]) <= {"1", "2", "3"}
+    whole = pl.DataFrame({"f.code": [1.0, 2.0], "f.x": [1.0, 2.0]})
+    mixed = pl.concat([whole, pl.DataFrame({"f.code": [2.5, float("nan"), None], "f.x": [1.0, 1.0, 1.0]})])
+    found = joint.errors(mixed, fitted)
+    assert found[:2] == pytest.approx(joint.errors(whole, fitted)) and found[2] > found[:2].max()
+    assert found[3] == found[4], "what is no number is missing"

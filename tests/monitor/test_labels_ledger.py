@@ -236,17 +236,17 @@ def test_no_two_imports_are_received_at_once(tmp_path: Path) -> None:
 def test_a_full_disk_while_files_are_merged_takes_nothing_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(segments.FAN - 1):
         labels.add(frame({f"r{n}": n}), tmp_path, day(n))
-    real, merging = segments.write, []
+    real, merging = segments.put, []
 
-    def full(rows: pl.DataFrame, folder: Path, imports: Any, replaces: Any = ()) -> None:
+    def full(table: Any, folder: Path, imports: Any, replaces: Any = (), part_of: str = "") -> Path:
         if not replaces:
-            return real(rows, folder, imports)
+            return real(table, folder, imports)
         merging.append(len(replaces))
         with dying(0, lambda: OSError(errno.ENOSPC, "No space left on device")):
-            return real(rows, folder, imports, replaces)
+            return real(table, folder, imports, replaces)
 
     with monkeypatch.context() as patch:
-        patch.setattr(segments, "write", full)
+        patch.setattr(segments, "put", full)
         assert labels.add(frame({"last": 1}), tmp_path, day(9)).new == 1
     assert merging == [segments.FAN] and len(files(tmp_path)) == segments.FAN
     assert len(held(tmp_path)) == segments.FAN
@@ -365,3 +365,27 @@ def test_kill_9_loses_no_label_that_was_acknowledged(tmp_path: Path) -> None:
         assert set(range(-1, added + 1)) <= set(numbers) <= set(range(-1, begun + 1))
         assert all(n == label for n, label in numbers.items()) and known["shared"] in (added, begun)
     assert added > 3 * segments.FAN, "it was tidied many times"
+
+
+def test_imports_that_say_nothing_new_are_merged_too(tmp_path: Path) -> None:
+    ids = [f"id{i}" for i in range(segments.FAN + 2)]
+    labels.add(frame(dict.fromkeys(ids, 1)), tmp_path, day(0))
+    for n in range(1, segments.FAN + 2):
+        assert labels.add(frame(dict.fromkeys(ids[:n], 1)), tmp_path, day(n)).repeated == n
+    assert len(files(tmp_path)) < segments.FAN and held(tmp_path) == dict.fromkeys(ids, 1)
+    seen = set[str]().union(*(segment.about.imports for segment in segments.listed(tmp_path)))
+    assert len(seen) == segments.FAN + 2, "each is known still"
+
+
+@pytest.mark.parametrize("range_", [16, 64, 4096])
+def test_files_are_merged_a_range_of_ids_at_a_time(range_: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "RANGE", range_)
+    rng, wanted = random.Random(range_), dict[str, int]()
+    for n in range(segments.FAN):
+        given = {f"id{rng.randrange(500):03}": rng.randrange(9) for _ in range(200)}
+        wanted |= given
+        labels.add(frame(given, day(n)), tmp_path, day(n))
+    assert len(files(tmp_path)) == 1 and held(tmp_path) == wanted
+    [segment] = segments.listed(tmp_path)
+    rows = segment.frame()
+    assert rows.equals(rows.sort(segments.ORDER)) and segment.about.rows == rows.height == rows.unique().height

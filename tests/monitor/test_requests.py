@@ -183,3 +183,11 @@ def test_labels_that_were_asked_for_teach_more_than_as_many_by_chance(seed: int)
             scores.append(LogisticRegression(C=100).fit(*both).score(test_x, test_y))
         gained.append(scores[0] - scores[1])
     assert np.mean(gained) > 0.003
+
+
+def test_a_float_behind_a_text_feature_is_in_the_cell_that_training_named() -> None:
+    codes = pl.Series("f.c", ["1", "2"] * 1000)
+    baseline = profile.baseline(table(2000, 0).with_columns(codes), BINARY)
+    values = pl.Series("f.c", [1.0, 2.0, 2.5, float("nan"), None])
+    cell, _, names, _ = requests._categories(values, baseline["columns"]["c"])
+    assert [names[i] for i in cell] == ["'1'", "'2'", "a value that training rarely or never saw", "missing", "missing"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -15,6 +15,7 @@ from modelyard.monitor.telling import About
 from .test_alarms import T0, word, words
 
 ABOUT = About("demo", "America/New_York", "https://wiki.example.com/demo", "http://127.0.0.1:8080")
+HALF = timedelta(seconds=30)
 AFTER = AlertAfter(num_windows=4, num_violation_windows=2)
 MOVED = {
     "moved": ["dep_delay", "carrier"],
@@ -65,6 +66,38 @@ def test_a_recovery_says_how_long_it_was_and_all_that_moved() -> None:
     [warned] = stretches([*history[:2], word(2, "warning")], AlertAfter())
     assert telling.recovered(warned, ABOUT).title == "demo: drift is no longer violated"
     assert telling.was(found, ABOUT).title == "demo: drift was violated, and is no more"
+
+
+def test_how_bad_each_message_is() -> None:
+    [found] = stretches(words("vh"), AlertAfter())
+    [warned] = stretches(words("vw"), AlertAfter())
+    episode, plain = Episode("demo", "drift", "", T0.isoformat()), About("demo", "UTC")
+    tones = {
+        "failure": [telling.raised(found, plain, 1)],
+        "success": [
+            telling.recovered(found, plain),
+            telling.was(found, plain),
+            telling.resumed(episode, T0.isoformat(), plain),
+            telling.judged_again(word(0, "healthy"), episode, plain),
+        ],
+        "warning": [
+            telling.recovered(warned, plain),
+            telling.was(warned, plain),
+            telling.unwatched(episode, plain),
+            telling.failing(word(0, "unknown"), plain),
+            telling.silent(Silence(T0, T0, 30), plain),
+        ],
+    }
+    for tone, messages in tones.items():
+        assert [(m.title, m.tone) for m in messages] == [(m.title, tone) for m in messages]
+
+
+def test_moments_and_lengths_under_a_minute_are_told_to_the_second() -> None:
+    short = [replace(w, start=(T0 + i * HALF).isoformat(), end=(T0 + (i + 1) * HALF).isoformat()) for i, w in enumerate(words("hvh"))]
+    [found] = stretches(short, AlertAfter())
+    said = telling.recovered(found, About("demo", "UTC")).body
+    assert "Was violated: 30 seconds, from 2026-03-02 00:00:30 UTC to 2026-03-02 00:01 UTC, in 1 window" in said
+    assert str(short[1]) == "drift 2026-03-02T00:00:30..2026-03-02T00:01 violated: said"
 
 
 def test_long_reasons_and_lists_are_cut() -> None:

@@ -13,6 +13,7 @@ from modelyard.cli.owner import asking
 from modelyard.cli.screen import table
 from modelyard.control.client import Caller
 from modelyard.errors import BadInput, YardError
+from modelyard.monitor.words import to_minute
 
 SENT = {"csv": "text/csv", "json": "application/json", "jsonl": "application/x-ndjson"}
 
@@ -79,7 +80,7 @@ def _covered(answer: dict[str, Any]) -> None:
         return
     rows = [
         [
-            f"{w['start'][:16]} .. {w['end'][:16]}",
+            f"{to_minute(w['start'])} .. {to_minute(w['end'])}",
             f"{w['rows']:,}",
             f"{w['labels']:,}",
             _share(w["coverage"]),
@@ -90,7 +91,9 @@ def _covered(answer: dict[str, Any]) -> None:
     ]
     click.echo(table(rows, ["WINDOW (UTC)", "ROWS", "LABELLED", "COVERAGE", "FIRST LABEL", "LAST LABEL"]))
     until = answer["watermark"]
-    click.echo(f"usual coverage {_share(answer['usual'])}; " + (f"complete until {until[:16]}" if until else "complete for no window yet"))
+    click.echo(
+        f"usual coverage {_share(answer['usual'])}; " + (f"complete until {to_minute(until)}" if until else "complete for no window yet")
+    )
 
 
 def _share(share: float | None) -> str:

@@ -11,7 +11,8 @@ import click
 from modelyard.cli.options import JSON, VERSION, show
 from modelyard.cli.owner import asking
 from modelyard.cli.screen import colour, plain, table
-from modelyard.errors import BadInput, NotFound
+from modelyard.errors import BadInput, GateRefused, NotFound
+from modelyard.monitor.words import to_minute
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -25,11 +26,13 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--violations", metavar="FILE", type=FILE, help="With --window or --judge: write a constraint_violations.json.")
 @click.option("--against", metavar="FILE", type=FILE, help="With --window or --judge: say where a constraint_violations.json differs.")
 @JSON
-def constraints(version: tuple[str, str | None], as_json: bool, **files: Any) -> None:
+def constraints(version: tuple[str, str | None], as_json: bool, **files: Any) -> int:
     """Show what the columns of MODEL[:VERSION], the champion's by default, must hold in production.
 
     The training data suggests it, and `monitor.data_quality` in the config has the last word; edit an --output and name it there
     (`constraints: FILE`), or write single columns. The data_quality monitor holds every window against it.
+
+    Exit code 3 when a --window, or what is to --judge, is violated.
     """
     window, judged = files["window"], files["judge"]
     held = window is not None or judged is not None
@@ -55,11 +58,13 @@ def constraints(version: tuple[str, str | None], as_json: bool, **files: Any) ->
         if path is not None
     ]
     answer |= {"against": _compared(answer["violations"], other)} if other is not None else {}
+    code = GateRefused.exit_code if held and answer["verdict"]["status"] == "violated" else 0
     if show(answer, as_json):
-        return
+        return code
     click.echo("\n".join(_broken(answer) if held else _held(answer)))
     for line in told:
         click.echo(line)
+    return code
 
 
 def _write(path: Path, document: Any) -> str:
@@ -115,7 +120,7 @@ def _said(column: dict[str, Any]) -> list[str]:
 
 
 def _broken(answer: dict[str, Any]) -> list[str]:
-    where = f"{answer['window'][0][:16]} .. {answer['window'][1][:16]}" if "window" in answer else answer["statistics_file"]
+    where = " .. ".join(map(to_minute, answer["window"])) if "window" in answer else answer["statistics_file"]
     head = click.style(f"{answer['model']}:{answer['version']}", bold=True)
     lines = [f"{head}  {where}  {answer['rows']:,} rows  {colour(answer['verdict']['status'])}"]
     if not answer["violations"]:

@@ -11,6 +11,7 @@ from modelyard.cli.options import JSON, MODEL, complete_models, show
 from modelyard.cli.owner import asking
 from modelyard.cli.screen import Screen, colour, follow, plain, reason, table
 from modelyard.errors import NotFound
+from modelyard.monitor.words import to_minute
 
 SHOWN, TREND, TREND_WIDTH = 30, 360, 60
 """Words that a table shows where nothing else is asked for; words that are read for the trend, and windows of a monitor in it."""
@@ -65,7 +66,7 @@ def _full(model: dict[str, Any]) -> None:
         click.echo(f"    next: modelyard rollout {model['model']}")
     for kind, verdict in model["monitors"].items():
         if verdict:
-            when = f"{verdict['start'][:16]}..{verdict['end'][:16]}".replace("T00:00", "")
+            when = "..".join(to_minute(verdict[end]).removesuffix("T00:00") for end in ("start", "end"))
             pad = " " * (8 - len(verdict["status"]))
             click.echo(f"  {kind:<12} {colour(verdict['status'])}{pad}  {when}  {plain(verdict['reason']).removeprefix(kind + ': ')}")
     if model["last_decision"]:
@@ -164,7 +165,10 @@ def _windows(words: list[dict[str, Any]], most: int, count: int, model: str, *, 
             click.echo(f"{kind:<13} {''.join(click.style(BARS.get(s, '?'), fg=TONES.get(s)) for s in statuses)}  {statuses[-1]}")
         click.echo()
     shown = words[-most:]
-    rows = [[w["monitor"], f"{w['start'][:16]} .. {w['end'][:16]}", w["version"] or "-", colour(w["status"]), reason(w)] for w in shown]
+    rows = [
+        [w["monitor"], f"{to_minute(w['start'])} .. {to_minute(w['end'])}", w["version"] or "-", colour(w["status"]), reason(w)]
+        for w in shown
+    ]
     click.echo(table(rows, ["MONITOR", "WINDOW (UTC)", "VERSION", "VERDICT", "REASON"]))
     if count > len(shown):
         click.echo(f"{count - len(shown):,} older words are not shown: --last N shows more, --since and --until a part of time")
@@ -175,7 +179,9 @@ def _report(found: dict[str, Any], page: Path | None, as_json: bool) -> None:
     if not found["words"] and found["missing"]:
         model = found["model"]["name"]
         what = f"no window of `{model}` was judged then, and {found['missing']}"
-        raise NotFound(what, where=f"{found['span']['start'][:16]} .. {found['span']['end'][:16]}", next=f"modelyard monitor {model}")
+        raise NotFound(
+            what, where=f"{to_minute(found['span']['start'])} .. {to_minute(found['span']['end'])}", next=f"modelyard monitor {model}"
+        )
     if page is not None:
         from modelyard.quality.window import render
 

@@ -37,6 +37,22 @@ def findings(loaded: Loaded) -> Iterator[files.Finding]:
             near = words.nearest(column, known)
             hint = f"; did you mean `{near}`?" if near else ""
             yield path, f"{name} has no column `{column}`{hint}", "" if near else f"its columns: {', '.join(known[:30])}"
+    yield from _apart(loaded.config, known)
+
+
+def _apart(config: Config, known: list[str]) -> Iterator[files.Finding]:
+    """`multivariate`, where it is asked for, beside `columns` that leave features out: their relations are learned of all features."""
+    drift, data = config.monitor.drift, config.data
+    if "multivariate" not in drift.model_fields_set or not (drift.enabled and drift.multivariate.enabled and drift.columns):
+        return
+    schema = data.schema_
+    others = {data.target_col, data.time_col, data.id_col, data.split.column, schema.group_col, schema.weight_col, *drift.columns}
+    others |= {*schema.sensitive_not_served, *schema.exclude, *(name for name, kind in schema.types.items() if kind == "datetime")}
+    left = [name for name in known if name not in others]
+    if left and config.preprocess is None:
+        names = ", ".join(f"`{name}`" for name in left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+        said = f"`multivariate` judges nothing: `monitor.drift.columns` leaves out {names}, and it is about all features together"
+        yield ("monitor", "drift", "multivariate"), said, "watch them, or leave `columns` out, or remove this"
 
 
 def header(path: Path, using: str) -> list[str]:

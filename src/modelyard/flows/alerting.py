@@ -9,14 +9,16 @@ from modelyard.config.spec import AlertKind, Secret
 from modelyard.errors import YardError
 from modelyard.events import AlertSent
 from modelyard.monitor import alerts
+from modelyard.monitor.alerts import Tone
 from modelyard.monitor.outbox import Letter
 from modelyard.workshop import Workshop
 
 log = logging.getLogger("modelyard")
 
 
-def alert(shop: Workshop, model: str, kind: AlertKind, title: str, body: str) -> list[AlertSent]:
-    """Tell whom it concerns. At least once: after a crash at the wrong moment an alert may be told again, and never not at all.
+def alert(shop: Workshop, model: str, kind: AlertKind, title: str, body: str, tone: Tone = "failure") -> list[AlertSent]:
+    """Tell whom it concerns, and how bad it is. At least once: after a crash at the wrong moment an alert may be told again, and never not
+    at all.
 
     A channel that fails is tried again later (`resend`); the event says what failed now. What it did not take before goes first, so that
     nobody reads that something is well again before that it was not.
@@ -31,10 +33,10 @@ def alert(shop: Workshop, model: str, kind: AlertKind, title: str, body: str) ->
         except YardError as exc:  # nobody but a person can mend that
             errors.append(str(exc))
             continue
-        failed = _flushed(shop, model, plain, url) or alerts.send([url], title, body)
+        failed = _flushed(shop, model, plain, url) or alerts.send([url], title, body, tone)
         sent, errors = sent + (not failed), errors + failed
         if failed:
-            shop.outbox.put(model, kind, plain, title, body, shop.clock.now())
+            shop.outbox.put(model, kind, plain, title, body, shop.clock.now(), tone)
     return [AlertSent(model, kind, title, sent, errors)]
 
 
@@ -46,7 +48,7 @@ def _url(shop: Workshop, channel: Any) -> str:
 def _flushed(shop: Workshop, model: str, channel: Any, url: str) -> list[str]:
     """Send what a channel did not take before, oldest first, whether its pause is over or not. The first failure, which ends it."""
     for letter in shop.outbox.waiting(model, channel):
-        if failed := alerts.send([url], letter.title, letter.body):
+        if failed := alerts.send([url], letter.title, letter.body, letter.tone):
             return failed
         _delivered(shop, letter, url)
     return []
@@ -62,7 +64,7 @@ def _again(shop: Workshop, letter: Letter) -> bool:
     url = ""
     try:
         url = _url(shop, letter.channel)
-        failed = alerts.send([url], letter.title, letter.body)
+        failed = alerts.send([url], letter.title, letter.body, letter.tone)
     except YardError as exc:
         failed = [str(exc)]
     if not failed:

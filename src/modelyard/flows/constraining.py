@@ -15,6 +15,7 @@ from modelyard.flows.picturing import instant
 from modelyard.monitor import quality, windows
 from modelyard.monitor.quality import Violation, sagemaker
 from modelyard.monitor.verdicts import Verdict
+from modelyard.monitor.words import to_minute
 from modelyard.workshop import Workshop
 
 
@@ -48,7 +49,7 @@ def of_window(shop: Workshop, model: str, start: str) -> dict[str, Any]:
     state, config = shop.model(model), shop.config(model)
     span = windows.window_at(config.monitor.window, config.timezone, instant(start, ZoneInfo(config.timezone)))
     window = Window(shop, model, config, state, span)
-    named = f"{span.start.isoformat()[:16]} .. {span.end.isoformat()[:16]}"
+    named = f"{to_minute(span.start.isoformat())} .. {to_minute(span.end.isoformat())}"
     if window.rows.is_empty():
         raise NotFound(f"nobody asked `{model}` in the window {named}", next=f"modelyard monitor {model} lists its windows")
     held, redacted = data_quality.holding(config, window.baseline, window.signature)

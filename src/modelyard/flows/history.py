@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from modelyard.build import bundle
 from modelyard.config.spec import Config
 from modelyard.data import parts
 from modelyard.data.parts import Parts
-from modelyard.errors import BadInput
+from modelyard.errors import BadInput, no_room
 from modelyard.events import LabelsReceived
 from modelyard.flows import capturing
 from modelyard.flows.holdout import SMOKE
@@ -25,6 +26,10 @@ from modelyard.workshop import Workshop
 if TYPE_CHECKING:
     import polars as pl
 
+    from modelyard.monitor.labelfiles import Place
+    from modelyard.monitor.labelpieces import Pieces
+    from modelyard.monitor.labels import Added
+
 
 def folder(shop: Workshop, model: str) -> Path:
     """Where the production endpoint's capture lies."""
@@ -32,34 +37,34 @@ def folder(shop: Workshop, model: str) -> Path:
 
 
 def answers(
-    shop: Workshop, model: str, start: datetime | None = None, end: datetime | None = None, only: tuple[str, ...] | None = None
+    shop: Workshop,
+    model: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    only: tuple[str, ...] | None = None,
+    *,
+    settled: bool = False,
 ) -> pl.DataFrame:
-    """Captured production rows with `start <= event_time < end`, without labels; `only` as `captured.read` takes it."""
+    """Captured production rows with `start <= event_time < end`, without labels; `only` as `captured.read` takes it. settled: the capture
+    was compacted a moment ago."""
     import polars as pl
 
-    capturing.compact(shop, model, "production")
+    if not settled:
+        capturing.compact(shop, model, "production")
     rows = captured.read(folder(shop, model), start=start, end=end, only=only)
     return rows.filter(~pl.col(tables.INFERENCE_ID).str.starts_with(SMOKE))
 
 
-def pieces(shop: Workshop, model: str, start: datetime, end: datetime, only: tuple[str, ...] | None = None) -> Iterator[pl.DataFrame]:
+def pieces(
+    shop: Workshop, model: str, start: datetime, end: datetime, only: tuple[str, ...] | None = None, *, settled: bool = False
+) -> Iterator[pl.DataFrame]:
     """As `answers`, a file at a time."""
     import polars as pl
 
-    capturing.compact(shop, model, "production")
+    if not settled:
+        capturing.compact(shop, model, "production")
     for rows in captured.pieces(folder(shop, model), start, end, only):
         yield rows.filter(~pl.col(tables.INFERENCE_ID).str.starts_with(SMOKE))
-
-
-def drawn(shop: Workshop, model: str, start: datetime, end: datetime, share: float) -> pl.DataFrame:
-    """About a `share` of the rows that `answers` gives, drawn by chance and the same ones each time; no more of the others is held than one
-    file has."""
-    import polars as pl
-
-    # By the hash of the id, and not by place: files are merged as time goes by.
-    chance = pl.col(tables.INFERENCE_ID).hash(seed=0) < pl.lit(int(share * 2**64), pl.UInt64)
-    kept = [rows.filter(chance) for rows in pieces(shop, model, start, end)]
-    return pl.concat(kept, how="diagonal_relaxed") if kept else answers(shop, model, start, end)
 
 
 def predictions(shop: Workshop, model: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
@@ -236,22 +241,60 @@ def _cast(name: str, had: pl.DataType, wanted: pl.DataType) -> pl.Expr:
     return pl.col(name).cast(wanted, strict=False)
 
 
-def label(shop: Workshop, model: str, table: pl.DataFrame) -> dict[str, int]:
+def label(shop: Workshop, model: str, table: pl.DataFrame, *, counted: bool = True) -> dict[str, int]:
     """Take labels in: label and, maybe, labelled_at, of an inference_id or, with `labels: {join: entity}`, of an entity's columns and an
     event_time. Importing the same again changes nothing.
 
-    Says also how many of them are those of a captured prediction (`matched`) and how many are not yet (`waiting`): they are kept, since
-    a label may come first. Raises BadInput for a label that is no answer of the model; then none was taken.
+    Says also, if `counted`, how many of them are those of a captured prediction (`matched`) and how many are not yet (`waiting`): they are
+    kept, since a label may come first. Raises BadInput for a label that is no answer of the model; then none was taken.
     """
-    state, config = shop.model(model), shop.config(model)
-    if config.labels.join == "entity" and tables.INFERENCE_ID not in table.columns:
-        table = entities.keyed(table, config.data.entity_cols)
-    if state.versions:
-        judge = shop.version(model, state.champion)
-        labels.check(table, bundle.open(judge.digest, shop.home.path).signature)
+    table = _ready(shop, model)(table)
     added = labels.add(table, shop.home.labels(model), shop.clock.now())
+    return _took(shop, model, added, [labels.ids(table.drop_nulls(tables.LABEL)).unique()] if counted else None)
+
+
+def label_file(shop: Workshop, model: str, pieces: Pieces) -> dict[str, int]:
+    """As `label`, of a file of any size: what was read lies in the home's spool until all of it was. Raises NoRoom; then none was taken."""
+    ready = _ready(shop, model, pieces.place)
+    with tempfile.TemporaryDirectory(prefix=".taking-", dir=spool(shop)) as folder:
+        taking = labels.Taking(Path(folder), pieces.place)
+        try:
+            for table in pieces.tables(Path(folder)):
+                taking.take(ready(table))
+            added = taking.add(shop.home.labels(model), shop.clock.now())
+        except OSError as exc:
+            raise no_room(exc) or exc from exc
+        return _took(shop, model, added, taking.ids())
+
+
+def _ready(shop: Workshop, model: str, place: Place | None = None) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """What makes labels that were read into what the ledger takes, and refuses what the model cannot answer."""
+    state, config = shop.model(model), shop.config(model)
+    signed = bundle.open(shop.version(model, state.champion).digest, shop.home.path).signature if state.versions else None
+
+    def made(table: pl.DataFrame) -> pl.DataFrame:
+        if config.labels.join == "entity" and tables.INFERENCE_ID not in table.columns:
+            table = entities.keyed(table, config.data.entity_cols, place)
+        if signed is not None:
+            labels.check(table, signed, place)
+        return table
+
+    return made
+
+
+def _took(shop: Workshop, model: str, added: Added, given: Iterable[pl.Series] | None) -> dict[str, int]:
+    """What an import did; `given`: its ids, each once, so many at a time."""
     if added.new or added.corrected:  # a source that is read each hour would fill the journal with what is no news
         shop.record([LabelsReceived(model, added.new, added.corrected, added.repeated)])
-    given = labels.ids(table.drop_nulls(tables.LABEL)).unique()
-    found = matched(shop, model, given)
-    return {**asdict(added), "matched": found, "waiting": len(given) - found}
+    if given is None:
+        return asdict(added)
+    counts = [(matched(shop, model, ids), len(ids)) for ids in given]
+    found, count = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+    return {**asdict(added), "matched": found, "waiting": count - found}
+
+
+def spool(shop: Workshop) -> Path:
+    """Where rows lie while they are read; what a killed try left is swept when the home is opened."""
+    folder = shop.home.path / "snapshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

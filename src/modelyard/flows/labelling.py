@@ -59,7 +59,8 @@ def of_file(shop: Workshop, model: str, path: Path) -> dict[str, Any]:
     if labelstudio.is_export(path):
         judge = shop.version(model, shop.model(model).champion)
         return history.label(shop, model, labelstudio.read(path, bundle.open(judge.digest, shop.home.path).signature))
-    return history.label(shop, model, labelfiles.read(path, names(shop.config(model))))
+    with labelfiles.opened(path, names(shop.config(model))) as pieces:
+        return history.label_file(shop, model, pieces)
 
 
 def of_bytes(shop: Workshop, model: str, data: bytes, content_type: str) -> dict[str, Any]:
@@ -96,13 +97,16 @@ def fetch(shop: Workshop, model: str) -> dict[str, Any]:
     With `incremental`, the rows from the highest value seen on, since more of that second or day may have come; else all. Those count that
     were not there at the last reading, or not so: what a source goes on saying is no correction of what came from elsewhere since. A row
     that is gone takes no label back.
+
+    Whether they are those of a captured prediction is not asked: a source may have many that are not yet, or never will be, and to know of
+    one that it is nobody's, all that was captured has to be looked through.
     """
     config, kept = shop.config(model), shop.home.labels(model) / "source"
     source = config.labels.source
     assert source is not None
     key = hashlib.sha256(source.model_dump_json().encode()).hexdigest()
     highest = _highest(kept, key)
-    with tempfile.TemporaryDirectory(prefix=".taking-", dir=_spool(shop)) as spool:
+    with tempfile.TemporaryDirectory(prefix=".taking-", dir=history.spool(shop)) as spool:
         request = sources.Request(
             Path(shop.model(model).folder), Path(spool), shop.home.secret, above=_just_below(highest), may_be_empty=True
         )
@@ -113,7 +117,7 @@ def fetch(shop: Workshop, model: str) -> dict[str, Any]:
     if (before := _said(kept, key)) is not None:
         fresh = said.with_row_index("row").join(before, on=said.columns, how="anti", nulls_equal=True)["row"].sort()
         rows = rows[fresh]
-    took = history.label(shop, model, rows) if rows.height else {}
+    took = history.label(shop, model, rows, counted=False) if rows.height else {}
     _remember(kept, key, highest, remembered)
     return {"read": rows.height, **took}
 
@@ -158,13 +162,6 @@ def _rows(
 
 
 _SPARE = (tables.INFERENCE_ID, tables.LABEL, tables.EVENT_TIME, labels.LABELLED_AT)
-
-
-def _spool(shop: Workshop) -> Path:
-    """Where rows lie while they are read; what a killed try left is swept when the home is opened."""
-    folder = shop.home.path / "snapshots"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _as_text(rows: pl.DataFrame, config: Config) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from modelyard.build import bundle
 from modelyard.config.spec import Config
 from modelyard.errors import BadInput, NotFound
 from modelyard.flows import history
+from modelyard.flows.monitor.window import Built
 from modelyard.flows.picturing import instant
 from modelyard.home import usual_mode
 from modelyard.monitor import labels, labelstudio, requests, windows
@@ -53,8 +54,11 @@ def request(
     "reasons": {kind: count}}. Raises NotFound where there is nothing to ask about, BadInput.
     """
     state, config = shop.model(model), shop.config(model)
-    opened = bundle.open(shop.version(model, state.champion).digest, shop.home.path)
-    baseline = json.loads((opened.path / "baseline.json").read_text(encoding="utf-8"))
+    version = shop.version(model, state.champion)
+    built = Built(bundle.open(version.digest, shop.home.path))
+    if (baseline := built.document("baseline.json")) is None:
+        what = "registered without a baseline: nothing says which predictions are unlike what it learned from"
+        raise NotFound(what, where=f"{model}:{version.version}", next="build it again, and release that version")
     found = _unlabelled(shop, model, config, since, window)
     before = set() if again else asked(shop, model)
     rows = found.filter(~found[tables.INFERENCE_ID].is_in(list(before)))
@@ -62,8 +66,8 @@ def request(
         said = f"all {found.height:,} unlabelled predictions were asked about already" if found.height else "no prediction lacks a label"
         wider = "give an earlier --since, or another --window" if since or window else ""
         raise NotFound(said, where=model, next="--again asks anew" if found.height else wider)
-    chosen = requests.choose(rows, opened.signature, baseline, count, by_chance=by_chance, seed=len(before))
-    interface = _write(target, chosen, opened.signature, config, format, blind)
+    chosen = requests.choose(rows, built.bundle.signature, baseline, count, by_chance=by_chance, seed=len(before))
+    interface = _write(target, chosen, built.bundle.signature, config, format, blind)
     _remember(shop, model, chosen, config)
     kinds = Counter("by chance" if priority is None else "wanted" for priority in chosen[requests.PRIORITY])
     return {

@@ -7,17 +7,20 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 from urllib.parse import unquote
 
 # Schemes whose host is an address; with others (slack, discord, ...) a token stands in its place.
 _ADDRESSED = frozenset({"json", "jsons", "xml", "xmls", "form", "forms"})
 
 _MAIL = ("mailto://", "mailtos://")
+Tone = Literal["failure", "warning", "success"]
+"""How bad it is, which channels show by a colour or a sign: violated or failed; not well, or not known; well again. Apprise's words."""
 
 
-def send(urls: Sequence[str], title: str, body: str) -> list[str]:
+def send(urls: Sequence[str], title: str, body: str, tone: Tone = "failure") -> list[str]:
     """Send to each Apprise URL; returns a sentence for each that failed, without the URL's secret parts. Never raises."""
-    return [error for url in urls if (error := _send(url, title, body)) is not None]
+    return [error for url in urls if (error := _send(url, title, body, tone)) is not None]
 
 
 def masked(url: str) -> str:
@@ -29,7 +32,7 @@ def masked(url: str) -> str:
     return f"{scheme}://{host}{'/' if host else ''}***"
 
 
-def _send(url: str, title: str, body: str) -> str | None:
+def _send(url: str, title: str, body: str, tone: Tone) -> str | None:
     try:
         import apprise
 
@@ -38,7 +41,7 @@ def _send(url: str, title: str, body: str) -> str | None:
             if not channel.add(url):
                 return f"{masked(url)}: Apprise does not know this kind of URL, or it is incomplete"
             text, kind = (_page(body), "html") if url.lower().startswith(_MAIL) else (body, "text")
-            if channel.notify(body=text, title=title, body_format=apprise.NotifyFormat(kind)):
+            if channel.notify(body=text, title=title, notify_type=apprise.NotifyType(tone), body_format=apprise.NotifyFormat(kind)):
                 return None
         why = _without_secrets(lines[-1], url) if lines else "not delivered"
         return f"{masked(url)}: {why}"

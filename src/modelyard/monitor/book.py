@@ -18,6 +18,7 @@ from sqlalchemy import Column, Index, Integer, Row, Select, String, Table, Text,
 from modelyard.database import METADATA, Database
 from modelyard.monitor.verdicts import Status
 from modelyard.monitor.windows import Span
+from modelyard.monitor.words import to_minute
 
 _TABLE = Table(
     "windows",
@@ -52,7 +53,8 @@ class Word:
     revision: int = 1
 
     def __str__(self) -> str:
-        return f"{self.monitor} {self.start[:16]}..{self.end[:16]} {self.status}: {self.reason.removeprefix(f'{self.monitor}: ')}"
+        span = f"{to_minute(self.start)}..{to_minute(self.end)}"
+        return f"{self.monitor} {span} {self.status}: {self.reason.removeprefix(f'{self.monitor}: ')}"
 
     @property
     def span(self) -> Span:

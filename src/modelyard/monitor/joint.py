@@ -21,6 +21,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from modelyard import tables
+from modelyard.monitor.words import written
 from modelyard.signature import Signature
 
 if TYPE_CHECKING:
@@ -138,12 +139,20 @@ def _matrix(table: pl.DataFrame, joint: dict[str, Any]) -> Floats:
         matrix[:, place] = np.clip((values - mean) / deviation, -CLIP, CLIP)
         place += 1
     for name, shares in joint["categories"].items():
-        words = _words(table[tables.feature(name)]) if tables.feature(name) in table.columns else None
-        for value, share in shares.items():
-            if words is not None:
-                matrix[:, place] = (words == value).fill_null(value=False).to_numpy() / math.sqrt(share)
-            place += 1
+        if tables.feature(name) in table.columns:
+            levels = _codes(table[tables.feature(name)], list(shares))
+            for i, share in enumerate(shares.values()):
+                matrix[:, place + i] = (levels == i) / math.sqrt(share)
+        place += len(shares)
     return matrix
+
+
+def _codes(series: pl.Series, levels: list[str]) -> NDArray[np.uint32]:
+    """Which of the levels each value is; none of them where it is missing or another one."""
+    import polars as pl
+
+    known = written(series).cast(pl.Enum(levels), strict=False)
+    return known.to_physical().cast(pl.UInt32).fill_null(len(levels)).to_numpy()
 
 
 def _scale(values: Floats) -> list[float] | None:
@@ -162,20 +171,8 @@ def _scale(values: Floats) -> list[float] | None:
 
 def _levels(series: pl.Series) -> dict[str, float]:
     """The frequent values of a category and their shares; without the last where the others tell it, and none where it does not vary."""
-    seen = _words(series).drop_nulls().value_counts(name="n").sort("n", series.name, descending=[True, False])
+    seen = written(series).drop_nulls().value_counts(name="n").sort("n", series.name, descending=[True, False])
     shares = {str(value): n / len(series) for value, n in seen.head(LEVELS).iter_rows() if n >= LEAST_SHARE * len(series)}
     if sum(shares.values()) > 1 - LEAST_SHARE:
         shares.popitem()
     return shares
-
-
-def _words(series: pl.Series) -> pl.Series:
-    """A column as strings, null where missing; a whole float like the integer."""
-    import polars as pl
-
-    from modelyard.monitor.profile import reading
-
-    series = reading.sayable(series)
-    if series.dtype.is_float() and bool((series.drop_nulls().drop_nans() % 1 == 0).all()):
-        series = series.cast(pl.Int64, strict=False)
-    return series.cast(pl.String)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO, TextIOWrapper
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,13 @@ from modelyard.monitor.words import did_you_mean
 if TYPE_CHECKING:
     import polars as pl
 
+    from modelyard.monitor.labelpieces import Pieces
+
 LABELLED_AT = "labelled_at"
+LINE = "line of the file"
+"""A column of rows of labels: which line, or row, of their file they are."""
+Place = Callable[[int], str]
+"""Where a row stands, by its `LINE`, as errors say it."""
 KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 
 
@@ -34,124 +40,93 @@ class Names:
     entity: tuple[str, ...] = ()
     time_col: str | None = None
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The columns that may hold the prediction's id."""
+        return (tables.INFERENCE_ID,) if self.id_col is None else (self.id_col, tables.INFERENCE_ID)
+
+    @property
+    def needed(self) -> tuple[tuple[str, str], ...]:
+        """What each column that rows need is called, and what it may be called where that is not there."""
+        when = (self.time_col or tables.EVENT_TIME, tables.EVENT_TIME)
+        keys = [*((name, name) for name in self.entity), when] if self.entity else [(self.ids[0], tables.INFERENCE_ID)]
+        return (*keys, (self.target_col, tables.LABEL))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that say something."""
+        return tuple(dict.fromkeys([*(name for pair in self.needed for name in pair), LABELLED_AT]))
+
 
 def read_file(path: Path, id_col: str | None, target_col: str, timezone: str = "UTC") -> pl.DataFrame:
-    """A file of labels as `labels.add` takes them; see `read`."""
-    return read(path, Names(id_col, target_col, timezone))
+    """A file of labels as `labels.add` takes them, whole; see `opened`."""
+    with opened(path, Names(id_col, target_col, timezone)) as pieces:
+        return _together(pieces)
 
 
-def read(path: Path, names: Names) -> pl.DataFrame:
-    """A file of labels as `table` gives them: .csv, .parquet, .json (a list of objects) or .jsonl (an object a line).
+@contextmanager
+def opened(path: Path, names: Names) -> Iterator[Pieces]:
+    """A file of labels, to be read in pieces: .csv, .parquet, .json (a list of objects) or .jsonl (an object a line).
 
     Raises:
-        NotFound: there is no such file. BadInput: it cannot be read, is empty, lacks a column, or holds a time that is none.
+        NotFound: there is no such file. BadInput: its name says not what it is.
     """
+    from modelyard.monitor.labelpieces import Pieces
+
     if not path.is_file():
         raise NotFound(f"no file '{path}'", where="labels")
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         raise BadInput(f"'{path.name}' is no csv, parquet or jsonl", where="labels", next="name it .csv, .parquet, .json or .jsonl")
-    return parse(path.read_bytes(), kind, names, path.name)
+    with path.open("rb") as file:
+        yield Pieces(file, kind, names, path.name)
 
 
 def parse(data: bytes, kind: str, names: Names, where: str) -> pl.DataFrame:
     """Labels as bytes of a `kind` (csv, parquet, json, jsonl), as `table` gives them. `where`: what errors call it. Raises BadInput."""
-    frame = _read(data, kind, where, {names.id_col, tables.INFERENCE_ID})
-    if frame.is_empty():
-        raise BadInput("the file has no rows", where=where)
-    return table(frame, names, where)
+    from modelyard.monitor.labelpieces import Pieces
+
+    return _together(Pieces(BytesIO(data), kind, names, where))
 
 
-def table(frame: pl.DataFrame, names: Names, where: str) -> pl.DataFrame:
-    """Rows of labels as the ledger takes them: inference_id, or the entity's columns and event_time (UTC); label; and labelled_at (UTC) if
-    they have it. Raises BadInput for a column that is not there, or a time that is none."""
+def _together(pieces: Pieces) -> pl.DataFrame:
     import polars as pl
 
+    return pl.concat([pieces.typed(piece) for piece in list(pieces)]).drop(LINE)
+
+
+def table(frame: pl.DataFrame, names: Names, where: str, place: Place | None = None) -> pl.DataFrame:
+    """Rows of labels as the ledger takes them: inference_id, or the entity's columns and event_time (UTC); label; and labelled_at (UTC) and
+    `LINE` if they have it. Raises BadInput for a column that is not there, or a time that is none."""
+    import polars as pl
+
+    lacking(frame.columns, names, where)
+    *keys, label = [next(name for name in pair if name in frame.columns) for pair in names.needed]
     columns: list[pl.Expr | pl.Series] = []
     if names.entity:
-        columns += [pl.col(_column(frame, name, name, where)) for name in names.entity]
-        columns.append(
-            _times(frame[_column(frame, names.time_col or tables.EVENT_TIME, tables.EVENT_TIME, where)], names, where, tables.EVENT_TIME)
-        )
+        columns += [*map(pl.col, keys[:-1]), _times(frame, keys[-1], names, where, tables.EVENT_TIME, place)]
     else:
-        columns.append(pl.col(_column(frame, names.id_col or tables.INFERENCE_ID, tables.INFERENCE_ID, where)).alias(tables.INFERENCE_ID))
-    columns.append(pl.col(_column(frame, names.target_col, tables.LABEL, where)).alias(tables.LABEL))
+        columns.append(pl.col(keys[0]).alias(tables.INFERENCE_ID))
+    columns.append(pl.col(label).alias(tables.LABEL))
     if LABELLED_AT in frame.columns:
-        columns.append(_times(frame[LABELLED_AT], names, where, LABELLED_AT))
-    return frame.select(columns)
+        columns.append(_times(frame, LABELLED_AT, names, where, LABELLED_AT, place))
+    return frame.select(*columns, *([LINE] if place is not None else []))
 
 
-def _column(frame: pl.DataFrame, name: str, spare: str, where: str) -> str:
-    for candidate in (name, spare):
-        if candidate in frame.columns:
-            return candidate
-    raise BadInput(f"there is no column '{name}'", where=where, next=did_you_mean(name, frame.columns))
+def lacking(columns: Sequence[str], names: Names, where: str) -> None:
+    """Raises BadInput for a needed column that is not among these."""
+    for name, spare in names.needed:
+        if name not in columns and spare not in columns:
+            raise BadInput(f"there is no column '{name}'", where=where, next=did_you_mean(name, columns))
 
 
-def _read(data: bytes, kind: str, where: str, ids: Container[str | None]) -> pl.DataFrame:
-    import polars as pl
-
-    try:
-        if kind == "parquet":
-            return pl.read_parquet(data)
-        if kind == "json":
-            return pl.DataFrame(_list(data, where), infer_schema_length=None, strict=False)
-        if kind == "jsonl":
-            return pl.DataFrame(_objects(data, where), infer_schema_length=None, strict=False)
-        text = pl.read_csv(BytesIO(data), infer_schema=False)
-        return text.with_columns(_id(text[name]) if name in ids else _typed(text[name]) for name in text.columns)
-    except pl.exceptions.NoDataError as exc:
-        raise BadInput("the file is empty", where=where) from exc
-    except (pl.exceptions.PolarsError, UnicodeDecodeError, TypeError) as exc:
-        raise BadInput(f"not a readable {kind} file: {str(exc).splitlines()[0]}", where=where) from exc
+def whole(ids: pl.Series) -> bool:
+    """Whether all ids of a csv are whole numbers, which a table with gaps made floats of. Else an id stays as it is written (007, 1e5, 20
+    digits)."""
+    return bool(ids.str.contains(r"^-?\d+(\.0)?$").all())
 
 
-def _list(data: bytes, where: str) -> list[dict[str, object]]:
-    try:
-        found = json.loads(data.decode("utf-8-sig"))
-    except ValueError as exc:
-        raise BadInput(f"not JSON: {exc}", where=where) from exc
-    rows = [found] if isinstance(found, dict) else found
-    if not isinstance(rows, list):
-        raise BadInput("not a list of objects", where=where, next=_EXAMPLE)
-    for number, row in enumerate(rows, 1):
-        _object(row, f"{where}, row {number}")
-    return rows
-
-
-_EXAMPLE = 'write [{"inference_id": "a1", "label": 1}]'
-
-
-def _object(row: object, where: str) -> None:
-    if not isinstance(row, dict):
-        raise BadInput('not an object, such as {"inference_id": "a1", "label": 1}', where=where)
-
-
-def _objects(data: bytes, where: str) -> list[dict[str, object]]:
-    rows = []
-    for number, line in enumerate(_lines(data), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as exc:
-            raise BadInput(f"not JSON: {exc}", where=f"{where}:{number}") from exc
-        _object(row, f"{where}:{number}")
-        rows.append(row)
-    return rows
-
-
-def _lines(data: bytes) -> Iterable[str]:
-    return TextIOWrapper(BytesIO(data), encoding="utf-8-sig")
-
-
-def _id(text: pl.Series) -> pl.Series:
-    """An id stays as it is written (007, 1e5, 20 digits), but for whole numbers that a table with gaps made floats of."""
-    whole = text.str.contains(r"^-?\d+(\.0)?$").all()
-    return text.str.strip_suffix(".0") if whole else text
-
-
-def _typed(text: pl.Series) -> pl.Series:
+def typed(text: pl.Series) -> pl.Series:
     """A csv column as integers, floats or booleans where every value is one, and reads back as it was written; else as text."""
     import polars as pl
 
@@ -171,14 +146,15 @@ def numbers(text: pl.Series) -> pl.Series:
     return number if number.null_count() == text.null_count() and not text.str.contains(r"^[+-]?0\d").any() else text
 
 
-def _times(column: pl.Series, names: Names, where: str, as_: str) -> pl.Series:
+def _times(frame: pl.DataFrame, name: str, names: Names, where: str, as_: str, place: Place | None) -> pl.Series:
     """A column of times as datetime[us, UTC], under the name `as_`."""
     import polars as pl
 
+    column = frame[name]
     if column.dtype == pl.Date:
         column = column.cast(pl.Datetime("us"))
     if column.dtype == pl.String:
-        column = _parsed(column, names.timezone, where)
+        column = _parsed(column, names.timezone, lambda i: f"{where}, row {i + 1}" if place is None else place(frame[LINE][i]))
     if not isinstance(column.dtype, pl.Datetime):
         if column.null_count() == len(column):
             return column.cast(pl.Datetime("us", "UTC")).alias(as_)
@@ -188,18 +164,19 @@ def _times(column: pl.Series, names: Names, where: str, as_: str) -> pl.Series:
     return column.dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC")).alias(as_)
 
 
-def _parsed(column: pl.Series, timezone: str, where: str) -> pl.Series:
+def _parsed(column: pl.Series, timezone: str, place: Place) -> pl.Series:
+    """place: of a row by its index."""
     from datetime import UTC, datetime
     from zoneinfo import ZoneInfo
 
     import polars as pl
 
     zone, times = ZoneInfo(timezone), []
-    for number, text in enumerate(column, 1):
+    for i, text in enumerate(column):
         try:
             time = datetime.fromisoformat(text.strip()) if text and text.strip() else None
         except ValueError as exc:
             next_ = "write 2013-03-01T06:00:00Z"
-            raise BadInput(f"row {number}: '{text}' is not a time", where=f"{where}, {column.name}", next=next_) from exc
+            raise BadInput(f"'{text}' is not a time", where=f"{place(i)}, {column.name}", next=next_) from exc
         times.append(time and (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC))
     return pl.Series(column.name, times, pl.Datetime("us", "UTC"))

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Column, Integer, String, Table, Text, select
 
 from modelyard.database import METADATA, Database
+from modelyard.monitor.alerts import Tone
 
 PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60))
 """How long is waited before each further try."""
@@ -39,6 +40,7 @@ class Letter:
     title: str
     body: str
     tries: int
+    tone: Tone = "failure"
 
 
 class Outbox:
@@ -47,9 +49,9 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, model: str, kind: str, channel: Any, title: str, body: str, now: datetime) -> None:
-        """Keep what failed once."""
-        row = {"model": model, "kind": kind, "channel": json.dumps(channel), "title": title, "body": body}
+    def put(self, model: str, kind: str, channel: Any, title: str, body: str, now: datetime, tone: Tone = "failure") -> None:
+        """Keep what failed once. Its tone stands beside its kind, in a column that tables of before it have, too."""
+        row = {"model": model, "kind": f"{kind} {tone}", "channel": json.dumps(channel), "title": title, "body": body}
         with self._database.transaction() as tx:
             tx.execute(_TABLE.insert().values(**row, tries=1, due=(now + PAUSES[0]).isoformat()))
 
@@ -64,7 +66,7 @@ class Outbox:
     def _all(self, *chosen: Any) -> list[Letter]:
         with self._database.transaction() as tx:
             rows = tx.execute(select(_TABLE).where(*chosen).order_by(_TABLE.c.id)).all()
-        return [Letter(r.id, r.model, r.kind, json.loads(r.channel), r.title, r.body, r.tries) for r in rows]
+        return [_read(row) for row in rows]
 
     def done(self, letter: Letter) -> None:
         with self._database.transaction() as tx:
@@ -79,3 +81,8 @@ class Outbox:
         with self._database.transaction() as tx:
             tx.execute(_TABLE.update().where(_TABLE.c.id == letter.id).values(tries=letter.tries + 1, due=later))
         return True
+
+
+def _read(row: Any) -> Letter:
+    kind, _, tone = row.kind.partition(" ")
+    return Letter(row.id, row.model, kind, json.loads(row.channel), row.title, row.body, row.tries, tone or "failure")

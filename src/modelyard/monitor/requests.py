@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard import tables
 from modelyard.monitor.profile import reading
-from modelyard.monitor.words import percent
+from modelyard.monitor.words import percent, written
 from modelyard.signature import Signature
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _categories(values: pl.Series, baseline: Mapping[str, Any]) -> tuple[Whole, 
     """Cells: each named category, one for all others, missing. Places tell the others apart, too."""
     import polars as pl
 
-    text = values.cast(pl.String)
+    text = written(values)
     named = list(baseline["counts"])
     place = {value: i for i, value in enumerate(named)}
     others = text.drop_nulls().unique().sort()

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from modelyard.monitor.alarms import Cause, Episode, Silence, Stretch, cause
+from modelyard.monitor.alerts import Tone
 from modelyard.monitor.book import Word
 from modelyard.monitor.words import count, listing
 
@@ -34,6 +35,7 @@ class About:
 class Message:
     title: str
     body: str
+    tone: Tone = "failure"
 
 
 def raised(stretch: Stretch, about: About, num_windows: int) -> Message:
@@ -61,20 +63,25 @@ def recovered(stretch: Stretch, about: About) -> Message:
         *_links(stretch.violated[-1], about, next=False),
     ]
     again = "healthy again" if newest.status == "healthy" else "no longer violated"
-    return Message(f"{about.model}: {newest.monitor} is {again}", "\n".join(lines))
+    return Message(f"{about.model}: {newest.monitor} is {again}", "\n".join(lines), tone_of(newest))
 
 
 def was(stretch: Stretch, about: About) -> Message:
     """One message for an episode that began and ended between two looks."""
     told = recovered(stretch, about)
-    return Message(f"{about.model}: {stretch.words[-1].monitor} was violated, and is no more", told.body)
+    return Message(f"{about.model}: {stretch.words[-1].monitor} was violated, and is no more", told.body, told.tone)
+
+
+def tone_of(word: Word) -> Tone:
+    """Of a word that ends an episode: there may be a warning left."""
+    return "success" if word.status == "healthy" else "warning"
 
 
 def unwatched(episode: Episode, about: About) -> Message:
     """The notice that nobody will say when an episode ends."""
     what = "was violated" if episode.subject == episode.monitor else "could not be judged"
     body = f"It {what} since {_moment(episode.since, about)}, and the config has the monitor off now."
-    return Message(f"{about.model}: {episode.subject} is no longer watched", body)
+    return Message(f"{about.model}: {episode.subject} is no longer watched", body, "warning")
 
 
 def failing(word: Word, about: About) -> Message:
@@ -85,12 +92,12 @@ def failing(word: Word, about: About) -> Message:
         f"Version: {word.version}",
         *_links(word, about),
     ]
-    return Message(f"{about.model}: {word.monitor} cannot be judged", "\n".join(lines))
+    return Message(f"{about.model}: {word.monitor} cannot be judged", "\n".join(lines), "warning")
 
 
 def judged_again(word: Word, episode: Episode, about: About) -> Message:
     body = f"{_reason(word)}\nIt could not be judged: {_span(episode.since, word.start, about)}."
-    return Message(f"{about.model}: {word.monitor} is judged again", body)
+    return Message(f"{about.model}: {word.monitor} is judged again", body, "success")
 
 
 def silent(found: Silence, about: About) -> Message:
@@ -100,11 +107,11 @@ def silent(found: Silence, about: About) -> Message:
         *_further(about),
         f"Next: modelyard status {about.model}",
     ]
-    return Message(f"{about.model}: no traffic", "\n".join(lines))
+    return Message(f"{about.model}: no traffic", "\n".join(lines), "warning")
 
 
 def resumed(episode: Episode, until: str, about: About) -> Message:
-    return Message(f"{about.model}: traffic is back", f"Nobody asked: {_span(episode.since, until, about)}.")
+    return Message(f"{about.model}: traffic is back", f"Nobody asked: {_span(episode.since, until, about)}.", "success")
 
 
 def together(causes: Iterable[Cause]) -> Cause:
@@ -118,8 +125,11 @@ def together(causes: Iterable[Cause]) -> Cause:
 
 
 def lasted(start: str, end: str) -> str:
-    """A length of time in the largest units that say it: `45 minutes`, `3 hours`, `2 days 6 hours`."""
-    minutes = round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() / 60)
+    """A length of time in the largest units that say it: `30 seconds`, `45 minutes`, `3 hours`, `2 days 6 hours`."""
+    seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+    if 0 < seconds < 60:
+        return count(round(seconds), "second")
+    minutes = round(seconds / 60)
     days, hours = divmod(minutes // 60, 24)
     if days:
         return count(days, "day") + (f" {count(hours, 'hour')}" if hours and days < 7 else "")
@@ -155,7 +165,7 @@ def _span(start: str, end: str, about: About) -> str:
 
 def _moment(at: str, about: About) -> str:
     local = datetime.fromisoformat(at).astimezone(ZoneInfo(about.timezone))
-    return f"{local:%Y-%m-%d %H:%M} {local:%Z}"
+    return f"{local:%Y-%m-%d %H:%M}{f':{local:%S}' if local.second else ''} {local:%Z}"
 
 
 def _of(violated: int, windows: int) -> str:

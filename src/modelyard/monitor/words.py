@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def percent(share: float) -> str:
@@ -15,6 +19,25 @@ def percent(share: float) -> str:
 def count(number: int, what: str) -> str:
     """`1 window`, `3 windows`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def written(column: pl.Series) -> pl.Series:
+    """A column of any type as text, null where missing, each value in one way of writing, as profiles count it: 1.0 is written 1, whatever
+    else is in the column."""
+    import polars as pl
+
+    from modelyard.monitor.profile import reading
+
+    told = reading.sayable(column)
+    if told.dtype == pl.String:
+        return told
+    told = told.fill_nan(None) if told.dtype.is_float() else told
+    return told.to_frame().select(reading.text(told.name, told.dtype)).to_series()
+
+
+def to_minute(at: str) -> str:
+    """An ISO time without its seconds where it has none: `2026-03-01T06:00`, `2026-03-01T06:00:30`."""
+    return at[:19].removesuffix(":00")
 
 
 def listing(items: Sequence[str], most: int = 5) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,16 @@ def test_an_episode_whose_beginning_a_killed_process_wrote_is_told_of(world: Wat
     assert arrived(receiver) == ["demo: drift was violated, and is no more"]
 
 
+def test_a_channel_is_told_how_bad_it_is(world: Watched, receiver: Receiver) -> None:
+    for day, letter in enumerate("vhvw"):
+        sound(world, said(world, letter, day))
+    assert [message["type"] for message in receiver.got] == ["failure", "success", "failure", "warning"]
+    sound(world, said(world, "v", 4))
+    world.shop.book.put([replace(world.words("drift")[-1], status="healthy"), replace(world.words("drift")[2], status="healthy")])
+    sound(world, [])
+    assert receiver.got[-1]["title"] == "demo: drift is healthy again" and receiver.got[-1]["type"] == "success"
+
+
 def test_flapping_alarms_by_their_rule(home: Path, monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
     world = told(home, monkeypatch, receiver, alert_after={"num_windows": 4, "num_violation_windows": 3})
     for day, letter in enumerate("vhvhvvvhvhhh"):
@@ -193,6 +204,56 @@ def test_a_monitor_that_is_turned_off_in_an_episode_says_so(world: Watched, rece
     sound(world, [])
     assert arrived(receiver) == ["demo: drift violated", "demo: drift is no longer watched"]
     assert world.shop.episodes.open("demo") == {}
+
+
+def switched(world: Watched, *, on: bool) -> None:
+    watch = {**settings()["monitor"], "drift": {"enabled": on}}
+    world.enforce({**world.settings["production"], "monitor": watch}, f"config-{on}-{world.time.now():%d}")
+    sound(world, [])
+
+
+def test_a_monitor_that_is_on_again_says_nothing_of_before(world: Watched, receiver: Receiver) -> None:
+    sound(world, said(world, "hv"))
+    switched(world, on=False)
+    switched(world, on=True)
+    sound(world, [])
+    assert arrived(receiver) == ["demo: drift violated", "demo: drift is no longer watched"], "its last word is of before"
+    sound(world, said(world, "h", 2))
+    assert len(arrived(receiver)) == 2
+    sound(world, said(world, "v", 3))
+    assert arrived(receiver)[2:] == ["demo: drift violated"]
+    assert "Since: 2026-03-04 00:00 UTC, the last window violated" in receiver.got[-1]["message"]
+
+
+def test_an_episode_after_a_monitor_was_off_begins_with_its_own_words(
+    home: Path, monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
+    world = told(home, monkeypatch, receiver, alert_after={"num_windows": 3, "num_violation_windows": 2})
+    sound(world, said(world, "v"))
+    after = {"alert_after": {"num_windows": 3, "num_violation_windows": 2}}
+    for on in (False, True):
+        watch = {**settings()["monitor"], **after, "drift": {"enabled": on}}
+        world.enforce({**world.settings["production"], "monitor": watch}, f"config-{on}")
+        sound(world, [])
+    sound(world, said(world, "v", 1))
+    assert arrived(receiver) == [], "one of its windows, where two are needed"
+    sound(world, said(world, "v", 2))
+    assert arrived(receiver) == ["demo: drift violated"] and "Since: 2026-03-02" in receiver.got[0]["message"]
+
+
+def test_neither_a_failure_nor_a_silence_of_before_is_told_anew(world: Watched, receiver: Receiver) -> None:
+    sound(world, said(world, "h" * 16))
+    sound(world, said(world, "?", 16, rows=0, failed="ValueError"))
+    assert arrived(receiver) == ["demo: drift cannot be judged", "demo: no traffic"]
+    sound(world, said(world, "h", 17))
+    sound(world, said(world, "?", 18, rows=0, failed="ValueError"))
+    before = arrived(receiver)
+    switched(world, on=False)  # data_quality has no word that would say that traffic is back
+    assert arrived(receiver)[len(before) :] == ["demo: drift is no longer watched"]
+    sound(world, said(world, "h", 18, "data_quality"))
+    before = arrived(receiver)
+    switched(world, on=True)
+    assert arrived(receiver) == before
 
 
 def test_a_channel_that_fails_stops_no_monitor(home: Path, monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:

@@ -17,8 +17,9 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from modelyard.config.spec import Config
 from modelyard.errors import StepFailed
-from modelyard.flows import explanation, history, monitor
+from modelyard.flows import drawing, explanation, history, monitor
 from modelyard.flows.monitor import attribution
+from modelyard.flows.monitor.window import Window
 from modelyard.monitor import profile
 from modelyard.monitor.book import Word
 from modelyard.quality.explain import Explanation, summary
@@ -115,6 +116,29 @@ def test_a_day_s_rows_are_explained_once_and_held_against_the_build(home: Path, 
     _, moved = world.at(2)
     assert len(world.log) == 2, "one runner a day"
     assert moved.status in ("warning", "violated") and moved.evidence["moved"][0]["name"] in ("a", "c")
+
+
+def test_a_day_s_rows_are_drawn_as_they_are_read(home: Path, monkeypatch: pytest.MonkeyPatch, served: Served) -> None:
+    """Of a day of many rows no more is held than is explained, beside one file of the capture; and all of them count."""
+    world, drawn = Explained(home, monkeypatch, served, RandomForestRegressor(10, random_state=0)), list[pl.DataFrame]()
+    for module, name in ((history, "answers"), (drawing, "at_most")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("all rows are held"))
+    real = explanation.typed
+    monkeypatch.setattr(explanation, "typed", lambda rows, like: drawn.append(rows) or real(rows, like))  # type: ignore[func-returns-value]
+    world.day(0, count=2000)
+    [word] = world.at(1)
+    assert (word.status, word.version, word.evidence["rows"], word.evidence["explained"]) == ("healthy", "1", 2000, 60), word
+    assert drawn[0].height == 60 and drawn[0]["a"].n_unique() == 60
+    again = attribution.judge(Window(world.shop, "demo", world.shop.config("demo"), world.shop.model("demo"), word.span))
+    assert drawn[1].equals(drawn[0]) and again.evidence == word.evidence, "the same rows each time"
+
+
+def test_a_day_without_rows_is_unknown(home: Path, monkeypatch: pytest.MonkeyPatch, served: Served) -> None:
+    world = Explained(home, monkeypatch, served, RandomForestRegressor(2, random_state=0))
+    world.day(1)
+    world.day(3)
+    reasons = [word.reason for word in world.at(4)]
+    assert reasons[1] == "attribution: no traffic in the window" and len(reasons) == 3, reasons
 
 
 def test_a_model_that_has_to_be_asked_is_asked_again_in_the_same_way(home: Path, monkeypatch: pytest.MonkeyPatch, served: Served) -> None:

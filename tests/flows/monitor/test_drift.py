@@ -161,3 +161,9 @@ def test_the_columns_that_no_longer_go_together_are_named() -> None:
     word = drift.judge(cast(Window, SimpleNamespace(**facts, segments={}, left_out={"site": 1200})))
     assert word.status == "warning" and set(word.evidence["joint"]["columns"][:2]) == {"a", "b"} and ", most of it " in word.reason
     assert word.reason.endswith("; not looked at by themselves: 1,200 rarer values of site")
+    for columns, lost in ((["a"], "b, c, d"), (["a", "b", "c"], "d"), (["a", "b", "c", "d"], "")):
+        watch = {**settings()["monitor"], "drift": {"columns": columns}}
+        some = Config.model_validate(settings(monitor=watch))
+        word = drift.judge(cast(Window, SimpleNamespace(**{**facts, "config": some}, segments={}, left_out={})))
+        assert word.reason.endswith(f"; the columns together are not judged without {lost}") == bool(lost), word.reason
+        assert ("joint" in word.evidence) == (not lost)

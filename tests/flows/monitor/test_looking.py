@@ -20,12 +20,13 @@ from modelyard.database import Database
 from modelyard.durable import Stopped
 from modelyard.errors import HomeLocked, NoRoom, NotFound
 from modelyard.events import AlertSent, ApprovalRequested, RetrainDecided, WindowJudged
-from modelyard.flows import history, labelling, monitor
-from modelyard.flows.monitor import governing, looking
+from modelyard.flows import capturing, drawing, history, labelling, monitor
+from modelyard.flows.monitor import governing, looking, reference, segments
 from modelyard.monitor import labels, windows
 from modelyard.monitor.book import Book, Word
 from modelyard.monitor.verdicts import Verdict
 from modelyard.serve import captured
+from modelyard.serve.captured import folder, reading, trimming
 
 from ..watched import DAY, T0, Watched, settings
 
@@ -323,6 +324,44 @@ def test_a_look_opens_a_version_once_however_many_windows_it_judges(world: Watch
     assert len(opened) == 2, "the next look verifies it anew"
 
 
+def test_a_look_lists_the_capture_once_a_window(world: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed, first = list[Path](), list[Path]()
+    real, earliest = folder.listing, captured.earliest
+    for module in (folder, reading):
+        monkeypatch.setattr(module, "listing", lambda where: listed.append(where) or real(where))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(captured, "earliest", lambda where: first.append(where) or earliest(where))  # type: ignore[func-returns-value]
+
+    def look(begin: int, days: int) -> int:
+        for day in range(begin, begin + days):
+            world.capture([f"{day}-{i}" for i in range(60)], T0 + day * DAY)
+        world.time.advance_to(T0 + (begin + days) * DAY)
+        listed.clear()
+        first.clear()
+        monitor.look(world.shop, "demo")
+        assert len(first) == 1, "when the capture begins is asked once a look"
+        return len(listed)
+
+    look(0, 1)
+    few, more = look(1, 2), look(3, 5)
+    assert more - few == 3
+
+
+def test_the_hold_out_is_encoded_once_a_look(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = {**settings()["monitor"], "segments": ["x"]}
+    world, encoded = Watched(home, monkeypatch, settings(monitor=watch)), list[int]()
+    labelled = pl.DataFrame({"inference_id": [str(i) for i in range(50)], "f.x": [float(i % 2) for i in range(50)]})
+    labelled = labelled.with_columns((2 * pl.col("f.x")).alias("y.prediction"), (2 * pl.col("f.x")).alias("label"))
+    monkeypatch.setattr(reference, "rows", lambda window: labelled)
+    real = segments._side
+    monkeypatch.setattr(segments, "_side", lambda window, table: encoded.append(table.height) or real(window, table))  # type: ignore[func-returns-value]
+    for day in range(3):
+        world.capture([f"{day}-{i}" for i in range(60)], T0 + day * DAY, [float(i % 2) for i in range(60)])
+    world.time.advance_to(T0 + 4 * DAY)
+    world.label({f"{day}-{i}": 0.0 for day in range(3) for i in range(60)})
+    world.look()
+    assert len(world.words("performance")) == 3 and sorted(encoded) == [50, 60, 60, 60]
+
+
 def test_a_look_that_is_killed_before_its_word_is_written_judges_again(world: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     world.capture(["a"], T0)
     world.time.advance_to(T0 + DAY)
@@ -402,20 +441,47 @@ def test_evidence_that_is_no_json_fails_like_its_monitor(world: Watched, monkeyp
 
 
 def test_rows_that_cannot_be_read_are_no_silence(world: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreadable(*_: Any) -> pl.DataFrame:
+    def unreadable(*_: Any, **__: Any) -> pl.DataFrame:
         raise pl.exceptions.ComputeError("a broken file")
 
     for day in range(16):
         world.capture([f"{day}-{i}" for i in range(30)], T0 + day * DAY)
     world.time.advance_to(T0 + 15 * DAY)
     world.look()
-    monkeypatch.setattr(history, "answers", unreadable)
+    monkeypatch.setattr(drawing, "at_most", unreadable)
     world.time.advance_to(T0 + 16 * DAY)
     world.look()
     last = world.words("drift")[-1]
     assert (last.status, last.version, "rows" in last.evidence) == ("unknown", "1", False)
     titles = {e.title for e in world.events(AlertSent)}
     assert "demo: drift cannot be judged" in titles and "demo: no traffic" not in titles
+
+
+def test_what_max_size_lets_go_before_its_labels_come_is_not_measured(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/how-to/capture.md: bytes are a bound, and a window's word on its rows stays."""
+    deploy = {**settings()["deploy"], "capture": {"max_size": "1MB"}}
+    watch = {**settings()["monitor"], "performance": {**settings()["monitor"]["performance"], "label_delay": "48h"}}
+    world = Watched(home, monkeypatch, settings(deploy=deploy, monitor=watch))
+    monkeypatch.setattr(trimming, "_on_disk", lambda path: 2**20)  # a file is as large as all may be
+    for day in range(3):
+        world.capture([f"{day}-{i}" for i in range(60)], T0 + day * DAY)
+        world.time.advance_to(T0 + (day + 1) * DAY)
+        world.label({f"{day}-{i}": 2.0 for i in range(60)})
+        monitor.look(world.shop, "demo")
+        capturing.tidy(world.shop, "demo", "production")
+    assert [w.start[8:10] for w in world.words("drift")] == ["01", "02", "03"]
+    left = {id.partition("-")[0] for id in captured.read(history.folder(world.shop, "demo"))["inference_id"]}
+    assert left == {"2"} and world.words("performance") == []
+
+
+def test_a_capture_that_cannot_be_compacted_is_told_of_by_each_monitor(world: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.capture([f"r{i}" for i in range(60)], T0)
+    world.time.advance_to(T0 + DAY)
+    with monkeypatch.context() as patch:
+        patch.setattr(captured, "compact", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        monitor.look(world.shop, "demo")
+    words = world.words("drift") + world.words("data_quality")
+    assert [(w.status, w.evidence["failed"]) for w in words] == [("unknown", "OSError")] * 2
 
 
 @pytest.mark.parametrize(

@@ -71,12 +71,18 @@ def test_segments_are_profiled_by_value_and_kept(tmp_path: Path, monkeypatch: py
     world = Watched(tmp_path / "home", monkeypatch, words)
     answer(world, ["1", "2", "3", "4"], T0 + HOUR, ["b", "a", "b", None])
     found = window(world).segments
-    assert {name: one["rows"] for name, one in found.items()} == {"shop=b": 2, "shop=a": 1, "x=1.0": 4}
-    assert list(found) == ["shop=b", "shop=a", "x=1.0"] and window(world).left_out == {}
+    assert {name: one["rows"] for name, one in found.items()} == {"shop=b": 2, "shop=a": 1, "x=1": 4}
+    assert list(found) == ["shop=b", "shop=a", "x=1"] and window(world).left_out == {}
     monkeypatch.setattr(profiling, "profile", lambda rows, base: pytest.fail("counted twice"))
     assert window(world).segments == found
     store = profile.Profiles(world.shop.home.profiles("demo"))
     assert store.between("1", T0, T0 + DAY, "shop=b") == found["shop=b"]
+
+
+def test_a_segment_is_called_the_same_whatever_else_is_in_the_window() -> None:
+    for others in ([], [2.5]):
+        words, often = profiling.values(pl.DataFrame({"x.shop": [1.0, 1.0, 2.0, None, *others]}), "shop")
+        assert words[:4].to_list() == ["1", "1", "2", None] and often["1"] == 2
 
 
 def test_of_very_many_segments_the_most_frequent_are_profiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +108,15 @@ def test_profiles_go_with_the_rows_they_count(tmp_path: Path, monkeypatch: pytes
     assert left == ["2026-03-04.windows", "2026-03-05.windows", "2026-03-06.windows"]
 
 
+def test_a_small_window_is_held_whole_however_large_its_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Watched(tmp_path / "home", monkeypatch)
+    times = pl.Series([T0 + i * HOUR / 10 for i in range(1000)], dtype=pl.Datetime("us", "UTC"))
+    columns = {"inference_id": [str(i) for i in range(1000)], "event_time": times, "received_at": times, "version": "1", "latency_ms": 1.0}
+    captured.add(history.folder(world.shop, "demo"), pl.DataFrame({**columns, "f.x": 1.0, "y.prediction": 2.0}))
+    monkeypatch.setattr(window_module, "MOST_ROWS", 300)
+    assert window(world).share == 1 and window(world).rows.height == 240
+
+
 def test_of_a_window_too_large_to_be_held_all_rows_are_counted_and_a_share_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = Watched(tmp_path / "home", monkeypatch)
     for part in range(5):  # a file each
@@ -109,9 +124,9 @@ def test_of_a_window_too_large_to_be_held_all_rows_are_counted_and_a_share_is_he
         world.capture([f"{part}-{i}" for i in range(400)], T0 + part * HOUR, x)
     whole = window(world).profile
     world.shop.home.profiles("demo").rename(tmp_path / "away")
-    monkeypatch.setattr(window_module, "MOST_ROWS", 500)
+    monkeypatch.setattr(window_module, "MOST_ROWS", 600)
     large = window(world)
-    assert large.share == 0.25 and 350 < large.rows.height < 650
+    assert large.share == 0.25 and 400 < large.rows.height <= 600 and large.counts == {"1": 2000}
     assert large.rows.equals(window(world).rows), "the same rows each time"
     assert large.profile["rows"] == 2000 and large.profile["columns"]["x"]["counts"] == whole["columns"]["x"]["counts"]
     kept = window(world)

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from modelyard.config.spec import AlertKind
 from modelyard.flows.alerting import alert
-from modelyard.flows.monitor.monitors import MONITORS
+from modelyard.flows.monitor.monitors import MONITORS, standing
 from modelyard.monitor import alarms, telling
 from modelyard.monitor.alarms import FAILING, Episode, Stretch
 from modelyard.monitor.book import Word
@@ -52,13 +52,15 @@ def _about(shop: Workshop, model: str) -> About:
 def _sound(shop: Workshop, about: About, kind: AlertKind, told: Episode | None, fresh: Sequence[Word]) -> None:
     after = shop.config(about.model).monitor.alert_after
     newest = shop.book.newest(about.model, kind, after.num_windows, known=True)
+    newest = newest if told is not None else standing(shop.model(about.model), newest)
     alarm = in_alarm([word.status for word in newest], after)
     if alarm == (told is not None) and (alarm or len(fresh) < 2):
         return
     # All of an episode, however long it lasts: no window before `since` is part of it.
-    words = (
-        shop.book.newest(about.model, kind, BACK, known=True) if told is None else shop.book.between(about.model, told.since, monitor=kind)
-    )
+    if told is None:
+        words = standing(shop.model(about.model), shop.book.newest(about.model, kind, BACK, known=True))
+    else:
+        words = shop.book.between(about.model, told.since, monitor=kind)
     found = alarms.stretches(words, after)
     if alarm and told is None:
         _open(shop, found[-1], telling.raised(found[-1], about, after.num_windows))
@@ -72,6 +74,8 @@ def _failing(shop: Workshop, about: About, kind: str, told: Episode | None) -> N
     """A monitor that cannot judge is told of once, until it judges again: windows that are unknown raise no alarm of their own."""
     newest = shop.book.latest(about.model, kind)
     if newest is None or bool(newest.evidence.get("failed")) == (told is not None):
+        return
+    if told is None and not standing(shop.model(about.model), [newest]):
         return
     if told is None:
         episode = Episode(about.model, FAILING + kind, shop.clock.now().isoformat(), newest.start)
@@ -94,7 +98,8 @@ def _recover(shop: Workshop, told: Episode, found: Sequence[Stretch], newest: Wo
         return
     again = "healthy again" if newest.status == "healthy" else "no longer violated"
     title = f"{about.model}: {told.monitor} is {again}"
-    _close(shop, told, Message(title, f"What is known now takes back that it was violated. {newest.reason}"), told.since)
+    body = f"What is known now takes back that it was violated. {newest.reason}"
+    _close(shop, told, Message(title, body, telling.tone_of(newest)), told.since)
 
 
 def _come_and_gone(shop: Workshop, found: Sequence[Stretch], fresh: set[str], about: About) -> None:
@@ -122,7 +127,7 @@ def _closed(shop: Workshop, told: Episode, until: str, moved: Sequence[str] = ()
 def _tell(shop: Workshop, episode: Episode, said: Message) -> None:
     """The message goes out before it is kept that it did: whoever is killed in between tells again, and never not at all."""
     kind: AlertKind = "data_quality" if episode.monitor == SILENT else episode.subject  # type: ignore[assignment]
-    events = alert(shop, episode.model, kind, said.title, said.body)
+    events = alert(shop, episode.model, kind, said.title, said.body, said.tone)
     shop.journal.append(events, beside=lambda tx: shop.episodes.put(episode, tx))
 
 
@@ -133,6 +138,7 @@ def _silence(shop: Workshop, about: About, told: Episode | None) -> None:
         return
     kind = next((k for k in ("drift", "data_quality", "estimate") if MONITORS[k].enabled(config)), None)
     last = shop.book.newest(about.model, kind, 1) if kind else []
+    last = last if told is not None else standing(shop.model(about.model), last)
     if not last or (told is None and not _is_empty(last[0])):
         return
     assert kind is not None
@@ -148,7 +154,7 @@ def _silence(shop: Workshop, about: About, told: Episode | None) -> None:
 def _counts(shop: Workshop, model: str, kind: str) -> list[tuple[datetime, datetime, int]]:
     """Rows of the windows that are empty now, and of those at the same time of earlier days; oldest first."""
     for count in (8, 64, LONGEST):
-        newest = shop.book.newest(model, kind, count)
+        newest = standing(shop.model(model), shop.book.newest(model, kind, count))
         if not all(map(_is_empty, newest)):
             break
     empty = list(itertools.takewhile(_is_empty, reversed(newest)))

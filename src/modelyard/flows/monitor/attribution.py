@@ -18,7 +18,7 @@ from modelyard.build.bundle import Bundle
 from modelyard.config.spec import Config
 from modelyard.config.spec.quality import Explain
 from modelyard.errors import YardError, no_room
-from modelyard.flows import explanation
+from modelyard.flows import drawing, explanation
 from modelyard.flows.monitor.window import Window
 from modelyard.monitor import attribution, windows
 from modelyard.monitor.verdicts import Verdict
@@ -54,17 +54,20 @@ def span(config: Config) -> str:
 
 
 def judge(window: Window) -> Verdict:
-    asked, facts = window.config.monitor.attribution, {"rows": window.rows.height}
-    if window.rows.height < asked.min_rows:
-        return _unknown(f"{window.rows.height:,} rows in the window, {asked.min_rows:,} are needed", facts)
+    """The verdict on a sample of the window's rows, drawn as they are read: a day may have many more than can be held."""
+    asked, count = window.config.monitor.attribution, window.height
+    facts = {"rows": count}
+    if count < asked.min_rows:
+        return _unknown(f"{count:,} rows in the window, {asked.min_rows:,} are needed", facts)
     try:
         opened = window.bundle
         kept = _kept(opened)
         if kept is None:
             return _unknown("the version was built without `explain`: it has nothing to be compared with until it is built again", facts)
-        if lacking := [name for name in opened.signature.names if _redacted(window, name)]:
+        drawn = drawing.sample(window.pieces(), asked.rows, (window.config.explain or Explain()).seed)
+        if lacking := [name for name in opened.signature.names if _redacted(window, drawn, name)]:
             return _unknown(f"the capture does not keep {listing(lacking)}: rows cannot be explained without", facts)
-        found = _explained(window, opened, kept)
+        found = _explained(window, drawn, opened, kept)
     except (YardError, OSError, ValueError) as exc:  # a bundle that is gone, a runner that does not come up, rows that do not fit
         if no_room(exc, window.shop.home.path) is not None:
             raise
@@ -91,17 +94,16 @@ def _kept(opened: Bundle) -> Kept | None:
     return Kept(json.loads(document.read_text(encoding="utf-8")), pl.read_parquet(rows), pl.read_parquet(background))
 
 
-def _redacted(window: Window, name: str) -> bool:
-    return tables.feature(name) not in window.rows.columns or name in window.config.deploy.capture.redacted
+def _redacted(window: Window, rows: pl.DataFrame, name: str) -> bool:
+    return tables.feature(name) not in rows.columns or name in window.config.deploy.capture.redacted
 
 
-def _explained(window: Window, opened: Bundle, kept: Kept) -> Any:
+def _explained(window: Window, drawn: pl.DataFrame, opened: Bundle, kept: Kept) -> Any:
     """The explanation of rows drawn from the window, by the method that explained the hold-out. Raises YardError."""
     import polars as pl
 
     before, asked = kept.document["method"], window.config.explain or Explain()
     method = "auto" if before in ("tree", "linear") else before
-    drawn = window.rows.sample(min(window.config.monitor.attribution.rows, window.rows.height), seed=asked.seed)
     rows = drawn.select(pl.col(tables.feature(name)).alias(name) for name in opened.signature.names)
     rows = explanation.typed(rows, kept.background)
     log: Path = window.shop.home.runs / "explain" / f"{window.model}-{window.version}-monitor.log"

@@ -34,7 +34,7 @@ def _then(window: Window, span: Span) -> dict[str, Any] | None:
 
     if (kept := profiling.kept(window, span)) is not None:
         return kept
-    rows = history.answers(window.shop, window.model, span.start, span.end)
+    rows = history.answers(window.shop, window.model, span.start, span.end, settled=window.settled)
     if rows.is_empty():
         return None
     counted = profile.profile(rows, window.baseline)

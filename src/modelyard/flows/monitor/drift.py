@@ -11,6 +11,7 @@ from modelyard.flows.monitor import beside
 from modelyard.flows.monitor.window import Window
 from modelyard.monitor import drift, joint
 from modelyard.monitor.verdicts import Verdict
+from modelyard.monitor.words import listing
 from modelyard.signature import Signature
 
 
@@ -28,7 +29,7 @@ def judge(window: Window) -> Verdict:
 
     verdict = drift.judge(window.profile, window.baseline, watched, window.signature, seasonal, segments, blamed).verdict
     evidence = {**verdict.evidence, "redacted": redacted} if redacted else verdict.evidence
-    notes = [*_notes(window, redacted, lacking, looked=enough), *_unknown(window, unknown)]
+    notes = [*_notes(window, redacted, lacking, looked=enough), *_unknown(window, unknown), *_apart(window, redacted, looked=enough)]
     return replace(verdict, reason="; ".join([verdict.reason, *notes]), evidence=evidence)
 
 
@@ -36,6 +37,15 @@ def _unknown(window: Window, names: list[str]) -> Iterator[str]:
     """The config may be newer than the version that answered, which has none of its columns yet."""
     if names:
         yield f"not judged, since version {window.version} has no such feature: {', '.join(names)}"
+
+
+def _apart(window: Window, redacted: Collection[str], *, looked: bool) -> Iterator[str]:
+    """What the columns show together cannot be told of some of them alone."""
+    asked, related = window.config.monitor.drift, window.baseline["joint"] or {"numbers": (), "categories": ()}
+    left = [name for name in (*related["numbers"], *related["categories"]) if name not in (asked.columns or window.signature.names)]
+    left = [name for name in left if name not in redacted]
+    if looked and left and asked.multivariate.enabled:
+        yield f"the columns together are not judged without {listing(left, 3)}"
 
 
 def _notes(window: Window, redacted: list[str], lacking: list[str], *, looked: bool) -> Iterator[str]:

@@ -14,6 +14,7 @@ from modelyard.flows.monitor import reference
 from modelyard.flows.monitor.window import Window
 from modelyard.monitor.estimate import calibration, cbpe, dle, unrest
 from modelyard.monitor.performance import Value, deviations
+from modelyard.monitor.words import written
 from modelyard.quality import metrics as measures
 from modelyard.quality import resample
 
@@ -254,7 +255,6 @@ def _learn_numbers(window: Window, columns: tuple[str, ...], wanted: tuple[str, 
 
 def vocabulary(table: pl.DataFrame, signature: Signature, columns: tuple[str, ...]) -> tuple[tuple[str, ...] | None, ...]:
     """For each column of text its values, most frequent first, 1,000 at the most; None for the others."""
-    import polars as pl
 
     types = {c.name: c.type for c in signature.columns}
     found: list[tuple[str, ...] | None] = []
@@ -262,9 +262,7 @@ def vocabulary(table: pl.DataFrame, signature: Signature, columns: tuple[str, ..
         if types[name] != "str":
             found.append(None)
             continue
-        values = (
-            table[tables.feature(name)].cast(pl.String).drop_nulls().value_counts().sort(["count", tables.feature(name)], descending=True)
-        )
+        values = written(table[tables.feature(name)]).drop_nulls().value_counts().sort(["count", tables.feature(name)], descending=True)
         found.append(tuple(values[tables.feature(name)].head(1000).to_list()))
     return tuple(found)
 
@@ -280,7 +278,7 @@ def matrix(table: pl.DataFrame, signature: Signature, columns: tuple[str, ...], 
         column = table[tables.feature(name)]
         if known is not None:
             places = list(range(len(known)))
-            coded = column.cast(pl.String).replace_strict(list(known), places, default=None, return_dtype=pl.Float64)
+            coded = written(column).replace_strict(list(known), places, default=None, return_dtype=pl.Float64)
         elif types[name] == "datetime":
             coded = column.dt.epoch("s").cast(pl.Float64) if column.dtype.is_temporal() else column.cast(pl.Float64, strict=False)
         else:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from modelyard.config.spec import Config
 from modelyard.events import RetrainDecided
 from modelyard.flows import history
+from modelyard.flows.monitor.monitors import standing
 from modelyard.monitor.ticks import last_tick
 from modelyard.registry.state import ModelState
 from modelyard.retrain import governor
@@ -52,9 +53,11 @@ def _facts(shop: Workshop, state: ModelState, config: Config) -> governor.Facts:
 
 
 def _verdicts(shop: Workshop, state: ModelState, config: Config) -> tuple[tuple[str, str, datetime], ...]:
-    """The newest known words on windows that the champion answered: those on a version that it replaced do not condemn it."""
+    """The newest known words on windows that the champion answered: those on a version that it replaced do not condemn it, nor those of
+    before a monitor was off."""
     kinds = [kind for kind in config.retrain.on if kind not in governor.BY_THEMSELVES]
     words = [word for kind in kinds for word in shop.book.newest(state.model, kind, config.retrain.after.num_windows, known=True)]
+    words = standing(state, words)
     return tuple((w.monitor, w.status, datetime.fromisoformat(w.end)) for w in words if w.version == (state.champion or w.version))
 
 

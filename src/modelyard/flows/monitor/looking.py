@@ -15,7 +15,7 @@ from modelyard.config.spec import Config
 from modelyard.durable import Stopped
 from modelyard.errors import HomeLocked, YardError, no_room
 from modelyard.events import Event, WindowJudged
-from modelyard.flows import history, labelling
+from modelyard.flows import capturing, history, labelling
 from modelyard.flows.monitor.alarming import sound
 from modelyard.flows.monitor.monitors import MONITORS, Monitor
 from modelyard.flows.monitor.window import Built, Window
@@ -58,13 +58,25 @@ class Due(NamedTuple):
 def look(shop: Workshop, model: str, tell: Callable[[Word], None] = lambda word: None) -> int:
     """Judge every window that is due, and those that labels came late for. Returns how many that were. `tell` is told of each."""
     words, seen, opened = list[Word](), labelling.looking(shop, model), dict[str, Built]()
-    for span, kinds in by_span([*due(shop, model), *relabelled(shop, model)]):
-        for word in judge(shop, model, span, kinds, opened):
+    first = captured.earliest(history.folder(shop, model))
+    found = [*due(shop, model, first), *relabelled(shop, model, first)] if first is not None else []
+    settled = bool(found) and _settled(shop, model)
+    for span, kinds in by_span(found):
+        for word in judge(shop, model, span, kinds, opened, settled=settled):
             tell(word)
             words.append(word)
     sound(shop, model, words)
     labelling.looked(shop, model, seen)  # at last: whoever is killed, or finds the disk full, looks at the same labels and rows again
     return len(words)
+
+
+def _settled(shop: Workshop, model: str) -> bool:
+    """Compact the capture for all windows. Where that fails each says so itself."""
+    try:
+        capturing.compact(shop, model, "production")
+    except Exception:
+        return False
+    return True
 
 
 def by_span(found: list[Due]) -> Iterator[tuple[windows.Span, list[str]]]:
@@ -76,10 +88,11 @@ def by_span(found: list[Due]) -> Iterator[tuple[windows.Span, list[str]]]:
     yield from spans.items()
 
 
-def due(shop: Workshop, model: str) -> list[Due]:
-    """Windows to judge now, oldest first. Those that were over before the windows changed are left alone: they were judged by their own."""
+def due(shop: Workshop, model: str, first: datetime | None = None) -> list[Due]:
+    """Windows to judge now, oldest first. Those that were over before the windows changed are left alone: they were judged by their own.
+    first: when what was captured begins, where that is known already."""
     config, state, now = shop.config(model), shop.model(model), shop.clock.now()
-    first = captured.earliest(history.folder(shop, model))
+    first = first or captured.earliest(history.folder(shop, model))
     on = _on(config)
     if first is None or not on:
         return []
@@ -122,11 +135,11 @@ def _instant(at: str) -> datetime:
     return datetime.fromisoformat(at) if at else datetime.min.replace(tzinfo=UTC)
 
 
-def relabelled(shop: Workshop, model: str) -> list[Due]:
+def relabelled(shop: Workshop, model: str, first: datetime | None = None) -> list[Due]:
     """Judged windows whose rows are kept still and that were changed since the last look: whose rows got a label or another one, for the
-    monitors of labels; and, for every monitor, those that rows were added to."""
+    monitors of labels; and, for every monitor, those that rows were added to. first: as for `due`."""
     config, last, now = shop.config(model), labelling.last_look(shop, model), shop.clock.now()
-    oldest, found = captured.earliest(history.folder(shop, model)), list[Due]()
+    oldest, found = first or captured.earliest(history.folder(shop, model)), list[Due]()
     if oldest is None:
         return found
     on = _on(config)
@@ -179,10 +192,13 @@ def _within(shop: Workshop, model: str, kinds: Sequence[str], times: pl.DataFram
     return sorted(found, key=lambda one: list(MONITORS).index(one.monitor))
 
 
-def judge(shop: Workshop, model: str, span: windows.Span, kinds: list[str], opened: dict[str, Built] | None = None) -> list[Word]:
+def judge(
+    shop: Workshop, model: str, span: windows.Span, kinds: list[str], opened: dict[str, Built] | None = None, *, settled: bool = False
+) -> list[Word]:
     """Let monitors judge a window: their words, all at once in the book and, where they are news, in the journal. Of a window whose rows
-    were let go since it was judged, what was said then holds. opened: what this look has opened (`Window.opened`)."""
-    window = Window(shop, model, shop.config(model), shop.model(model), span, opened={} if opened is None else opened)
+    were let go since it was judged, what was said then holds. opened, settled: what this look has done already (`Window`)."""
+    opened = {} if opened is None else opened
+    window = Window(shop, model, shop.config(model), shop.model(model), span, opened=opened, settled=settled)
     standing, news = shop.book.standing(model, kinds, span.start.isoformat(), span.end.isoformat()), list[Event]()
     for kind in kinds:
         again, before = standing[kind]
@@ -203,13 +219,13 @@ def judge(shop: Workshop, model: str, span: windows.Span, kinds: list[str], open
 
 def _fewer(window: Window, again: Word) -> bool:
     """Whether a window has fewer rows than when it was judged last: rows only ever come, until the capture lets them go."""
-    return window.share == 1 and int(again.evidence.get("rows") or 0) > window.rows.height
+    return int(again.evidence.get("rows") or 0) > window.height
 
 
 def _word(window: Window, monitor: Monitor) -> tuple[Word, BaseException | None]:
     """What a monitor says of a window, and what it failed by."""
     verdict, failed = _verdict(window, monitor)
-    version = window.version if "everything" in vars(window) else window.state.champion or ""  # rows that cannot be read
+    version = window.version if window.looked_at else window.state.champion or ""  # rows that cannot be read
     start, end = window.span.start.isoformat(), window.span.end.isoformat()
     said = (verdict.status, verdict.reason, window.shop.clock.now().isoformat(), verdict.evidence)
     return Word(window.model, monitor.kind, start, end, version, *said), failed
@@ -219,9 +235,10 @@ def _verdict(window: Window, monitor: Monitor) -> tuple[Verdict, BaseException |
     """A monitor's answer, and what it failed by: one that fails keeps no other from its work. It is unknown then, and its evidence says
     that it `failed`, so that people are told (`alarming`). A full disk ends the look: the window is still due once there is room."""
     try:
-        if window.rows.is_empty():
+        if window.rows.is_empty() if monitor.holds else not window.height:
             return Verdict(monitor.kind, "unknown", f"{monitor.kind}: no traffic in the window", {"rows": 0, "labels": 0}), None
-        found = _with_share(monitor.judge(window), window.share)
+        found = monitor.judge(window)
+        found = _with_share(found, window.share) if monitor.holds else found
         json.dumps(found.evidence, allow_nan=False)  # as the book has it
         return found, None
     except (KeyboardInterrupt, SystemExit, GeneratorExit, Stopped, HomeLocked):
@@ -230,7 +247,7 @@ def _verdict(window: Window, monitor: Monitor) -> tuple[Verdict, BaseException |
         if no_room(exc, window.shop.home.path) is not None:
             raise
         why = exc.what if isinstance(exc, YardError) else f"{type(exc).__name__}: {(str(exc).splitlines() or [''])[0][:LONGEST]}"
-        facts = {"rows": window.rows.height, "labels": 0} if "rows" in vars(window) else {}
+        facts = {"rows": window.height, "labels": 0} if window.looked_at else {}
         return Verdict(monitor.kind, "unknown", f"{monitor.kind}: {why}", {**facts, "failed": type(exc).__name__}), exc
 
 

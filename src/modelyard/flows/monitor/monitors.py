@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from modelyard.config.spec import Config
 from modelyard.flows.monitor import attribution, bias, data_quality, drift, estimate, performance
 from modelyard.flows.monitor.window import Window
+from modelyard.monitor.book import Word
 from modelyard.monitor.verdicts import Kind, Verdict
+from modelyard.registry.state import ModelState
 
 NONE = timedelta(0)
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """`delay`: how long after a window's end it is judged. `labelled`: judged again when labels come late.
+    """`delay`: how long after a window's end it is judged. `labelled`: judged again when labels come late. `holds`: it is given the
+    window's rows, which are held in memory; else it draws some of them itself.
 
     `span`: how long its windows are. `ripe`: how long after a window's end it is judged once more, where it said that it was not `mature`.
     """
@@ -26,6 +29,7 @@ class Monitor:
     judge: Callable[[Window], Verdict]
     delay: Callable[[Config], timedelta] = lambda config: NONE
     labelled: bool = False
+    holds: bool = True
     span: Callable[[Config], str] = lambda config: config.monitor.window
     ripe: Callable[[Config], timedelta] | None = None
 
@@ -44,7 +48,12 @@ MONITORS: dict[str, Monitor] = {
             labelled=True,
         ),
         Monitor("bias", bias.enabled, bias.judge, labelled=True, ripe=lambda c: c.monitor.performance.label_delay),
-        Monitor("attribution", attribution.enabled, attribution.judge, span=attribution.span),
+        Monitor("attribution", attribution.enabled, attribution.judge, span=attribution.span, holds=False),
     )
 }
 """By kind, in the order in which they are shown."""
+
+
+def standing(state: ModelState, words: Iterable[Word]) -> list[Word]:
+    """Those of the words that are of now: of windows that were not over when their monitor was switched on again."""
+    return [word for word in words if not (at := state.began.get(word.monitor)) or word.span.end > datetime.fromisoformat(at)]

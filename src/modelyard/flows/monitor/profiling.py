@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelyard import tables
-from modelyard.flows import history
 from modelyard.monitor.profile import Profiles, profile, profile_batches
+from modelyard.monitor.words import written
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,23 +25,11 @@ log = logging.getLogger(__name__)
 def whole(window: Window) -> dict[str, Any]:
     """The window in the bins of its version's baseline. A kept one counts as long as no row came since."""
     kept = _tried(window, lambda store: store.get(window.version, window.span))
-    if kept is not None and kept["rows"] == (window.rows.height if window.share == 1 else _height(window)):
+    if kept is not None and kept["rows"] == window.height:
         return kept
-    counted = profile(window.rows, window.baseline) if window.share == 1 else profile_batches(_pieces(window), window.baseline)
+    counted = profile(window.rows, window.baseline) if window.share == 1 else profile_batches(window.pieces(), window.baseline)
     _keep(window, {"": counted})
     return counted
-
-
-def _pieces(window: Window, only: tuple[str, ...] | None = None) -> Iterator[pl.DataFrame]:
-    """All rows of the window's version, a file at a time; `only` these columns."""
-    import polars as pl
-
-    for rows in history.pieces(window.shop, window.model, window.span.start, window.span.end, only):
-        yield rows.filter(pl.col(tables.VERSION) == window.version)
-
-
-def _height(window: Window) -> int:
-    return sum(rows.height for rows in _pieces(window, (tables.INFERENCE_ID, tables.VERSION)))
 
 
 def kept(window: Window, span: Span) -> dict[str, Any] | None:
@@ -79,7 +67,7 @@ def values(rows: pl.DataFrame, column: str) -> tuple[pl.Series, dict[str, int]]:
     name = tables.place(rows.columns, column)
     if name is None:
         return pl.Series(column, [], pl.String), {}
-    words = rows[name].cast(pl.String).alias("value")
+    words = written(rows[name]).alias("value")
     often = words.drop_nulls().value_counts(name="n").sort("n", "value", descending=[True, False])
     return words, dict(often.iter_rows())
 

@@ -72,8 +72,7 @@ def look(window: Window, holdout: dict[str, Value]) -> dict[str, Any]:
     criteria = [c for c in asked.criteria if c.metric in known]
     names = tuple(dict.fromkeys(c.metric for c in criteria)) or known[:1]
     bounds = {n: min((a for c in criteria if c.metric == n and (a := allowed(c, holdout)) is not None), default=None) for n in names}
-    before = reference.rows(window)
-    then = None if before is None else _side(window, before)
+    then = window.built(window.version).once("side", lambda: _holdout(window))
     looking = _Look(_side(window, table), then, names, bounds, asked.confidence, asked.min_labels)
     found = [(part, own, old) for column in columns for part, own, old in looking.parts(column)]
     judged = [looking.judged(*one, len(found)) if one[0].column in watched else one[0] for one in found]
@@ -85,6 +84,11 @@ def _side(window: Window, table: pl.DataFrame) -> _Side:
 
     judged = table.filter(usable(table, window.signature))
     return _Side(judged, encode(judged, window.signature), resample.clusters(judged, window.signature))
+
+
+def _holdout(window: Window) -> _Side | None:
+    before = reference.rows(window)
+    return None if before is None else _side(window, before)
 
 
 @dataclass(frozen=True)

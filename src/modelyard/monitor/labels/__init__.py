@@ -5,7 +5,8 @@ rows hold is a pure fold (`fold`): for each inference_id the row with the latest
 ones, and how they were put together since, change nothing. Labels may come before their prediction: the ledger asks for none.
 
 `values`: the fold, types, and the join by id. `segments`: the files, and how many small ones become a large one. `ledger`: adding and
-looking up. `entities`: labels that name no prediction, but an entity and a time. `coverage`: how much of a window is labelled.
+looking up. `taking`: adding more than can be held. `entities`: labels that name no prediction, but an entity and a time. `coverage`: how
+much of a window is labelled.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from modelyard.monitor.labelfiles import LABELLED_AT, read_file
 from modelyard.monitor.labels.coverage import COMPLETE, coverage, usual, watermark
 from modelyard.monitor.labels.ledger import Added, add, between, held_since, ids, latest, newest, of, received
+from modelyard.monitor.labels.taking import Taking
 from modelyard.monitor.labels.values import GIVEN_AT, check, convert, fold, join
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "GIVEN_AT",
     "LABELLED_AT",
     "Added",
+    "Taking",
     "add",
     "between",
     "check",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from modelyard import tables
 from modelyard.errors import BadInput
-from modelyard.monitor.labelfiles import LABELLED_AT
+from modelyard.monitor.labelfiles import LABELLED_AT, LINE, Place
 from modelyard.monitor.labels.values import GIVEN_AT, as_answered, instant
 from modelyard.monitor.profile.reading import text
 
@@ -30,8 +30,9 @@ _TIME = "%Y-%m-%dT%H:%M:%S%.6fZ"
 _SUFFIX = len("@2013-03-01T06:00:00.000000Z")
 
 
-def keyed(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Labels as `ledger.add` takes them, from rows of the entity's `columns`, event_time (datetime, UTC), label and maybe labelled_at.
+def keyed(frame: pl.DataFrame, columns: Sequence[str], place: Place | None = None) -> pl.DataFrame:
+    """Labels as `ledger.add` takes them, from rows of the entity's `columns`, event_time (datetime, UTC), label and maybe labelled_at and
+    `LINE`, which `place` says where it is.
 
     Raises BadInput for a row without a time, or without one of the entity's values.
     """
@@ -39,10 +40,12 @@ def keyed(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
 
     for name in (*columns, tables.EVENT_TIME):
         if frame[name].null_count():
-            row = frame.with_row_index("row", 1).filter(pl.col(name).is_null())["row"][0]
-            raise BadInput(f"row {row} has no {name}", where="labels", next="a label without an id is joined by its entity and time")
+            row, next = frame[name].is_null().arg_max() or 0, "a label without an id is joined by its entity and time"
+            if place is not None:
+                raise BadInput(f"there is no {name}", where=place(frame[LINE][row]), next=next)
+            raise BadInput(f"row {row + 1} has no {name}", where="labels", next=next)
     key = _key(_entity(frame, columns), pl.col(tables.EVENT_TIME)).alias(tables.INFERENCE_ID)
-    return frame.select(key, tables.LABEL, *([LABELLED_AT] if LABELLED_AT in frame.columns else []))
+    return frame.select(key, tables.LABEL, *(name for name in (LABELLED_AT, LINE) if name in frame.columns))
 
 
 def ranges(rows: pl.DataFrame, columns: Sequence[str], tolerance: timedelta) -> tuple[pl.Series, pl.Series]:

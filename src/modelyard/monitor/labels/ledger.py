@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from modelyard import tables
 from modelyard.errors import BadInput, NoRoom
-from modelyard.monitor.labelfiles import LABELLED_AT
+from modelyard.monitor.labelfiles import LABELLED_AT, LINE, Place
 from modelyard.monitor.labels import segments
-from modelyard.monitor.labels.segments import Segment
+from modelyard.monitor.labels.segments import COLUMNS, Segment
 from modelyard.monitor.labels.values import alike, as_label, common, fold, instant
 from modelyard.monitor.profile.reading import text
 
@@ -39,8 +39,8 @@ class Added:
     blank: int = 0
 
 
-def add(frame: pl.DataFrame, folder: Path, received_at: datetime) -> Added:
-    """Add labels to the ledger in `folder` (made if needed).
+def add(frame: pl.DataFrame, folder: Path, received_at: datetime, place: Place | None = None) -> Added:
+    """Add labels to the ledger in `folder` (made if needed). For more than can be held see `taking`.
 
     Args:
         frame: inference_id, label, and optionally labelled_at (datetime; where null or absent, `received_at` stands for it).
@@ -52,23 +52,38 @@ def add(frame: pl.DataFrame, folder: Path, received_at: datetime) -> Added:
             damaged.
         NoRoom: the disk is full; nothing was added.
     """
-    given, blank = _checked(frame)
-    batch = _digest(given)
-    with _held(folder) as found:
-        if given.is_empty() or any(batch in segment.about.imports for segment in found):
+    rows, blank = plain(frame, place)
+    given = once(rows, place)
+    batch = digest([given])
+    with held(folder) as found:
+        if given.is_empty() or seen(found, batch):
             return Added(0, 0, given.height, blank)
-        last = _newest(found)
-        at = received_at if last is None else max(received_at, last + TICK)
-        fresh, new, corrected = _news(given, _holding(found, given[tables.INFERENCE_ID]), at)
+        fresh, new, corrected = news(given, holding(found, given[tables.INFERENCE_ID]), after(found, received_at))
         segments.write(fresh, folder, [batch])  # even if empty: it records that this import was seen
-        try:
-            segments.merge(folder)
-        except (NoRoom, OSError) as exc:  # what was added is there; the next import tries again
-            log.warning("the label ledger in %s cannot be tidied: %s", folder, exc)
+        tidy(folder)
     return Added(new, corrected, given.height - new - corrected, blank)
 
 
-def _news(given: pl.DataFrame, before: pl.DataFrame, at: datetime) -> tuple[pl.DataFrame, int, int]:
+def seen(found: list[Segment], batch: str) -> bool:
+    """Whether an import was taken in before, by its digest."""
+    return any(batch in segment.about.imports for segment in found)
+
+
+def after(found: list[Segment], received_at: datetime) -> datetime:
+    """When an import counts as received: after all others."""
+    last = _newest(found)
+    return received_at if last is None else max(received_at, last + TICK)
+
+
+def tidy(folder: Path) -> None:
+    """Merge the ledger's files, where there are many."""
+    try:
+        segments.merge(folder)
+    except (NoRoom, OSError) as exc:  # what was added is there; the next import tries again
+        log.warning("the label ledger in %s cannot be tidied: %s", folder, exc)
+
+
+def news(given: pl.DataFrame, before: pl.DataFrame, at: datetime) -> tuple[pl.DataFrame, int, int]:
     """The rows that say something new, how many ids of theirs had no label, and how many had another."""
     import polars as pl
 
@@ -89,15 +104,15 @@ def latest(folder: Path, until: datetime | None = None) -> pl.DataFrame:
 
     Reads everything; see `of` for those of some predictions. Raises BadInput for a damaged file.
     """
-    with _held(folder) as found:
+    with held(folder) as found:
         return fold([_until(segment.frame(), until) for segment in found])
 
 
 def of(folder: Path, ids: pl.Series, until: datetime | None = None) -> pl.DataFrame:
     """`latest` for some ids, without reading the others: the time it takes grows with them, and hardly with the ledger. The labels' type
     is that of the rows found."""
-    with _held(folder) as found:
-        return _holding(found, ids, until)
+    with held(folder) as found:
+        return holding(found, ids, until)
 
 
 def between(folder: Path, lows: pl.Series, highs: pl.Series, until: datetime | None = None) -> pl.DataFrame:
@@ -105,7 +120,7 @@ def between(folder: Path, lows: pl.Series, highs: pl.Series, until: datetime | N
     import pyarrow as pa
 
     low, high = (series.to_arrow().cast(pa.large_string()) for series in (lows, highs))
-    with _held(folder) as found:
+    with held(folder) as found:
         return fold([_until(segment.between(low, high), until) for segment in found])
 
 
@@ -113,7 +128,7 @@ def received(folder: Path, since: datetime | None) -> pl.Series:
     """The ids of the labels, first or corrected, that were received after `since`; sorted, each once. Older files are not opened."""
     import polars as pl
 
-    with _held(folder) as found:
+    with held(folder) as found:
         late = [s.received(since) for s in found if s.about.until is not None and (since is None or s.about.until > since)]
     ids = [frame[tables.INFERENCE_ID] for frame in late]
     return (pl.concat(ids) if ids else pl.Series(tables.INFERENCE_ID, [], pl.String)).unique().sort()
@@ -130,7 +145,7 @@ def held_since(folder: Path, since: datetime | None) -> pl.Series:
 
 def newest(folder: Path) -> datetime | None:
     """When the last label was received; None where none was."""
-    with _held(folder) as found:
+    with held(folder) as found:
         return _newest(found)
 
 
@@ -140,7 +155,7 @@ def ids(frame: pl.DataFrame) -> pl.Series:
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[list[Segment]]:
+def held(folder: Path) -> Iterator[list[Segment]]:
     """The ledger's files, which do not change meanwhile: the owner of the home is the only process, and its threads wait."""
     with _LOCKS.setdefault(folder, threading.RLock()):
         _take_over(folder)
@@ -164,7 +179,7 @@ def _newest(found: list[Segment]) -> datetime | None:
     return max((s.about.until for s in found if s.about.until is not None), default=None)
 
 
-def _holding(found: list[Segment], ids: pl.Series, until: datetime | None = None) -> pl.DataFrame:
+def holding(found: list[Segment], ids: pl.Series, until: datetime | None = None) -> pl.DataFrame:
     wanted = ids.drop_nulls().unique().sort()
     return fold([_until(segment.of(wanted), until) for segment in found])
 
@@ -175,8 +190,9 @@ def _until(rows: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
     return rows if until is None else rows.filter(pl.col(tables.RECEIVED_AT) <= until)
 
 
-def _checked(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """The import as (inference_id str, label, labelled_at UTC or null), each row once, sorted; and how many had no label."""
+def plain(frame: pl.DataFrame, place: Place | None = None) -> tuple[pl.DataFrame, int]:
+    """The rows of an import that have a label, as (inference_id str, label, labelled_at UTC or null, `LINE` if they have it); and how many
+    have none. place: where a row stands, where they have a `LINE`. Raises BadInput."""
     import polars as pl
 
     for name in (tables.INFERENCE_ID, tables.LABEL):
@@ -188,21 +204,31 @@ def _checked(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         text(tables.INFERENCE_ID, frame.schema[tables.INFERENCE_ID]),
         as_label(common([label]), label),
         _utc(when, frame.schema.get(LABELLED_AT)),
+        *([LINE] if LINE in frame.columns else []),
     )
     empty = given.with_row_index("row", 1).filter(pl.col(tables.INFERENCE_ID).fill_null("") == "")
     if not empty.is_empty():
+        if place is not None:
+            raise BadInput("there is no inference_id", where=place(empty[LINE][0]))
         raise BadInput(f"row {empty['row'][0]} has no inference_id", where="labels")
     full = given.drop_nulls(tables.LABEL)
-    once = full.unique().sort(given.columns)
-    clash = once.filter(pl.struct(tables.INFERENCE_ID, LABELLED_AT).is_duplicated())
+    return full, given.height - full.height
+
+
+def once(rows: pl.DataFrame, place: Place | None = None) -> pl.DataFrame:
+    """What `plain` gives, each row once, sorted, without their lines. Raises BadInput for two labels of which neither is later."""
+    import polars as pl
+
+    found = rows.unique(COLUMNS[:3]).sort(COLUMNS[:3])
+    clash = found.filter(pl.struct(tables.INFERENCE_ID, LABELLED_AT).is_duplicated())
     if not clash.is_empty():
         name, a, b = clash[tables.INFERENCE_ID][0], clash[tables.LABEL][0], clash[tables.LABEL][1]
         raise BadInput(
             f"prediction '{name}' has two labels ({a!r} and {b!r}), and nothing says which is later",
-            where="labels",
+            where="labels" if place is None else place(max(clash[LINE][:2])),
             next=f"leave one out, or give a column '{LABELLED_AT}'",
         )
-    return once, given.height - full.height
+    return found.select(COLUMNS[:3])
 
 
 def _utc(when: pl.Expr, dtype: pl.DataType | None) -> pl.Expr:
@@ -215,6 +241,11 @@ def _utc(when: pl.Expr, dtype: pl.DataType | None) -> pl.Expr:
     return when.cast(instant())
 
 
-def _digest(given: pl.DataFrame) -> str:
-    head = f"{given.schema[tables.LABEL]}\n".encode()
-    return hashlib.sha256(head + given.write_csv(quote_style="always", null_value="").encode()).hexdigest()[:32]
+def digest(given: Iterable[pl.DataFrame]) -> str:
+    """Of an import: its rows as `once` gives them, in order, in so many tables as one likes."""
+    found, first = hashlib.sha256(), True
+    for rows in given:
+        found.update(f"{rows.schema[tables.LABEL]}\n".encode() if first else b"")
+        found.update(rows.write_csv(include_header=first, quote_style="always", null_value="").encode())
+        first = False
+    return found.hexdigest()[:32]

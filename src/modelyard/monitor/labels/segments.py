@@ -6,7 +6,8 @@ large it is. Rows: inference_id (text), label (bool, int64, double or text), lab
 A file's name is `<digest of the imports in it>-<digest of its bytes>.arrow`: the second tells a damaged file, and is looked at once a
 process and again when the file changes. It is written beside, fsynced and renamed, so that a torn one is never seen. What the schema's
 metadata says: the imports whose rows are in it, when the first and the last of its rows were received, and which files it replaces. The
-replaced ones are removed after it is there; where a crash came between, they are not looked at, and removed at the next look.
+replaced ones are removed after it is there; where a crash came between, they are not looked at, and removed at the next look. The rows of a
+large import are in several files, each a `part_of` it: they count once a file is there that says so among its imports.
 
 Sizes: as of a log-structured merge tree, `FAN` files of about one size become one of the next, so a row is written again a few times
 and the number of files grows with the logarithm of the rows; none is made larger than `LARGEST`.
@@ -40,6 +41,8 @@ FAN = 8
 """So many files of about one size become one."""
 SMALL, LARGEST = 4096, 2_000_000
 """Rows up to which files are of the first size; and those of the largest that is made of others, which bounds the memory it takes."""
+RANGE = 262_144
+"""Rows that are put in order at a time, about, where files are merged."""
 _ABOUT = b"modelyard"
 _KNOWN: dict[Path, tuple[tuple[int, ...], _About]] = {}
 _MOST_KNOWN = 20_000
@@ -47,13 +50,15 @@ _MOST_KNOWN = 20_000
 
 @dataclass(frozen=True)
 class _About:
-    """What a file says of itself. `imports`: digests of the imports in it. `until`: when its last row was received."""
+    """What a file says of itself. `imports`: digests of the imports in it, and names of large ones whose parts count. `until`: when its
+    last row was received. `part_of`: the name of the large import that it is a part of; empty where it stands for itself."""
 
     imports: frozenset[str]
     replaces: frozenset[str]
     until: datetime | None
     rows: int
     label: str
+    part_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,42 @@ def _frame(table: Any) -> pl.DataFrame:
     return pl.DataFrame(pl.from_arrow(table))
 
 
+def lay(rows: pl.DataFrame, path: Path) -> Path:
+    """Write rows for `laid` and, where they are sorted by their id, the first column, for `cuts`. Raises OSError."""
+    import pyarrow as pa
+
+    table = _as_table(rows)
+    with path.open("wb") as file, pa.ipc.new_file(file, table.schema) as out:
+        out.write_table(table)
+    return path
+
+
+def laid(path: Path) -> pl.DataFrame:
+    """All rows of a file, mapped and not read."""
+    return _frame(_table(path))
+
+
+def some_of(path: Path, start: int, end: int) -> pl.DataFrame:
+    """The rows of a file from one place to before another. No more of it is read: of a slice Polars goes through all text."""
+    import numpy as np
+
+    return _frame(_table(path).take(np.arange(start, end)))
+
+
+def cuts(path: Path, bounds: pl.Series) -> list[int]:
+    """Where the ranges of ids begin in a file, and the last one ends: the first one, and one at each of some ids (sorted, each once)."""
+    import pyarrow as pa
+
+    ids = _table(path).column(0).chunk(0)
+    return [0, *_bisect(ids, bounds.to_arrow().cast(pa.large_string()), right=False).tolist(), len(ids)]
+
+
+def _as_table(rows: pl.DataFrame) -> Any:
+    import polars as pl
+
+    return rows.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
+
+
 def _table(path: Path) -> Any:
     import pyarrow as pa
 
@@ -127,7 +168,9 @@ def listed(folder: Path) -> list[Segment]:
     """The files that hold, in the order of their names. Under the folder's lock. Raises BadInput for a damaged one."""
     found = {path.name: Segment(path, _about(path)) for path in sorted(folder.glob("*.arrow"))}
     replaced = frozenset[str]().union(*(segment.about.replaces for segment in found.values()))
-    for name in replaced & found.keys():  # a crash came before they were removed
+    imports = frozenset[str]().union(*(segment.about.imports for segment in found.values()))
+    torn = {name for name, segment in found.items() if segment.about.part_of not in {"", *imports}}
+    for name in (replaced | torn) & found.keys():  # a crash came before they were removed, or before all parts were there
         found.pop(name).path.unlink()
     return list(found.values())
 
@@ -144,7 +187,7 @@ def _about(path: Path) -> _About:
     said = json.loads(table.schema.metadata[_ABOUT])
     until = datetime.fromisoformat(said["until"]) if said["until"] else None
     label = str(table.schema.field(tables.LABEL).type)
-    about = _About(frozenset(said["imports"]), frozenset(said["replaces"]), until, table.num_rows, label)
+    about = _About(frozenset(said["imports"]), frozenset(said["replaces"]), until, table.num_rows, label, said.get("part_of", ""))
     if len(_KNOWN) >= _MOST_KNOWN:
         _KNOWN.clear()
     _KNOWN[path] = state, about
@@ -161,17 +204,21 @@ def damaged(path: Path) -> BadInput:
     return BadInput("digest mismatch: this file of the label ledger is damaged", where=path.name, next="restore it from a copy")
 
 
-def write(rows: pl.DataFrame, folder: Path, imports: Iterable[str], replaces: Sequence[Path] = ()) -> None:
+def write(rows: pl.DataFrame, folder: Path, imports: Iterable[str], replaces: Sequence[Path] = (), part_of: str = "") -> Path:
     """A new file of these rows: temporary file, fsync, rename, fsync of the folder. What a killed write left is written over by its
     repetition. Raises NoRoom when the disk is full; then nothing has changed."""
+    return put(_as_table(rows.select(COLUMNS).sort(ORDER)), folder, imports, replaces, part_of)
+
+
+def put(table: Any, folder: Path, imports: Iterable[str], replaces: Sequence[Path] = (), part_of: str = "") -> Path:
+    """As `write`, of an Arrow table of one chunk, sorted."""
     import polars as pl
     import pyarrow as pa
 
-    digests, at = sorted(imports), rows[tables.RECEIVED_AT]
-    name = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()[:32]
-    since, until = (None if rows.is_empty() else when.isoformat() for when in (at.min(), at.max()))  # type: ignore[union-attr]
-    about = {"imports": digests, "replaces": [path.name for path in replaces], "since": since, "until": until}
-    table = rows.select(COLUMNS).sort(ORDER).to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
+    digests, at = sorted(imports), pl.Series(pl.from_arrow(table.column(tables.RECEIVED_AT)))
+    name = part_of or (digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()[:32])
+    since, until = (None if when is None else when.isoformat() for when in (at.min(), at.max()))  # type: ignore[union-attr]
+    about = {"imports": digests, "replaces": [path.name for path in replaces], "since": since, "until": until, "part_of": part_of}
     table = table.replace_schema_metadata({_ABOUT: json.dumps(about).encode()})
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{name}.partial"
@@ -181,8 +228,9 @@ def write(rows: pl.DataFrame, folder: Path, imports: Iterable[str], replaces: Se
                 out.write_table(table)
             file.flush()
             os.fsync(file.fileno())
-        partial.rename(folder / f"{name}-{_digest(partial)}.arrow")
+        made = partial.rename(folder / f"{name}-{_digest(partial)}.arrow")
         files.sync(folder)
+        return made
     except OSError as exc:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -195,19 +243,35 @@ def merge(folder: Path) -> int:
     """Make fewer, larger files of many small ones, where there are many. Under the folder's lock. Returns how many files went.
 
     Safe to kill anywhere: a reader finds the old files or the new one, and no row twice. Raises NoRoom, BadInput."""
-    import polars as pl
-
     for path in folder.glob(".*.partial"):  # of a killed write that nobody repeated
         path.unlink()
     gone = 0
     while (group := next(_ready(listed(folder)), None)) is not None:
-        rows = pl.concat([segment.frame() for segment in group]).unique()
         imports = frozenset[str]().union(*(segment.about.imports for segment in group))
-        write(rows, folder, imports, [segment.path for segment in group])
+        paths = [segment.path for segment in group]
+        full = [segment.path for segment in group if segment.about.rows]  # others say of an import that it was seen
+        put(_merged(full) if full else _table(paths[0]), folder, imports, paths)
         for segment in group:
             segment.path.unlink()
         gone += len(group)
     return gone
+
+
+def _merged(paths: Sequence[Path]) -> Any:
+    """The rows of some files as one table, each once and sorted. They are put in order a range of ids at a time, which takes a fraction of
+    the memory."""
+    import polars as pl
+    import pyarrow as pa
+
+    ids = [laid(path)[tables.INFERENCE_ID] for path in paths]
+    some = pl.concat([known.gather_every(RANGE // 16, i * RANGE // 16 // len(ids)) for i, known in enumerate(ids)])
+    bounds = some.unique().sort()[16::16]
+    places = [cuts(path, bounds) for path in paths]
+    ranges = []
+    for i in range(len(bounds) + 1):
+        rows = [some_of(path, *ends[i : i + 2]) for path, ends in zip(paths, places, strict=True)]
+        ranges.append(_as_table(pl.concat(rows).unique().select(COLUMNS).sort(ORDER)))
+    return pa.concat_tables(ranges).combine_chunks()
 
 
 def _ready(segments: list[Segment]) -> Iterator[list[Segment]]:

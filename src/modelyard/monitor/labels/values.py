@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelyard import tables
 from modelyard.errors import BadInput
+from modelyard.monitor.labelfiles import LINE, Place
 from modelyard.monitor.labels.segments import COLUMNS, ORDER
 from modelyard.monitor.profile.reading import text
 from modelyard.signature import Signature
@@ -36,8 +37,9 @@ def instant() -> pl.Datetime:
     return pl.Datetime("us", "UTC")
 
 
-def check(frame: pl.DataFrame, signature: Signature) -> None:
-    """Whether the labels to import (see `add`) are such as the model answers: one of two classes, a class's type, or a number.
+def check(frame: pl.DataFrame, signature: Signature, place: Place | None = None) -> None:
+    """Whether the labels to import (see `add`) are such as the model answers: one of two classes, a class's type, or a number. place: where
+    a row stands in its file, where they have a `LINE`.
 
     A class that a multiclass model never learned is no error: the world may have it, and the model is wrong there.
 
@@ -48,7 +50,7 @@ def check(frame: pl.DataFrame, signature: Signature) -> None:
 
     if tables.LABEL not in frame.columns or tables.INFERENCE_ID not in frame.columns:
         return  # `add` says so
-    given = frame.select(pl.col(tables.INFERENCE_ID), pl.col(tables.LABEL))
+    given = frame.select(tables.INFERENCE_ID, tables.LABEL, *([LINE] if LINE in frame.columns else []))
     if given.schema[tables.LABEL].is_float():
         given = given.with_columns(pl.col(tables.LABEL).fill_nan(None))
     given = given.drop_nulls(tables.LABEL)
@@ -63,15 +65,16 @@ def check(frame: pl.DataFrame, signature: Signature) -> None:
         good &= as_answers.is_in(pl.Series(signature.classes, dtype=wanted).implode()).fill_null(False)
     bad = given.filter(~good)
     if not bad.is_empty():
-        raise _strange(bad, signature)
+        raise _strange(bad, signature, place)
 
 
-def _strange(bad: pl.DataFrame, signature: Signature) -> BadInput:
+def _strange(bad: pl.DataFrame, signature: Signature, place: Place | None) -> BadInput:
     classes = ", ".join(repr(c) for c in signature.classes[:10])
     needed = f"one of the model's classes, {classes}" if signature.classes else "a number, as the model's answers are"
     row, more = bad.row(0, named=True), f" (and {bad.height - 1:,} more)" if bad.height > 1 else ""
     said = f"label {row[tables.LABEL]!r} of prediction '{row[tables.INFERENCE_ID]}' is not {needed}{more}"
-    return BadInput(said, where=tables.LABEL, next="correct the labels and import them again; none was taken")
+    where = tables.LABEL if place is None else place(row[LINE])
+    return BadInput(said, where=where, next="correct the labels and import them again; none was taken")
 
 
 def _answers(signature: Signature) -> pl.DataType:
