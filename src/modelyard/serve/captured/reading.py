@@ -30,15 +30,6 @@ def pieces(folder: Path, start: datetime, end: datetime, only: Sequence[str] | N
     return _rows(folder, _happened(start, end), only, start, end)
 
 
-def at_most(folder: Path, start: datetime, end: datetime) -> int:
-    """How many rows `read` gives at the most: those of the Parquet files that reach into the span, no row of which is read for it. What
-    lies in segments still is not counted: it is not much."""
-    if not folder.is_dir():
-        return 0
-    with locked(folder):
-        return sum(_facts(part.path).rows for part in listing(folder)[1] if _reaches(part.path, start, end))
-
-
 def _happened(start: datetime | None, end: datetime | None) -> pl.Expr:
     """start <= event_time < end."""
     import polars as pl
@@ -81,11 +72,10 @@ def _reaches(path: Path, start: datetime | None, end: datetime | None) -> bool:
 
 
 class _Facts(NamedTuple):
-    """The first and the last event_time in a file, and how many rows it has."""
+    """The first and the last event_time in a file."""
 
     first: Any
     last: Any
-    rows: int
 
 
 @lru_cache(maxsize=100_000)
@@ -94,7 +84,7 @@ def _facts(path: Path) -> _Facts:
     import polars as pl
 
     time = pl.col(EVENT_TIME)
-    asked = [time.min().alias("first"), time.max().alias("last"), pl.len().alias("rows")]
+    asked = [time.min().alias("first"), time.max().alias("last")]
     return _Facts(*pl.scan_parquet(path, glob=False).select(asked).collect().row(0))
 
 
