@@ -55,6 +55,8 @@ class Row:
     largest_difference: float = 0.0
     failed: str = ""
     loads: dict[str, Load] = field(default_factory=dict)
+    kept: list[float] = field(default_factory=list)
+    """Requests a second with capture over those without it, a pair of loads of 16 connections each."""
 
 
 def numbers(found: object) -> Iterator[float]:
@@ -92,6 +94,17 @@ def wrk(server: Server, connections: int, size: int, seconds: float) -> Load:
     return Load((found["requests"] - failed) / found["seconds"], found["p50_ms"], found["p99_ms"], failed)
 
 
+def with_and_without_capture(server: Server, pairs: int, seconds: float) -> list[float]:
+    """Requests a second of one version with its capture over those of a front without: the two take turns at going first."""
+    found = []
+    with servers.uncaptured(server) as other:
+        wrk(other, 16, 1, 2.0)  # warm
+        for number in range(pairs):
+            rates = [wrk(one, 16, 1, seconds).rps for one in ((server, other) if number % 2 else (other, server))]
+            found.append(rates[0] / rates[1] if number % 2 else rates[1] / rates[0])
+    return found
+
+
 def candidates() -> dict[str, Callable[[], contextlib.AbstractContextManager[Server]]]:
     own = {
         OWN: lambda: servers.modelyard(OWN, compiled=True),
@@ -121,6 +134,8 @@ def measure(names: list[str], rounds: int, seconds: float) -> list[Row]:
                     for load, (connections, size) in LOADS.items():
                         taken.setdefault((name, load), []).append(wrk(server, connections, size, seconds))
                 row.rss_mb = server.rss_mb()
+                if name in (OWN, PLAIN):
+                    row.kept += with_and_without_capture(server, 2 * rounds, seconds / 2)
         except (subprocess.SubprocessError, OSError, RuntimeError, KeyError, ValueError) as exc:
             row.failed = environments.why(exc)
     for (name, load), loads in taken.items():
@@ -150,6 +165,11 @@ def _p99(rows: dict[str, Row]) -> float | None:
     return min(peers) / rows[OWN].loads["c16"].p99_ms if peers and OWN in rows and rows[OWN].loads else None
 
 
+def _capture(name: str) -> Callable[[dict[str, Row]], float | None]:
+    """The share of its throughput that capture costs."""
+    return lambda rows: 1 - statistics.median(rows[name].kept) if name in rows and rows[name].kept else None
+
+
 def _ratio(ours: Callable[[dict[str, Row]], float | None], theirs: Callable[[dict[str, Row]], float | None]) -> Callable[..., float | None]:
     def ratio(rows: dict[str, Row]) -> float | None:
         a, b = ours(rows), theirs(rows)
@@ -169,6 +189,8 @@ BOUNDS = (
     Bound("not compiled, 64 connections: times the best batching", _ratio(_rps(PLAIN, "c64"), _best("c64", "batching")), 8),
     Bound("not compiled, 1 connection: times the best peer", _ratio(_rps(PLAIN, "c1"), _best("c1")), 0.9),
     Bound("compiled: seconds from start to first answer", lambda rows: rows[OWN].start_s if OWN in rows else None, 0.5, at_most=True),
+    Bound("compiled, 16 connections: capture's share of throughput", _capture(OWN), 0.05, at_most=True),
+    Bound("not compiled, 16 connections: capture's share of throughput", _capture(PLAIN), 0.05, at_most=True),
     Bound("compiled: MB of the front", lambda rows: rows[OWN].rss_mb if OWN in rows else None, 100, at_most=True),
 )
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -30,7 +30,7 @@ START_SECONDS = 90.0
 
 @dataclass
 class Server:
-    """A server that answers. `start_s`: from its start to the first right answer."""
+    """A server that answers. `start_s`: from its start to the first right answer. `table`: the routing table that ours follows."""
 
     name: str
     version: str
@@ -39,6 +39,7 @@ class Server:
     body: str
     start_s: float
     processes: list[psutil.Process]
+    table: Path | None = None
 
     def rss_mb(self) -> float:
         """Resident memory of the server's processes together, shared pages counted once a process."""
@@ -158,7 +159,8 @@ def modelyard(name: str, compiled: bool) -> Iterator[Server]:
         version = subprocess.run([command, "--version"], env=env, capture_output=True, text=True).stdout.split()[-1]
         folder = work / "home" / "endpoints" / "churn-production"
         parts = [p for p in psutil.Process(owner.pid).children(recursive=True) if _belongs(p, folder)]
-        yield Server(name, version, port, "/invocations", "records", first_answer(folder, env), parts)
+        start_s = first_answer(folder / "routes.json")
+        yield Server(name, version, port, "/invocations", "records", start_s, parts, folder / "routes.json")
     finally:
         end(owner)
         log.close()
@@ -180,20 +182,39 @@ def _belongs(process: psutil.Process, endpoint: Path) -> bool:
     return False
 
 
-def first_answer(folder: Path, env: dict[str, str]) -> float:
-    """Seconds from the start of another front on the endpoint's routing table to its first right answer."""
+@contextlib.contextmanager
+def front(table: Path) -> Iterator[int]:
+    """Another front on a routing table, once it answers; its port."""
     port = free_port()
-    argv = [sys.executable, "-P", "-m", "modelyard.serve.front", "--routes", str(folder / "routes.json")]
-    argv += ["--stats", str(folder / "bench-stats.json"), "--port", str(port)]
-    began = time.perf_counter()
-    front = subprocess.Popen(
-        argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    argv = [sys.executable, "-P", "-m", "modelyard.serve.front", "--routes", str(table)]
+    argv += ["--stats", str(table.with_name("bench-stats.json")), "--port", str(port)]
+    process = subprocess.Popen(
+        argv, env=plain_environment(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        wait(front, port, "/invocations", lines("records", 1)[0], folder / "front.log")
-        return time.perf_counter() - began
+        wait(process, port, "/invocations", lines("records", 1)[0], table.with_name("front.log"))
+        yield port
     finally:
-        end(front)
+        end(process)
+
+
+def first_answer(table: Path) -> float:
+    """Seconds from the start of another front to its first right answer."""
+    began = time.perf_counter()
+    with front(table):
+        return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def uncaptured(server: Server) -> Iterator[Server]:
+    """Another front of the same version, with the same runner if it has one, that keeps nothing of what it answers."""
+    assert server.table is not None
+    said = json.loads(server.table.read_text())
+    said["capture"]["mode"] = "off"
+    table = server.table.with_name("bench-routes.json")
+    table.write_text(json.dumps(said))
+    with front(table) as port:
+        yield replace(server, port=port)
 
 
 TRAIN_ROWS = 5625

@@ -35,6 +35,15 @@ SIGNED = Signature(
     entity_cols=("who",),
 )
 
+PLAIN = Signature(
+    "binary_classification",
+    (*COLUMNS[:4], Column("at", "str", nullable=True), COLUMNS[5]),
+    classes=("No", "Yes"),
+    positive_class="Yes",
+    decision_threshold=0.5,
+)
+"""A record of it has nothing but features, which are taken as they come."""
+
 
 def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """A test that is a coroutine."""

@@ -11,6 +11,8 @@ import pytest
 from modelyard.serve import client as module
 from modelyard.serve import link
 from modelyard.serve.client import Runners
+from modelyard.serve.deadlines import Deadlines
+from modelyard.serve.queue import Call
 from modelyard.serve.refusals import ModelFailed, NoRunner, QueueFull, TimedOut
 from modelyard.serve.routes import Limits
 from modelyard.serve.rows import Rows
@@ -115,6 +117,8 @@ def test_a_single_row_waits_for_one_piece_of_a_large_body_only(tmp_path: Path) -
     gate = Gate()
 
     async def scenario(runners: Runners, fake: FakeRunner) -> Any:
+        places: list[int] = []
+        fake._predict = lambda c, n: (places.append(len(fake.calls)) if 3.0 in c["x"] else None, gate.predict(c, n))[1]
         first = await _held(gate, runners)
         big = asyncio.ensure_future(runners.predict(rows(*[1.0] * 50_000)))
         await asyncio.sleep(0.01)
@@ -122,11 +126,10 @@ def test_a_single_row_waits_for_one_piece_of_a_large_body_only(tmp_path: Path) -
         await asyncio.sleep(0.05)
         gate.open.set()
         await one
-        before = len(fake.calls)
         assert not big.done()
         assert len((await big)["prediction"]) == 50_000
         await first
-        return before
+        return places[0]
 
     assert run(tmp_path / "s", gate.predict, scenario) <= 3
 
@@ -197,6 +200,29 @@ def test_a_runner_that_never_answers_times_out(tmp_path: Path) -> None:
         return busy
 
     assert run(tmp_path / "s", gate.predict, scenario, timeout_s=0.2) >= 0.2
+
+
+def test_each_call_has_its_own_time_and_one_that_was_answered_is_not_told_of(tmp_path: Path) -> None:
+    async def main() -> None:
+        told: list[Call] = []
+        loop = asyncio.get_running_loop()
+        deadlines = Deadlines(lambda call: (told.append(call), call.fail(TimedOut("late")))[0])
+        calls = [Call(loop.create_future(), None, 1) for _ in range(4)]
+        for call in calls:
+            call.future.add_done_callback(deadlines.done)
+        for call, seconds in zip(calls, (30.0, 0.05, 0.02, 0.05), strict=True):
+            deadlines.set(call, seconds)
+        calls[1].future.set_result({})
+        while len(told) < 2:
+            await asyncio.sleep(0.01)
+        assert told == [calls[2], calls[3]] and not calls[0].future.done()
+        for call in calls[2:]:
+            assert isinstance(call.future.exception(), TimedOut)
+        calls[0].future.set_result({})
+        await asyncio.sleep(0)
+        assert not deadlines._calls
+
+    asyncio.run(main())
 
 
 def test_after_a_batch_of_several_the_runner_waits_for_their_callers_and_after_one_it_does_not(tmp_path: Path) -> None:

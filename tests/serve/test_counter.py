@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import gc
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -13,20 +15,24 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from modelyard.serve import routes, server, sockets, stats
 from modelyard.serve.app import Front
 from modelyard.serve.captured import read
 from modelyard.serve.counter import Waiting
+from modelyard.serve.http import Deferred
 from modelyard.serve.live import Router
 from modelyard.serve.plane import Plane
 from modelyard.serve.quick import Passed, Quick
+from modelyard.serve.rows import OneRow, Rows
+from modelyard.signature import Signature
 
 from .fake import Columns, FakeRunner
-from .planned import SIGNED, in_a_loop
+from .planned import PLAIN, SIGNED, in_a_loop
 from .test_client import Gate
 from .test_http import LONG, post, statuses, talk
-from .test_quick import BODIES, HOSTS, RECORD, ask, long_way, parted
+from .test_quick import BODIES, HOSTS, RECORD, ask, long_way, nameless, parted
 
 NAMES = [column.name for column in SIGNED.columns]
 
@@ -45,11 +51,15 @@ def model(columns: Columns, rows: int) -> Columns:
 
 @asynccontextmanager
 async def answering(
-    folder: Path, predict: Callable[[Columns, int], Columns] = model, limits: Any = None, capture: Any = None
+    folder: Path,
+    predict: Callable[[Columns, int], Columns] = model,
+    limits: Any = None,
+    capture: Any = None,
+    signed: Signature = SIGNED,
 ) -> AsyncIterator[Plane]:
     """A data plane whose one version a runner answers."""
     fake = FakeRunner(folder / "7.sock", predict, NAMES)
-    variant = routes.Variant("7", 100, (str(folder / "7.sock"),), SIGNED.to_dict())
+    variant = routes.Variant("7", 100, (str(folder / "7.sock"),), signed.to_dict())
     capture = capture or routes.Capture(str(folder / "capture"))
     table = routes.RoutingTable("demo-production", "demo", "production", (variant,), capture=capture, limits=limits or routes.Limits())
     routes.write(folder / "routes.json", table)
@@ -92,6 +102,43 @@ def test_the_short_way_answers_as_the_long_one_or_not_at_all(tmp_path_factory: p
     asyncio.run(both())
 
 
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(BODIES)
+def test_records_of_nothing_but_features_are_answered_counted_and_kept_as_on_the_long_way(
+    tmp_path_factory: pytest.TempPathFactory, body: bytes
+) -> None:
+    async def both(folder: Path) -> None:
+        async with answering(folder, signed=PLAIN) as one:
+            asked = ask(Quick(one, HOSTS), body)
+            if isinstance(asked, Passed):
+                assert one.router.stats.variants["7"].requests == 0
+                return
+            short = await came(asked)
+            status, content = await long_way(one, body)
+            assert short.startswith(b"HTTP/1.1 %d " % status)
+            if status == 200:
+                assert nameless(parted(short)[1]) == nameless(content)
+            counted, kept = one.router.stats.variants["7"], one.router.refresh_stats().capture
+            assert (counted.requests, counted.in_flight) == (2, 0) and kept.captured == kept.eligible == counted.rows
+        rows = read(folder / "capture")
+        assert rows.height == kept.captured
+        values = rows.drop("inference_id", "event_time", "received_at", "latency_ms").rows() if rows.height else []
+        assert values[: len(values) // 2] == values[len(values) // 2 :]
+
+    asyncio.run(both(tmp_path_factory.mktemp("plain")))
+
+
+@given(st.lists(st.floats(allow_nan=False) | st.none() | st.text(max_size=3), min_size=1, max_size=5))
+def test_a_row_by_itself_is_what_rows_of_one_are(values: list[Any]) -> None:
+    names = [f"c{place}" for place in range(len(values))]
+    one, same = OneRow(names, tuple(values), "i", 7), Rows({name: [v] for name, v in zip(names, values, strict=True)}, 1, ["i"], 7)
+    shared = [field.name for field in dataclasses.fields(Rows)]
+    assert [getattr(one, name) for name in shared] == [getattr(same, name) for name in shared]
+    assert bytes(one.encoded()) == bytes(same.encoded())
+    with pytest.raises(AttributeError):
+        one.columns = {}
+
+
 @in_a_loop
 async def test_both_ways_capture_the_same(tmp_path: Path) -> None:
     async with answering(tmp_path) as one:
@@ -103,6 +150,54 @@ async def test_both_ways_capture_the_same(tmp_path: Path) -> None:
     table = read(tmp_path / "capture").drop("received_at", "latency_ms", "event_time").sort("inference_id")
     kept = [{k: v for k, v in row.items() if k != "inference_id"} for row in table.to_dicts()]
     assert len(kept) == 8 and kept[:4] == kept[4:]
+
+
+class Callers:
+    """Ask records together; hold the runner until all of them wait."""
+
+    def __init__(self) -> None:
+        self.gate, self.sizes = Gate(), list[int]()
+
+    def predict(self, columns: Columns, rows: int) -> Columns:
+        self.sizes.append(rows)
+        self.gate.predict({"x": [0.0]}, 1)
+        return model(columns, rows)
+
+
+@in_a_loop
+async def test_rows_by_themselves_and_others_in_one_batch_are_each_answered_as_their_own(tmp_path: Path) -> None:
+    for signed, company in ((PLAIN, []), (PLAIN, [[RECORD, {**RECORD, "x": 4}]]), (SIGNED, [])):
+        folder, callers = tmp_path / f"{signed is PLAIN}-{len(company)}", Callers()
+        folder.mkdir()
+        async with answering(folder, callers.predict, signed=signed) as one:
+            quick = Quick(one, HOSTS)
+            bodies = [{**RECORD, "x": float(x % 5), "y": None if x % 2 else 1.5} for x in range(9)]
+            waiting = [ask(quick, body) for body in [*bodies, *company]]
+            await asyncio.to_thread(callers.gate.held.wait, 5)
+            callers.gate.open.set()
+            answers = [json.loads(parted(await came(one_of))[1])["predictions"] for one_of in waiting]
+            assert [a[0]["probabilities"]["Yes"] for a in answers[:9]] == [1 / (1 + 2 ** -(x % 5)) for x in range(9)]
+            assert [a[1]["probabilities"]["Yes"] for a in answers[9:]] == [1 / (1 + 2**-4)] * len(company)
+            assert callers.sizes == [1, 8 + 2 * len(company)], "the first goes at once, the others together"
+        table = read(folder / "capture").sort("f.x")
+        assert table["f.x"].to_list() == sorted([*(b["x"] for b in bodies), *(r["x"] for rows in company for r in rows)])
+
+
+@in_a_loop
+async def test_an_answered_request_leaves_nothing_for_the_garbage_collector(tmp_path: Path) -> None:
+    async with answering(tmp_path) as one, serving(one) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                writer.write(post(json.dumps(RECORD).encode()))
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+            assert sum(isinstance(found, Deferred | Waiting | Rows) for found in gc.get_objects()) <= 3, "of the last one"
+        finally:
+            gc.enable()
+        writer.close()
 
 
 @in_a_loop

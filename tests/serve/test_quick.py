@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from modelyard.serve import routes
 from modelyard.serve.access import digest
 from modelyard.serve.captured import read
+from modelyard.serve.desk import Desk
 from modelyard.serve.plane import Plane, Request
 from modelyard.serve.protocols.plain import Plain
 from modelyard.serve.quick import Passed, Quick
 
-from .planned import in_a_loop, plane, variant
+from .planned import PLAIN, in_a_loop, plane, variant
 
 HOSTS = frozenset({"localhost"})
 STEADY = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"user-agent", b"me")]
@@ -129,6 +130,73 @@ def test_the_short_way_answers_as_the_long_one_or_not_at_all(tmp_path: Path, bod
             assert (mine.answered, mine.rows) == (now.answered - 1, now.rows - mine.rows) == (1, mine.rows)
 
     asyncio.run(both())
+
+
+def nameless(content: bytes) -> Any:
+    """An answer without the ids that were drawn for it."""
+    found = json.loads(content)
+    for prediction in found["predictions"]:
+        assert len(prediction.pop("inference_id")) >= 32
+    return found
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(BODIES)
+def test_records_of_nothing_but_features_are_answered_counted_and_kept_as_on_the_long_way(
+    tmp_path_factory: pytest.TempPathFactory, body: bytes
+) -> None:
+    async def both(folder: Path) -> None:
+        one = await plane(folder, variant(folder, signed=PLAIN))
+        counted, kept = one.router.stats.variants["7"], one.router.stats.capture
+        short = ask(Quick(one, HOSTS), body)
+        if isinstance(short, Passed):
+            assert counted.requests == one.router.refresh_stats().capture.eligible == 0
+            return
+        status, content = await long_way(one, body)
+        assert status == 200 and nameless(content) == nameless(parted(short)[1])
+        one.router.refresh_stats()
+        assert (counted.requests, counted.answered, sum(counted.histogram)) == (2, 2, 2)
+        assert counted.rows == kept.eligible == kept.captured == 2 * len(json.loads(content)["predictions"])
+        rows = read(folder / "capture").drop("inference_id", "event_time", "received_at", "latency_ms").rows()
+        assert rows[: len(rows) // 2] == rows[len(rows) // 2 :]
+
+    asyncio.run(both(tmp_path_factory.mktemp("plain")))
+
+
+@in_a_loop
+async def test_a_plain_record_is_answered_in_one_function_by_the_table_and_the_capture_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await plane(tmp_path, variant(tmp_path, signed=PLAIN))
+    quick, longer = Quick(one, HOSTS), Desk.answer
+    asked: list[int] = []
+    monkeypatch.setattr(Desk, "answer", lambda self, *args: (asked.append(1), longer(self, *args))[1])
+    parted(ask(quick, RECORD))
+    assert not asked
+    parted(ask(quick, RECORD, x_amzn_sagemaker_inference_id="abc"))
+    assert asked, "an id that comes in a header is for the function that knows of it"
+    assert one.router.live is not None
+    for mode, files in (("off", 1), ("buffered", 2)):
+        await one.router.take_up(
+            msgspec.structs.replace(one.router.live.table, capture=routes.Capture(str(tmp_path / "capture"), mode=mode))
+        )
+        asked.clear()
+        parted(ask(quick, RECORD))
+        assert not asked and len(list((tmp_path / "capture").iterdir())) == files
+    await one.router.take_up(
+        msgspec.structs.replace(one.router.live.table, capture=routes.Capture(str(tmp_path / "capture"), mode="required"))
+    )
+    assert isinstance(ask(quick, RECORD), Passed), "what must be on the disk first is not answered at once"
+
+
+@in_a_loop
+async def test_callers_who_take_turns_are_judged_each_by_their_own_headers(tmp_path: Path) -> None:
+    one = await plane(tmp_path, access=routes.Access({"shop": digest("my_k")}))
+    quick = Quick(one, HOSTS)
+    for key in ("my_k", "no", "my_k", "my_k", "no", "no"):
+        asked = ask(quick, RECORD, steady=[*STEADY, (b"authorization", f"Bearer {key}".encode())])
+        assert isinstance(asked, bytes) is (key == "my_k")
+    assert isinstance(ask(quick, RECORD, url=b"/endpoints/other/invocations", steady=[*STEADY, (b"authorization", b"Bearer my_k")]), Passed)
 
 
 @in_a_loop

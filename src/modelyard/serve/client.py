@@ -16,7 +16,10 @@ from typing import Any
 import msgspec
 
 from modelyard.serve import wire
+from modelyard.serve.deadlines import Deadlines
+from modelyard.serve.linger import is_whole, patience
 from modelyard.serve.link import Link
+from modelyard.serve.message import message
 from modelyard.serve.quarantine import Quarantine, killed
 from modelyard.serve.queue import Call, Outputs, Piece, Queue
 from modelyard.serve.refusals import ModelFailed, NoRunner, TimedOut
@@ -26,8 +29,6 @@ from modelyard.serve.stats import RunnerStats, VariantStats
 
 __all__ = ["Outputs", "Runners"]
 
-LINGER = 0.15
-"""How long a runner waits for more after a batch of several calls, as a share of the time that the batch took."""
 PATIENCE = 3.0
 """Seconds that requests wait for a runner that died and may be back soon; then they are refused, and later ones at once."""
 
@@ -53,9 +54,10 @@ class Runners:
         self.ready = asyncio.Event()
         self._links: dict[str, Link] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._queue, self._quarantine = Queue(limits), Quarantine()
+        self._queue, self._quarantine, self._deadlines = Queue(limits), Quarantine(), Deadlines(self._late)
         self._speed = 0.0  # rows a second
         self._last_up = time.monotonic()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- which runners there are ---------------------------------------------------------------------------------------------
 
@@ -83,7 +85,10 @@ class Runners:
 
     @property
     def connected(self) -> bool:
-        return any(link.connected for link in self._links.values())
+        for link in self._links.values():  # noqa: SIM110  (asked for each request: a generator takes longer than all else here)
+            if link.connected:
+                return True
+        return False
 
     @property
     def load(self) -> int:
@@ -123,17 +128,23 @@ class Runners:
 
         Raises NoRunner, QueueFull, and what the quarantine says of a row that kills runners.
         """
-        call = Call(asyncio.get_running_loop().create_future(), rows, rows.count)
+        call = Call(self._in_loop().create_future(), rows, rows.count)
         call.lone = self._quarantine.check(rows)
         self._enter(call)
         return call
 
     async def ask(self, op: str, fields: dict[str, Any], rows: int) -> dict[str, Any]:
         """The reply to another message of the protocol, such as `explain`, about so many rows. Raises as `predict` does."""
-        call = Call(asyncio.get_running_loop().create_future(), None, rows, {"op": op, **fields})
+        call = Call(self._in_loop().create_future(), None, rows, {"op": op, **fields})
         self._enter(call)
         result: dict[str, Any] = await call.future
         return result
+
+    def _in_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that these are used from: looked up once, since Python asks the system for it each time."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def _enter(self, call: Call) -> None:
         """Have a call wait for a runner, for so long."""
@@ -145,16 +156,14 @@ class Runners:
         self._queue.put(call, self._speed)
         if asleep:
             self._on_wanted()
-        seconds = self.limits.timeout_s + (self.limits.wake_s if asleep else 0.0)
-        timer = asyncio.get_running_loop().call_later(seconds, self._late, call)
-
-        def over(future: asyncio.Future[Any]) -> None:
-            timer.cancel()
-            if future.cancelled() or future.exception() is not None:
-                self._queue.drop(call)
-
-        call.future.add_done_callback(over)
+        self._deadlines.set(call, self.limits.timeout_s + (self.limits.wake_s if asleep else 0.0))
+        call.future.add_done_callback(self._over)
         self._dispatch()
+
+    def _over(self, future: asyncio.Future[Any]) -> None:
+        call = self._deadlines.done(future)
+        if future.cancelled() or future.exception() is not None:
+            self._queue.drop(call)
 
     def _late(self, call: Call) -> None:
         """Its time is up."""
@@ -176,14 +185,18 @@ class Runners:
     def _dispatch(self) -> None:
         """Give idle runners what waits."""
         for link in self._links.values():
-            if link.idle and (not link.lingers or self._queue.calls >= link.expected or self._queue.rows >= self.limits.max_batch):
+            if link.idle and (not link.lingers or self._is_whole(link)):
                 batch = self._suspect(link) or self._queue.take()
                 if not batch:
                     link.stop_lingering()
                     if not link.suspects:
                         return
                     continue
-                link.send(batch, lambda number, batch=batch: _message(number, batch))  # type: ignore[misc]
+                link.send(batch, lambda number, batch=batch: message(number, batch))  # type: ignore[misc]
+
+    def _is_whole(self, link: Link) -> bool:
+        waits = self._queue
+        return is_whole(waits.calls, waits.rows, expected=link.expected, max_rows=self.limits.max_batch)
 
     def _suspect(self, link: Link) -> list[Piece]:
         while link.suspects:
@@ -204,8 +217,9 @@ class Runners:
         rows, seconds = sum(p.rows for p in batch), max(seconds, 1e-6)
         self._speed = 0.8 * (self._speed or rows / seconds) + 0.2 * rows / seconds
         link.expected = self._queue.calls + len(batch)
-        if len(batch) > 1 and self.limits.max_batch_wait_s and not link.suspects:
-            link.linger(min(LINGER * seconds, self.limits.max_batch_wait_s), lambda: self._queue.calls, self._dispatch)
+        wait = patience(len(batch), seconds, self.limits.max_batch_wait_s)
+        if wait and not link.suspects:
+            link.linger(wait, lambda: self._queue.calls, self._dispatch)
         self._dispatch()
 
     def _settle_other(self, link: Link, call: Call, body: bytes) -> None:
@@ -269,31 +283,6 @@ class Runners:
             link.suspects.clear()
             if not self.connected:
                 self._refuse_waiting()
-
-
-def _message(number: int, batch: list[Piece]) -> bytes:
-    call = batch[0].call
-    if call.fields is not None:
-        return msgspec.json.encode({"id": number, **call.fields})
-    assert call.rows is not None
-    total = sum(p.rows for p in batch)
-    if total == call.size:
-        return wire.body(wire.Predict(number, total, call.rows.encoded()))
-    if len(batch) == 1:
-        _, start, stop = batch[0]
-        columns = {name: values[start:stop] for name, values in call.rows.columns.items()}
-    else:
-        columns = {name: _joined(batch, name) for name in call.rows.columns}
-    return wire.body(wire.Predict(number, total, columns))
-
-
-def _joined(batch: list[Piece], name: str) -> list[Any]:
-    values: list[Any] = []
-    for call, start, stop in batch:
-        assert call.rows is not None
-        column = call.rows.columns[name]
-        values += column if stop - start == call.size else column[start:stop]
-    return values
 
 
 def _failure(error: wire.Failure | None, start: int) -> ModelFailed:

@@ -11,18 +11,19 @@ from asyncio import CancelledError, Future
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from modelyard.errors import YardError
-from modelyard.serve.desk import LONG_WAY, Desk, clock, now
+from modelyard.serve.desk import LONG_WAY, Desk, Values, astuple, clock, now
 from modelyard.serve.plane import Request, result_of
 from modelyard.serve.protocols import refusal
+from modelyard.serve.rows import OneRow, Rows, new_id
 from modelyard.serve.stats import Result
 
 if TYPE_CHECKING:
     from modelyard.serve.client import Outputs
     from modelyard.serve.queue import Call
-    from modelyard.serve.rows import Rows
     from modelyard.serve.tracing import Trace
 
 log = logging.getLogger("modelyard.front")
@@ -31,18 +32,21 @@ log = logging.getLogger("modelyard.front")
 class Waiting:
     """A request whose answer comes later. `then(tell)`, once: `tell` gets the whole answer, head and body. `leave`: its caller is gone."""
 
-    __slots__ = ("_call", "_counter", "_said")
+    __slots__ = ("_call", "_counter", "_said", "_tell")
+    _tell: Callable[[bytes], None]
 
     def __init__(self, counter: Counter, call: Call, said: tuple[Any, ...]) -> None:
         self._counter, self._call, self._said = counter, call, said
 
     def then(self, tell: Callable[[bytes], None]) -> None:
-        def done(future: Future[Outputs]) -> None:
-            answer = self._counter.finish(self._call, future, *self._said)
-            if answer is not None:
-                tell(answer)
+        self._tell = tell
+        self._call.future.add_done_callback(self._done)
 
-        self._call.future.add_done_callback(done)
+    def _done(self, future: Future[Outputs]) -> None:
+        answer, tell = self._counter.finish(self._call, future, *self._said), self._tell
+        del self._tell  # who is told holds this
+        if answer is not None:
+            tell(answer)
 
     def leave(self) -> None:
         self._call.future.cancel()
@@ -57,26 +61,56 @@ class Counter(Desk):
         if writer is not None and writer.required:
             return None
         try:
-            records = self._records(body)
-            if not records:
+            row = self._one(body) if header is None else None
+            if row is not None:
+                rows: Rows = OneRow(self._names, row, new_id(), now() // 1000)
+            elif records := self._records(body):
+                rows = self._read(records, header, now() // 1000)
+            else:
                 return None
-            call = self._variant.runners.begin(self._read(records, header, now() // 1000))
+            call = self._variant.runners.begin(rows)
         except LONG_WAY:
             return None
         self._stats.in_flight += 1
-        return Waiting(self, call, (url, body, start, trace, caller))
+        return Waiting(self, call, (url, body, row, start, trace, caller))
+
+    def _one(self, body: bytes) -> Values | None:
+        """A record of nothing but features, whose values are taken as they are; None for anything else."""
+        if self._special or self._instants or body[:1] != b"{":
+            return None
+        try:
+            return astuple(self._decode(body))
+        except msgspec.ValidationError:
+            return None
 
     def finish(
-        self, call: Call, future: Future[Outputs], url: bytes, body: bytes, start: float, trace: Trace | None, caller: str
+        self,
+        call: Call,
+        future: Future[Outputs],
+        url: bytes,
+        body: bytes,
+        row: Values | None,
+        start: float,
+        trace: Trace | None,
+        caller: str,
     ) -> bytes | None:
-        """The answer to a call that is over, counted, captured and noted; None where its caller is gone."""
+        """The answer to a call that is over, counted, captured and noted; None where its caller is gone. `row` are its values, where it has
+        but one row with nothing that came along."""
         self._stats.in_flight -= 1
         rows: Any = call.rows
         try:
             outputs = future.result()
-            content = self._variant.formats.writer.json(rows.inference_ids, outputs, self._model, self._variant.version)
-            latency = (clock() - start) * 1000
-            self._keep(rows, outputs, latency, body)
+            if row is None:
+                content = self._variant.formats.writer.json(rows.inference_ids, outputs, self._model, self._variant.version)
+                latency = (clock() - start) * 1000
+                self._keep(rows, outputs, latency)
+            else:
+                answered = [outputs[name][0] for name in self._outputs]
+                content = self._write(rows.inference_ids[0], answered)
+                latency = (clock() - start) * 1000
+                self._keep_one(rows, row, answered, latency)
+            if self._variant.mirrors:
+                self._reflect(body, rows.count, outputs)
         except CancelledError:
             self._stats.finished(Result.CLIENT_ERROR, 0.0, 0)
             return None
@@ -87,11 +121,15 @@ class Counter(Desk):
             return self._refusal(YardError("the endpoint failed", next="See the front's log."), url, start, trace, caller)
         return self._told(content, latency, rows.count, rows.inference_ids[0], url, trace, caller)
 
-    def _keep(self, rows: Rows, outputs: Outputs, latency: float, body: bytes) -> None:
+    def _keep(self, rows: Rows, outputs: Outputs, latency: float) -> None:
         if (writer := self._router.writer) is not None:
             writer.write(self._variant.version, self._variant.signature, rows, outputs, latency)
-        if self._variant.mirrors:
-            self._reflect(body, rows.count, outputs)
+
+    def _keep_one(self, rows: Rows, row: Values, outputs: list[Any], latency: float) -> None:
+        if (writer := self._router.writer) is not self._writer:
+            self._take_up(writer)
+        if self._lane is not None:
+            self._lane.row(rows.received_at, latency, rows.inference_ids[0], row, outputs)
 
     def _refusal(self, error: YardError, url: bytes, start: float, trace: Trace | None, caller: str) -> bytes:
         """What went wrong, in the words of the path's dialect."""

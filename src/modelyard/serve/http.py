@@ -45,19 +45,23 @@ class HeadTooLarge(BadInput):
     code, http_status = "head_too_large", 431
 
 
+class _Nobody:
+    """Waits for more of a body that is there already."""
+
+    def set(self) -> None:
+        pass
+
+
 class Deferred:
     """A request of the short way whose answer is still to come, where uvicorn has its own kind of cycle."""
 
     response_started = response_complete = disconnected = False
     keep_alive = True
+    message_event = _Nobody()
 
     def __init__(self, protocol: FrontProtocol, waiting: Waiting) -> None:
         self._protocol, self._waiting = protocol, waiting
-        self.message_event = self  # nobody waits for more of its body
         waiting.then(self._write)
-
-    def set(self) -> None:
-        pass
 
     def _write(self, answer: bytes) -> None:
         self.response_started = self.response_complete = True

@@ -70,6 +70,7 @@ class Link:
         self.away_since: float | None = None
         self.lingers = False
         self._linger: asyncio.TimerHandle | None = None
+        self._turn = 0  # of lingering: what belongs to one that was stopped does nothing
         self._since, self.batches = 0.0, 0
         self._hold = left.Hold(path)
         self._frames: _Frames | None = None
@@ -99,26 +100,33 @@ class Link:
         self._transport.write(wire.frame(message(self.batches)))
 
     def linger(self, seconds: float, waiting: Callable[[], int], then: Callable[[], None]) -> None:
-        """Take nothing for so long, unless `stop_lingering` comes before. And for longer while each round of the event loop has more and
-        more `waiting`: where the front has much to do, requests lie unread in their sockets when the time is over.
+        """Take nothing for so long after the answers at hand have been written, unless `stop_lingering` comes before. And for longer while
+        each round of the event loop has more and more `waiting`: where the front has much to do, requests lie unread in their sockets when
+        the time is over.
         """
-        self.lingers, loop = True, asyncio.get_running_loop()
+        self.stop_lingering()
+        self.lingers, turn, loop = True, self._turn, asyncio.get_running_loop()
+
+        def begin() -> None:  # what the batch's callers are told is written by callbacks that go before this one
+            if self._turn == turn:
+                self._linger = loop.call_later(seconds, read_on)
 
         def read_on() -> None:
             loop.call_soon(loop.call_soon, over, waiting())  # in between, the loop reads its sockets
 
         def over(before: int) -> None:
-            if self._linger is timer:
+            if self._turn == turn:
                 if waiting() > before:
                     read_on()
                 else:
                     self.stop_lingering()
                     then()
 
-        timer = self._linger = loop.call_later(seconds, read_on)
+        loop.call_soon(begin)
 
     def stop_lingering(self) -> None:
         self.lingers = False
+        self._turn += 1
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None

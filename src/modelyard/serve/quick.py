@@ -38,11 +38,13 @@ _REMEMBERED, _LONGEST = 1024, 4096
 
 
 class Verdict(NamedTuple):
-    """What the steady part of a request says: whether it may go the short way, which version it names, whose key it has."""
+    """What the steady part of a request says: whether it may go the short way, which version it names, whose key it has; `plain`: whose
+    desk answers it, where nothing else of the request has a say in that."""
 
     fit: bool
     target: LiveVariant | None = None
     caller: str = ""
+    plain: Desk | None = None
 
 
 class Passed(NamedTuple):
@@ -67,6 +69,8 @@ class Quick:
         self._verdicts: dict[tuple[bytes, tuple[tuple[bytes, bytes], ...]], Verdict] = {}
         self._desks: dict[LiveVariant, Desk] = {}
         self._paths: frozenset[bytes] = frozenset()
+        self._url, self._verdict = b"", _UNFIT
+        self._steady: Pairs | None = None
 
     def __call__(self, url: bytes, steady: Pairs, varying: dict[bytes, bytes], body: bytes) -> bytes | Waiting | Passed:
         """A whole answer, head and body, or one that comes later; or what is to be passed on to the long way. Raises nothing.
@@ -79,12 +83,19 @@ class Quick:
             self._take_up(live)
         if live is None or not self._desks:
             return NOTHING
-        key = (url, tuple(steady))
-        verdict = self._verdicts.get(key) or self._judge(live, *key)
+        if steady == self._steady and url == self._url:
+            verdict = self._verdict
+        else:
+            key = (url, tuple(steady))
+            verdict = self._verdicts.get(key) or self._judge(live, *key)
+            self._url, self._steady, self._verdict = url, steady, verdict
         if not verdict.fit:
             return NOTHING
         variant, trace = verdict.target or self._only, None
         try:
+            usual = len(varying) == 1 and self._plane.tracer is None and self._plane.access_log is None  # nothing but the body's length
+            if usual and verdict.plain is not None and (plain := verdict.plain.plain(body, start)) is not None:
+                return plain
             if variant is None:
                 session = varying.get(SESSION)
                 variant = live.choose(None, None if session is None else session.decode("latin-1"))
@@ -105,7 +116,7 @@ class Quick:
         return self._plane.trace(given) if given is not None or self._plane.tracer is not None else None
 
     def _take_up(self, live: Live | None) -> None:
-        self._live = live
+        self._live, self._steady = live, None
         self._only = live.only if live is not None else None
         self._verdicts.clear()
         self._desks = {}
@@ -137,6 +148,8 @@ class Quick:
             accept, target = headers.get(b"accept"), headers.get(_TARGET)
             if negotiate(None if accept is None else accept.decode("latin-1")) != JSON:
                 return _UNFIT
-            return Verdict(True, None if target is None else live.choose(target.decode("latin-1")), caller)
+            named = None if target is None else live.choose(target.decode("latin-1"))
+            only = named or self._only
+            return Verdict(True, named, caller, None if only is None else self._desks.get(only))
         except YardError:
             return _UNFIT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,31 @@ class Rows:
         if self._encoded is None:
             self._encoded = msgspec.Raw(_encoder.encode(self.columns))
         return self._encoded
+
+
+class OneRow(Rows):
+    """A row with nothing but features, as `row` in the order of `names`; its columns are made when somebody asks for them, which for most
+    rows nobody does."""
+
+    __slots__ = ("_made", "names", "row")
+
+    def __init__(self, names: Sequence[str], row: tuple[Any, ...], inference_id: str, received_at: int) -> None:
+        self.names, self.row = names, row
+        self._made: dict[str, list[Any]] | None = None
+        self.count, self.inference_ids, self.received_at = 1, [inference_id], received_at
+        self.event_times = self.explained = self.note = self._encoded = None
+        self.extras = {}
+        self.values = self.explain = False
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        if self._made is None:
+            self._made = {name: [value] for name, value in zip(self.names, self.row, strict=True)}
+        return self._made
+
+    @columns.setter
+    def columns(self, columns: dict[str, list[Any]]) -> None:
+        raise AttributeError("the columns of a row by itself are what its values are")
 
 
 _IDS_AT_ONCE = 256

@@ -37,7 +37,7 @@ class Predict(msgspec.Struct, frozen=True, tag_field="op", tag="predict"):
 
     id: int
     rows: int
-    columns: dict[str, list[Any]] | msgspec.Raw
+    columns: dict[str, Any] | msgspec.Raw
 
 
 _encoder = msgspec.json.Encoder()

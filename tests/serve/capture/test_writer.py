@@ -35,6 +35,26 @@ def test_a_row_by_its_lane_is_kept_as_one_among_many_is(tmp_path: Path) -> None:
     assert one["f.s"] == "x\n" and one["latency_ms"] == 1.5
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4000)), min_size=40, max_size=80))
+def test_rows_that_come_either_way_follow_each_other_however_the_segment_grows(
+    tmp_path_factory: pytest.TempPathFactory, requests: list[tuple[int, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("both")
+    w, wanted = writer(folder), list[tuple[str, str]]()
+    for number, (count, length) in enumerate(requests):
+        ids, text = [f"{number}-{row}" for row in range(count)], "é" * length
+        wanted += [(name, text) for name in ids]
+        if count == 1:
+            w.lane("1", SIGNED).row(NOW, 1.5, ids[0], (None, NOW, text), ("y", 0.25, 0.75))
+        else:
+            many = rows(ids)
+            many.columns["s"] = [text] * count
+            w.write("1", SIGNED, many, outputs(count), 1.5)
+    assert read(folder).select("inference_id", "f.s").rows() == wanted
+    assert w.stats.eligible == w.stats.captured == len(wanted)
+
+
 def test_segments_rotate_by_size_and_by_age_and_give_back_their_room(tmp_path: Path) -> None:
     w = writer(tmp_path, segment_bytes=1, segment_seconds=0.0)
     put(w, ["p"])

@@ -9,7 +9,7 @@ import pytest
 
 from modelyard.serve.captured import add, among, compact, earliest, find, newest, read, received
 
-from ..capture.made import NOW, put, writer
+from ..capture.made import NOW, SIGNED, put, writer
 
 
 def test_what_is_written_is_read_as_a_predictions_table(tmp_path: Path) -> None:
@@ -53,6 +53,18 @@ def test_what_came_since_an_instant_whenever_it_happened(tmp_path: Path) -> None
         w.close()
         compact(tmp_path)
     assert found.columns == ["event_time", "received_at"]
+
+
+def test_many_rows_one_by_one_with_others_among_them_keep_their_order_and_their_values(tmp_path: Path) -> None:
+    w, wanted = writer(tmp_path), list[tuple[str, int | None, str | None]]()
+    for number in range(700):
+        if number % 300 == 250:
+            put(w, [f"{number}", f"{number}b"], extras={"carrier": ["UA", None]})
+            wanted += [(f"{number}", None, "UA"), (f"{number}b", 1, None)]
+        else:
+            w.lane("1", SIGNED).row(NOW, 1.5, f"{number}", (number, NOW, "x"), ("y", 0.25, 0.75))
+            wanted.append((f"{number}", number, None))
+    assert read(tmp_path).select("inference_id", "f.a", "x.carrier").rows() == wanted
 
 
 def test_rows_one_by_one_and_many_at_once_keep_their_order(tmp_path: Path) -> None:

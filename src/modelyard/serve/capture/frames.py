@@ -18,7 +18,8 @@ SUFFIX = ".rows"
 """How the names of segments end."""
 put_length = struct.Struct("<I").pack_into
 LENGTH = 4
-encode = msgspec.msgpack.Encoder().encode
+_encoder = msgspec.msgpack.Encoder()
+encode, encode_into = _encoder.encode, _encoder.encode_into
 HEAD, ROW, ROWS = 0, 1, 2
 
 

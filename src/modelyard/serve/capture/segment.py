@@ -1,8 +1,9 @@
 """One segment file, written through a mapping of memory.
 
 What is in the mapping belongs to the kernel, so it outlives the process. Room is allocated on the disk before it is written to: a full
-disk shows there, as an error, and not as a signal in the middle of a copy. An open segment is locked (`flock`): a lock that can be taken
-means that its writer has closed it, or is dead. Its name never changes.
+disk shows there, as an error, and not as a signal in the middle of a copy. It is filled with zeros at once: the kernel then has its pages
+ready, and the rows that are the first on theirs need not wait for them. An open segment is locked (`flock`): a lock that can be taken means
+that its writer has closed it, or is dead. Its name never changes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from modelyard import files
 from modelyard.serve.capture import frames
 
 FIRST_ROOM = 64 * 1024
-LAST_STEP = 4 * 2**20
+LAST_STEP = 2**20
 
 
 class Segment:
@@ -47,13 +48,15 @@ class Segment:
             raise
 
     def append(self, data: bytes) -> None:
-        """Write frames: the length of the first goes last. Raises OSError; then nothing has changed."""
+        """Write frames: the length of the first goes last. Raises OSError; then nothing has changed. `map` is left where the next frame
+        begins, for who writes it there (`writer`)."""
         start, end = self.size, self.size + len(data)
         if end > self.room:
             self._grow(end)
         self.map[start + frames.LENGTH : end] = data[frames.LENGTH :]
         self.map[start : start + frames.LENGTH] = data[: frames.LENGTH]
         self.size = end
+        self.map.seek(end)
 
     def _grow(self, needed: int) -> None:
         self._room_for(needed, self.room + min(self.room, LAST_STEP))
@@ -68,6 +71,7 @@ class Segment:
 
     def _allocate(self, room: int) -> None:
         os.posix_fallocate(self._file, self.room, room - self.room)
+        os.pwrite(self._file, bytes(room - self.room), self.room)
         self.room = room
 
     def sync(self) -> None:

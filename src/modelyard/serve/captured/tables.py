@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from modelyard.serve.capture import frames
@@ -11,6 +12,8 @@ from modelyard.tables import EVENT_TIME, INFERENCE_ID, LATENCY_MS, RECEIVED_AT, 
 if TYPE_CHECKING:
     import polars as pl
 
+_TOGETHER = 128
+"""Requests of one row held at once: few enough that Python's garbage collector, which counts them, has no reason to look."""
 _FIXED = {INFERENCE_ID: "str", EVENT_TIME: "datetime", RECEIVED_AT: "datetime", LATENCY_MS: "float"}
 
 
@@ -26,7 +29,7 @@ def by_version(data: bytes) -> list[pl.DataFrame]:
         if isinstance(frame, frames.Head):
             tables[frame.key] = _Table(frame)
         elif isinstance(frame, frames.Row):
-            tables[frame.key].rows.append(frame)
+            tables[frame.key].add_row(frame)
         else:
             tables[frame.key].add(frame)
     made = [table.frame() for table in tables.values()]
@@ -40,6 +43,7 @@ class _Table:
         self.head, self.count = head, 0
         self.rows: list[frames.Row] = []
         self.data: dict[str, list[Any]] = {name: [] for name in _FIXED}
+        self._names = [*_FIXED, *map(feature, head.features), *map(output, head.outputs)]  # of what a request of one row has
 
     def add(self, request: frames.Rows) -> None:
         self._flush()
@@ -51,7 +55,12 @@ class _Table:
             LATENCY_MS: [request.latency_ms] * count,
         }
         parts |= {feature(n): v for n, v in request.features.items()} | {output(n): v for n, v in request.outputs.items()}
-        self._extend(parts | {extra(n): v for n, v in request.extras.items()}, count)
+        self._extend((parts | {extra(n): v for n, v in request.extras.items()}).items(), count)
+
+    def add_row(self, request: frames.Row) -> None:
+        self.rows.append(request)
+        if len(self.rows) >= _TOGETHER:
+            self._flush()
 
     def _flush(self) -> None:
         """Rows that came one by one, as columns."""
@@ -59,18 +68,19 @@ class _Table:
         if not rows:
             return
         at = [row.received_at for row in rows]
-        parts: dict[str, list[Any]] = {INFERENCE_ID: [row.id for row in rows], EVENT_TIME: at, RECEIVED_AT: at}
-        parts[LATENCY_MS] = [row.latency_ms for row in rows]
-        values = zip(*(row.values for row in rows), strict=True)
-        parts |= {feature(n): list(v) for n, v in zip(self.head.features, values, strict=False)}
-        outputs = zip(*(row.outputs for row in rows), strict=True)
-        self._extend(parts | {output(n): list(v) for n, v in zip(self.head.outputs, outputs, strict=True)}, len(rows))
+        fixed = ([row.id for row in rows], at, at, [row.latency_ms for row in rows])
+        values, outputs = (zip(*given, strict=True) for given in ([row.values for row in rows], [row.outputs for row in rows]))
+        self._extend(zip(self._names, chain(fixed, values, outputs), strict=True), len(rows))
 
-    def _extend(self, parts: dict[str, list[Any]], count: int) -> None:
-        for name in dict.fromkeys((*self.data, *parts)):
-            column = self.data.setdefault(name, [None] * self.count)
-            column.extend(parts.get(name) or [None] * count)
+    def _extend(self, parts: Iterable[tuple[str, Sequence[Any]]], count: int) -> None:
         self.count += count
+        for name, values in parts:
+            column = self.data.get(name)
+            if column is None:
+                column = self.data[name] = [None] * (self.count - count)
+            column.extend(values)
+        for column in self.data.values():
+            column.extend([None] * (self.count - len(column)))
 
     def frame(self) -> pl.DataFrame:
         import polars as pl

@@ -7,6 +7,7 @@ the value; these numbers are AND-ed, and the lowest bit left in a tree's byte is
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from modelyard.serve.plan import floats
 from modelyard.serve.plan.interpret import goes_left
@@ -15,10 +16,14 @@ from modelyard.serve.plan.schema import Trees
 from modelyard.serve.plan.source import Code, Hot, joined
 
 MOST_LEAVES = 8
+_TOGETHER = 256
+"""Masks in a table of several encodings at the most: each is a byte a tree."""
 _LOWEST = bytes(max((byte & -byte).bit_length() - 1, 0) for byte in range(256))
 Features = Sequence[str | Hot]
 Test = tuple[int, int]
 """A node, and a mask without the leaves that it rules out when it sends a row to the right."""
+Hots = list[tuple[int, Test]]
+"""Tests of an encoding: the index of a slot of it, and what is tested there."""
 
 
 def lines_of(code: Code, step: Trees, trees: Sequence[int], features: Features, sums: Sequence[str]) -> tuple[list[str], list[str]] | None:
@@ -31,7 +36,7 @@ def lines_of(code: Code, step: Trees, trees: Sequence[int], features: Features, 
         return None
     full = int.from_bytes(bytes((1 << len(tree.leaves)) - 1 for tree in shapes), "little")
     numbers: dict[str, list[Test]] = {}
-    hots: dict[str, list[tuple[int, Test]]] = {}
+    hots: dict[str, Hots] = {}
     for node, mask in _tests(shapes, full):
         found = features[step.feature[node]]
         if isinstance(found, Hot):
@@ -40,7 +45,7 @@ def lines_of(code: Code, step: Trees, trees: Sequence[int], features: Features, 
             numbers.setdefault(found, []).append((node, mask))
     if not 0 < 2 * (len(numbers) + len(hots)) <= len(trees):
         return None
-    terms = [f"{code.keep(_of_places(step, tests, code.widths[name], full))}[{name}]" for name, tests in hots.items()]
+    terms = [_of_encodings(code, step, group, full) for group in _grouped(hots, code.widths)]
     terms += [_of_number(code, step, name, tests, full) for name, tests in numbers.items()]
     leaves = [f"l{place}" for place in range(len(trees))]
     lines = [*joined("m", "&", terms), f"{','.join(leaves)},=m.to_bytes({len(trees)},'little').translate({code.keep(_LOWEST)})"]
@@ -60,7 +65,32 @@ def _tests(shapes: Sequence[Tree], full: int) -> Iterator[Test]:
             yield node, full & ~(((1 << (end - first)) - 1) << (8 * place + first))
 
 
-def _of_places(step: Trees, tests: Sequence[tuple[int, Test]], width: int, full: int) -> list[int]:
+def _grouped(hots: dict[str, Hots], widths: dict[str, int]) -> list[dict[str, Hots]]:
+    """Encodings side by side that are looked up together."""
+    groups: list[dict[str, Hots]] = []
+    room = 0
+    for name, tests in sorted(hots.items(), key=lambda item: widths[item[0]]):
+        if widths[name] >= room:
+            groups.append({})
+            room = _TOGETHER
+        groups[-1][name] = tests
+        room //= widths[name] + 1
+    return groups
+
+
+def _of_encodings(code: Code, step: Trees, group: dict[str, Hots], full: int) -> str:
+    """Source for what some encodings together do not rule out: lists in lists, by the place of each."""
+    tables: Any = full
+    for name, tests in reversed(group.items()):
+        tables = [_masked(tables, mask) for mask in _of_places(step, tests, code.widths[name], full)]
+    return code.keep(tables) + "".join(f"[{name}]" for name in group)
+
+
+def _masked(tables: Any, mask: int) -> Any:
+    return tables & mask if isinstance(tables, int) else [_masked(table, mask) for table in tables]
+
+
+def _of_places(step: Trees, tests: Hots, width: int, full: int) -> list[int]:
     """By the place of an encoding, and last for none: what is not ruled out."""
     masks = [full] * (width + 1)
     for index, (node, mask) in tests:
