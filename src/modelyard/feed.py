@@ -18,6 +18,7 @@ class Feed:
     """Append with `put`; read all with `items`, or what is new with `read`."""
 
     _lock = threading.Lock()
+    _news = threading.Condition()
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,6 +32,15 @@ class Feed:
                 start, whole = file.tell(), line.encode() + b"\n"
                 if file.write(whole) < len(whole):
                     file.truncate(start)  # the disk is full: half a line would spoil the next one
+        with self._news:
+            self._news.notify_all()
+
+    @classmethod
+    def wait(cls, seconds: float) -> None:
+        """Until this process puts something into a feed, so many seconds at most: another process's, and what came just before, are
+        not noticed."""
+        with cls._news:
+            cls._news.wait(seconds)
 
     def items(self) -> list[dict[str, Any]]:
         """All there is so far."""

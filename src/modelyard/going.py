@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from modelyard.config.spec import AlertKind
 from modelyard.durable import Run, RunRecord, Stopped
 from modelyard.errors import GateRefused, HomeLocked, NoRoom, NotAllowed, NotFound, YardError, no_room
 from modelyard.events import AlertSent
+from modelyard.feed import Feed
 from modelyard.flows import alerting
 from modelyard.upkeep import Upkeep
 from modelyard.workshop import Workshop
@@ -171,7 +171,7 @@ class Going:
             items, offset, over = self.news(run, offset)
             yield from items
             if not items and not over:
-                time.sleep(LOOK)
+                Feed.wait(LOOK)
 
     def news(self, run: str, offset: int) -> tuple[list[dict[str, Any]], int, bool]:
         """What is new in a run's feed from byte `offset` on, where it ends, and whether nothing more comes. Does not wait."""

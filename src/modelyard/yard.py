@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard import schedules
+from modelyard.build import early
 from modelyard.clock import Clock
 from modelyard.config.check import check
 from modelyard.config.load import Loaded, load
@@ -232,7 +233,8 @@ class Yard:
             cache=how["cache"],
             refresh=how["refresh"],
         )
-        record = self.shop.runs.start(model, flow, asdict(order), by=by, config_digest=loaded.digest)
+        id = early.reserved(flow, loaded.path)
+        record = self.shop.runs.start(model, flow, asdict(order), by=by, config_digest=loaded.digest, id=id)
         self._going.launch(record)
         return {"run": record.id, "resumed": False, "offset": 0, **planned}
 

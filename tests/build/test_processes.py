@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.build import processes
+from modelyard.build import ask, processes
 
 
 def start(tmp_path: Path, code: str, **options: Any) -> tuple[processes.Ended, list[str]]:
@@ -270,3 +271,55 @@ def test_fifty_kills_leave_no_orphan(tmp_path: Path) -> None:
     until(lambda: not any(processes._marked(token) for token in tokens))
     assert running >= 10, f"only {running} of 50 steps had begun: the kills came too early to prove anything"
     assert not any(alive(pid) for path in tmp_path.glob("*/pids") for pid in map(int, path.read_text().split()))
+
+
+def test_what_nobody_forks_has_a_keeper_after_all(tmp_path: Path) -> None:
+    """A warm interpreter that has gone by the time it is asked: the command is run, and what it leaves behind ended, as always."""
+    code = "import os, subprocess; left = subprocess.Popen(['sleep', '1000']); print(left.pid, os.getppid(), flush=True); os._exit(3)"
+    argv = [sys.executable, "-I", "-S", ask.__file__, str(tmp_path / "nobody"), "{}", sys.executable, "-c", code]
+    lines: list[str] = []
+    ended = processes.run(
+        argv,
+        env={"PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        timeout=120,
+        log=tmp_path / "log",
+        record=tmp_path / processes.RECORD,
+        on_line=lines.append,
+    )
+    left, keeper = map(int, lines[0].split())
+    assert ended.code == 3 and keeper != os.getpid()
+    assert not alive(left) and not alive(keeper)
+
+
+def test_one_that_waits_for_a_fork_ends_as_a_keeper_would(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as zygote:
+        zygote.bind(str(tmp_path / "socket"))
+        zygote.listen()
+        asked = threading.Event()
+
+        def take() -> None:
+            connection, _ = zygote.accept()
+            with connection:
+                connection.recv(1)
+                connection.sendall(b"+")
+                asked.set()
+                while connection.recv(1 << 16):
+                    pass  # until whoever asked is gone
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        argv = [sys.executable, "-I", "-S", ask.__file__, str(tmp_path / "socket"), "{}", "/bin/false"]
+        ended = processes.run(
+            argv,
+            env={"PATH": os.environ["PATH"]},
+            cwd=tmp_path,
+            timeout=120,
+            log=tmp_path / "log",
+            record=tmp_path / processes.RECORD,
+            on_line=lambda _: None,
+            cancel=asked,
+        )
+        thread.join(60)
+    assert (ended.code, ended.stopped) == (128 + signal.SIGTERM, "cancelled") and not thread.is_alive()
+    assert not (tmp_path / processes.RECORD).exists()

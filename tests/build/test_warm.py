@@ -290,3 +290,34 @@ def test_many_at_once(warm: Warm, tmp_path: Path) -> None:
     assert outputs == [str(i) * 1000 for i in range(8)]
     assert [client.returncode for client in clients] == [5] * 8
     assert os.path.exists(argv[4])  # noqa: PTH110
+
+
+def test_what_a_program_of_the_platforms_imports_is_there_for_it_alone(tmp_path: Path) -> None:
+    folder, shown = tmp_path / "program", tmp_path / "run"
+    (folder / "ours").mkdir(parents=True)
+    (folder / "ours" / "__init__.py").touch()
+    (folder / "ours" / "helper.py").write_text("import os\nPROCESS = os.getpid()\n")
+    (folder / "ours" / "main.py").write_text("import os, sys\nfrom ours import helper\nprint(__name__, helper.PROCESS == os.getpid())\n")
+    (shown / "ml").mkdir(parents=True)
+    (shown / "ml" / "script.py").write_text("import gc, sys\nprint([n for n in sys.modules if n.startswith('ours')], 'ours' in sys.path)")
+    made = Warm(PYTHON, [], [shown], ENVIRONMENT, tmp_path / "log", read_only=[folder], program=(str(folder), "ours.main"))
+    try:
+        python = sandbox.python_mounts(PYTHON)
+        alone = sandbox.View({shown / "ml": "/opt/ml"}, {folder: str(folder), **python}, cwd=str(folder))
+        told = []
+        script = (["--", "script.py"], sandbox.View({shown / "ml": "/opt/ml"}, python, cwd="/opt/ml"))
+        for argv, view in (
+            script,
+            (["-m", "ours.main"], alone),
+            script,
+            (["-m", "ours.main"], replace(alone, cwd="/")),  # elsewhere it is a module like any other, and not there
+        ):
+            command = made.wrap([str(PYTHON), *argv], view)
+            assert ask.__file__ in command
+            done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+            told.append((done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]))
+    finally:
+        made.close()
+    assert told[1] == ("__main__ False", ""), "imported before the fork, and run as a program"
+    assert told[0] == told[2] == ("[] False", "")
+    assert told[3][0] == "" and "No module named 'ours'" in told[3][1]

@@ -341,3 +341,18 @@ def test_links_that_a_step_left_count_as_links_also_where_they_lead_nowhere(benc
         (folder / "latest").symlink_to(target)
         found.append(caching.content(site, folder))
     assert len(set(found)) == 3
+
+
+def test_a_cache_with_room_is_not_gone_through_for_each_entry(tmp_path: Path) -> None:
+    def entry(name: str, size: int) -> None:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / caching.ENTRY).write_text(json.dumps({"size": size}))
+
+    entry("one", 100)
+    entry("two", 100)
+    caching.sweep(tmp_path, 1000)
+    entry("two", 5000)  # behind its back
+    caching.sweep(tmp_path, 1000, added=700)
+    assert len(list(tmp_path.iterdir())) == 2, "there is known to be room"
+    caching.sweep(tmp_path, 1000, added=200)
+    assert list(tmp_path.iterdir()) == [], "where there is none, what there is counts"

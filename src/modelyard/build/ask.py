@@ -1,24 +1,27 @@
 """Asks a warm interpreter (runtime/zygote.py) to run a command, and becomes what comes of it: its streams, its exit code.
 
-Run as `python -I -S ask.py SOCKET REQUEST OTHERWISE...`, by path, with the standard library only. REQUEST is JSON; the variables of
-the command are this process's own. Where nobody takes the request, OTHERWISE, a command, is run instead.
+Run as `python -I -S ask.py SOCKET REQUEST OTHERWISE...`, by path, with the standard library only, and little of that: it is waited for.
+REQUEST is JSON; the variables of the command are this process's own, and follow it, a zero byte before each. Where nobody takes the
+request, OTHERWISE, a command, is run instead.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import struct
 import sys
+from _socket import AF_UNIX, MSG_WAITALL, SCM_RIGHTS, SOL_SOCKET, socket  # `socket` itself takes as long to import as Python to start
+
+OTHERWISE = 6
+"""Where OTHERWISE begins in the command line above."""
 
 
-def main(path: str, request: dict[str, object], otherwise: list[str]) -> int:
-    body = json.dumps({**request, "environment": dict(os.environ)}).encode()
-    connection = socket.socket(socket.AF_UNIX)
+def main(path: str, request: str, otherwise: list[str]) -> int:
+    body = b"\0".join([request.encode(), *(name + b"=" + value for name, value in os.environb.items())])
+    connection = socket(AF_UNIX)
     try:
         connection.connect(path)
-        socket.send_fds(connection, [struct.pack("!I", len(body))], [0, 1, 2])
+        connection.sendmsg([struct.pack("!I", len(body))], [(SOL_SOCKET, SCM_RIGHTS, struct.pack("3i", 0, 1, 2))])
         connection.sendall(body)
         taken = connection.recv(1)
     except OSError:
@@ -26,7 +29,7 @@ def main(path: str, request: dict[str, object], otherwise: list[str]) -> int:
     if not taken:  # nothing of the command has been run
         os.execvp(otherwise[0], otherwise)  # noqa: S606  (an argument list, no shell)
     try:
-        answer = connection.recv(4, socket.MSG_WAITALL)
+        answer = connection.recv(4, MSG_WAITALL)
     except OSError:
         answer = b""
     if len(answer) < 4:
@@ -36,4 +39,4 @@ def main(path: str, request: dict[str, object], otherwise: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3:]))
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))

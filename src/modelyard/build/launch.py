@@ -44,14 +44,14 @@ def descendants(top: int) -> list[int]:
 def _kill_all() -> None:
     """SIGKILL every descendant until none is left; what forks in the meantime is met in the next round."""
     while True:
-        for pid in descendants(os.getpid()):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        try:
+        try:  # all that is left below is a child of ours by now, or below one: without children there is nothing to look for
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
             return
+        for pid in descendants(os.getpid()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.002)
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from modelyard.build import launch
+from modelyard.build import ask, launch
 
 RECORD = "process.json"
 TOKEN = "MODELYARD_STEP"  # noqa: S105  (a name, no password)
@@ -112,7 +112,7 @@ def run(
     token, started = secrets.token_hex(16), time.monotonic()
     # written before the start: an owner killed in between leaves a token to look for
     _write(record, {"token": token, "pid": None, "started": None})
-    keeper = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *argv]
+    keeper = _kept(argv)
     with log.open("w", encoding="utf-8", errors="replace") as file:
         output = _Log(file, on_line)
         process = subprocess.Popen(
@@ -132,7 +132,17 @@ def run(
             if process.stdout is not None:
                 process.stdout.close()
             record.unlink(missing_ok=True)
-    return Ended(process.returncode, stopped, time.monotonic() - started, tuple(output.tail))
+    code = process.returncode if process.returncode >= 0 else 128 - process.returncode  # as the keeper gives it
+    return Ended(code, stopped, time.monotonic() - started, tuple(output.tail))
+
+
+def _kept(argv: list[str]) -> list[str]:
+    """`argv` below a keeper. What a warm interpreter forks is in a namespace of its own, which ends with whoever asked for it, and needs
+    none; only what is run where nobody takes the request does."""
+    keeper, otherwise = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())], ask.OTHERWISE
+    if argv[3:4] == [ask.__file__]:
+        return [*argv[:otherwise], *keeper, *argv[otherwise:]]
+    return [*keeper, *argv]
 
 
 def _follow(process: subprocess.Popen[bytes], log: _Log, deadline: float, cancel: threading.Event | None) -> str:

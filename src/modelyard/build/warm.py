@@ -11,12 +11,26 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypedDict
 
 from modelyard.build import ask, enter, sandbox
 from modelyard.runtime import interpreter, zygote
 
 SAID = "namespaces of its own, forked from a warm interpreter"
 _INSIDE = "/opt/modelyard"
+_QUIET = {"OPENBLAS_THREAD_TIMEOUT": "20"}
+"""For the import alone, of which no script sees it: the threads of OpenBLAS, begun as it is loaded and anew in a fork, wait for work for
+2^20 cycles of the processor, and then sleep. By themselves they would turn for 2^26 of them each time, on a core that others need."""
+
+
+class Asked(TypedDict):
+    """What an interpreter was begun with, but for the folders of its run."""
+
+    python: str
+    modules: list[str]
+    environment: dict[str, str]
+    read_only: list[str]
+    program: list[str] | None
 
 
 class Warm:
@@ -24,9 +38,10 @@ class Warm:
 
     `shown` are the folders of the build that its steps may be given parts of, `environment` the variables that every step has: what a
     library reads while it is imported must not differ. `read_only` are folders of the platform's that steps see and nobody may write
-    to, whatever is imported. `scratch` is a folder with a short path that is shown too; its name begins with `prefix`. What cannot be
-    forked (another interpreter, another language, a source outside `shown`) goes into a sandbox the usual way, and so does
-    everything once the zygote is gone.
+    to, whatever is imported. `program`, a folder and a module in it, is one of the platform's own that will be forked too, as
+    `-m module` in that folder: what it imports from there is imported beforehand, where no script sees it. `scratch` is a folder with a
+    short path that is shown too; its name begins with `prefix`. What cannot be forked (another interpreter, another language, a source
+    outside `shown`) goes into a sandbox the usual way, and so does everything once the zygote is gone.
     """
 
     def __init__(
@@ -38,12 +53,24 @@ class Warm:
         log: Path,
         *,
         read_only: Iterable[Path] = (),
+        program: tuple[str, str] | None = None,
         prefix: str = "modelyard-warm-",
     ) -> None:
-        self.said = SAID
+        self.said, modules, read_only = SAID, list(modules), list(read_only)
+        self.asked = Asked(
+            python=str(python),
+            modules=modules,
+            environment=dict(environment),
+            read_only=[str(path.absolute()) for path in read_only],
+            program=list(program) if program else None,
+        )
         self._python, self._environment = python, dict(environment)
         self._folder = Path(tempfile.mkdtemp(prefix=prefix))
+        os.mkfifo(self._folder / "warm.alive", 0o600)
+        # whoever sweeps the home leaves a folder alone that has a reader
+        self._alive = os.fdopen(os.open(self._folder / "warm.alive", os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)
         self.scratch = self._folder / "scratch"
+        self._up = self.scratch / "up"
         own, others = [path.absolute() for path in (*shown, self.scratch)], [path.absolute() for path in read_only]
         self._shown = [*own, *others]
         for path in own:
@@ -61,9 +88,11 @@ class Warm:
                 "inside": _INSIDE,
                 "mounts": mounts,
                 "python": str(python),
-                "environment": self._environment,
-                "modules": list(modules),
+                "environment": {**_QUIET, **self._environment},
+                "modules": modules,
                 "socket": listener.fileno(),
+                "program": self.asked["program"],
+                "up": str(self._up),
             }
             self._launcher = subprocess.Popen(
                 [sys.executable, "-I", "-S", zygote.__file__, "launch", json.dumps(plan)],
@@ -83,18 +112,29 @@ class Warm:
         if not self._can(argv, [*view.binds, *view.read_only]):
             return cold
         mounts = sandbox.mounts(view, processes=True)
-        request = {"argv": argv, "mounts": mounts, "network": view.network, "cwd": view.cwd, "hostname": view.hostname}
+        program = argv[1] == "-m" and [view.cwd, argv[2]] == self.asked["program"]
+        request = {"argv": argv, "mounts": mounts, "network": view.network, "cwd": view.cwd, "hostname": view.hostname, "program": program}
         return [sys.executable, "-I", "-S", ask.__file__, str(self._folder / "socket"), json.dumps(request), *cold]
 
     def _can(self, argv: list[str], sources: Iterable[Path]) -> bool:
         python = set(sandbox.python_mounts(self._python))
         known = all(any(source.is_relative_to(shown) for shown in (*self._shown, *python)) for source in sources)
         script = len(argv) > 1 and (argv[1] in ("--", "-m") or not argv[1].startswith("-"))
-        return known and script and argv[0] == str(self._python) and self._launcher.poll() is None
+        return known and script and argv[0] == str(self._python) and self.lives
+
+    @property
+    def lives(self) -> bool:
+        return self._launcher.poll() is None
+
+    @property
+    def up(self) -> bool:
+        """Whether its namespaces have been made, which may not be allowed here: `sandbox.own_processes` is so, too."""
+        return self.lives and self._up.exists()
 
     def close(self) -> None:
         """End it, and everything that was forked from it."""
         if self._launcher.stdin is not None:
             self._launcher.stdin.close()
         self._launcher.wait()
+        self._alive.close()
         shutil.rmtree(self._folder, ignore_errors=True)

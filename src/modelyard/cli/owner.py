@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -57,13 +58,23 @@ def owner_of(home: Home, *, staying: bool = False) -> RemoteCaller | None:
     return None
 
 
+def _yard() -> type[Yard]:
+    """The yard's class. Its import makes objects by the hundred thousand, all of them to stay: they are not looked through for garbage."""
+    gc.disable()
+    try:
+        from modelyard.yard import Yard
+    finally:
+        gc.freeze()
+        gc.enable()
+    return Yard
+
+
 def _owned(home: Home, staying: bool) -> RemoteCaller | Yard:
     """The owner, or a yard of this process's own. Of two commands that start at once the second asks the first."""
     while (remote := owner_of(home, staying=staying)) is None:
-        from modelyard.yard import Yard
-
+        made = _yard()
         with suppress(HomeLocked):
-            return Yard(home.path)
+            return made(home.path)
     return remote
 
 
@@ -170,13 +181,13 @@ def server(port: int, as_json: bool) -> None:
     The console's link lets in whoever has it. It is printed on a terminal only; the file `console.url` in the home has it too, for
     the home's owner alone. With --json there is one line, once everything is up.
     """
+    made = _yard()
     from modelyard.control.server import Server
-    from modelyard.yard import Yard
 
     home = Home(default_home())
     owner_of(home, staying=True)  # a command that is just ending is waited for; one that stays is refused below
     with until_stopped() as stop:
-        yard = Yard(home.path, lasts=True)
+        yard = made(home.path, lasts=True)
         try:
             plane = Server(yard, port=port, on_down=stop.set)
             plane.start()

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from modelyard.build import early
 from modelyard.cli.options import CONFIG, JSON, MODEL, PORT, VERSION, show
 from modelyard.cli.owner import asking, ensure_server, until_stopped
 from modelyard.cli.screen import Ended, confirm, follow
@@ -61,7 +62,11 @@ def up(config: Path, yes: bool, detach: bool, port: int, no_cache: bool, refresh
     words = {"config": str(config.resolve()), "cache": not no_cache, "refresh": refresh}
     if detach:
         return _up(ensure_server(port), words, yes, as_json, detach=True)
-    with until_stopped() as stop, asking(live=True, console=port, on_down=stop.set) as caller:
+    with (
+        early.begun("up", default_home(), config.resolve()),
+        until_stopped() as stop,
+        asking(live=True, console=port, on_down=stop.set) as caller,
+    ):
         code = _until(stop, caller, lambda: _up(caller, words, yes, as_json))
         if isinstance(caller, LocalCaller) and code in (0, 3) and not stop.is_set() and _anything_live(caller):
             if not as_json:
@@ -178,8 +183,9 @@ def build(config: Path, no_cache: bool, refresh: bool, as_json: bool) -> int:
 
     Exit code 3 when a gate says no: for continuous integration.
     """
-    with until_stopped() as stop, asking(runs=True, on_down=stop.set) as caller:
-        started = caller.call("build", config=str(config.resolve()), cache=not no_cache, refresh=refresh)
+    config = config.resolve()
+    with early.begun("build", default_home(), config), until_stopped() as stop, asking(runs=True, on_down=stop.set) as caller:
+        started = caller.call("build", config=str(config), cache=not no_cache, refresh=refresh)
         return _until(stop, caller, lambda: _to_the_end(caller, started, as_json))
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -50,20 +48,6 @@ class LocalCaller:
         return self.yard.follow(run, offset)
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout: float | None) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        from modelyard.control.address import at_home
-
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        with at_home(self._path) as name:
-            self.sock.connect(name)
-
-
 class RemoteCaller:
     """Asks the owner of a home over its socket."""
 
@@ -73,12 +57,14 @@ class RemoteCaller:
         self._path = path
 
     def call(self, verb: str, **words: Any) -> Any:
-        connection = _UnixConnection(self._path, None)
+        from modelyard.control.connection import HTTPException, UnixConnection
+
+        connection = UnixConnection(self._path, None)
         try:
             connection.request("POST", f"/api/v1/{verb}", json.dumps(words), {"Content-Type": "application/json"})
             response = connection.getresponse()
             data = response.read()
-        except (OSError, http.client.HTTPException) as exc:
+        except (OSError, HTTPException) as exc:
             raise Unavailable(f"the owner of the home does not answer: {exc}", where=str(self._path.parent)) from exc
         finally:
             connection.close()
@@ -88,7 +74,9 @@ class RemoteCaller:
         return answer
 
     def follow(self, run: str, offset: int = 0) -> Iterator[dict[str, Any]]:
-        connection = _UnixConnection(self._path, None)
+        from modelyard.control.connection import HTTPException, UnixConnection
+
+        connection = UnixConnection(self._path, None)
         try:
             connection.request("GET", f"/api/v1/runs/{run}/feed?offset={offset}")
             response = connection.getresponse()
@@ -96,7 +84,7 @@ class RemoteCaller:
                 raise as_error(_parsed(response.read(), response.status)["error"], response.status)
             for line in response:
                 yield json.loads(line)
-        except (OSError, http.client.HTTPException) as exc:
+        except (OSError, HTTPException) as exc:
             raise Unavailable(f"the owner of the home went away: {exc}", where=str(self._path.parent)) from exc
         finally:
             connection.close()
@@ -107,13 +95,15 @@ class RemoteCaller:
 
     def health(self) -> dict[str, Any] | None:
         """How whoever answers there is: `status`, and whether it `stays` when its command is done. None where nobody answers."""
-        connection = _UnixConnection(self._path, 5)
+        from modelyard.control.connection import HTTPException, UnixConnection
+
+        connection = UnixConnection(self._path, 5)
         try:
             connection.request("GET", "/healthz")
             response = connection.getresponse()
             found: dict[str, Any] = json.loads(response.read())
             return found if response.status == 200 else None
-        except (OSError, http.client.HTTPException, ValueError):
+        except (OSError, HTTPException, ValueError):
             return None
         finally:
             connection.close()

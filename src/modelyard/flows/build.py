@@ -59,6 +59,7 @@ def _new(site: Site, code: dict[str, Any], data: dict[str, Any], lock: dict[str,
     warmth.ready(site, code)
     warmth.import_ahead(site)  # not before: from here on this process waits for others
     make(site, code, data).after()
+    warmth.over(site)
     judged = run.step("evaluate", evaluation.evaluate, site)
     if site.config.explain is not None:
         run.step("explain", steps.explain, site, lock["text"], code)

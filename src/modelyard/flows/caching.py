@@ -40,6 +40,8 @@ LIMIT = "MODELYARD_CACHE_GB"
 RACY = 2.0
 """Seconds for which a file's time may stay as it is though it is written again."""
 _sweeping = threading.Lock()
+_held: dict[Path, int] = {}
+"""Bytes of a cache, as this process, which alone adds to it, has found and kept; at least as many as there are."""
 
 
 def cached(site: Site, key: Mapping[str, Any], root: Path, made: list[str], work: Callable[[], Outcome[Any]]) -> Outcome[Any]:
@@ -216,7 +218,7 @@ def _put(site: Site, digest: str, root: Path, made: list[str], outcome: Outcome[
         raise _Unkeepable from exc
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    sweep(cache, limit(), but=digest)
+    sweep(cache, limit(), but=digest, added=entry["size"])
 
 
 def _keep(path: Path, at: Path) -> dict[str, Any]:
@@ -314,9 +316,13 @@ def limit() -> int:
         raise YardError(f"{LIMIT} is {said!r}, and no number of gigabytes", where=LIMIT) from exc
 
 
-def sweep(cache: Path, most: int, *, but: str = "") -> None:
-    """Drop the entries that were used longest ago until the rest fits into `most` bytes."""
+def sweep(cache: Path, most: int, *, but: str = "", added: int | None = None) -> None:
+    """Drop the entries that were used longest ago until the rest fits into `most` bytes. Where no more than `added` bytes are new, and
+    there is known to be room for them, the entries, of which there may be thousands, are not gone through."""
     with _sweeping:
+        if added is not None and cache in _held and _held[cache] + added <= most:
+            _held[cache] += added
+            return
         found = []
         for mark in cache.glob(f"*/{ENTRY}"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -328,3 +334,4 @@ def sweep(cache: Path, most: int, *, but: str = "") -> None:
             if folder.name != but:
                 _drop(folder)
                 total -= size
+        _held[cache] = total

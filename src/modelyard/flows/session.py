@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -25,14 +26,15 @@ _kept: ContextVar[_Kept | None] = ContextVar("runner", default=None)
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Inside the block, in its thread, a runner stays for the next one who wants the same; after it none does."""
+    """Inside the block, in its thread, a runner stays for the next one who wants the same; after it none does. Its end, of so large a
+    process, takes a while that nobody waits for."""
     held = _Kept()
     token = _kept.set(held)
     try:
         yield
     finally:
         _kept.reset(token)
-        held.stack.close()
+        _end(held)
 
 
 @contextmanager
@@ -51,5 +53,10 @@ def running(what: Loadable, log: Path, warm: Warm | None = None) -> Iterator[Pat
         yield held.socket
     except BaseException:
         held.what = None
-        held.stack.close()
+        _end(held)
         raise
+
+
+def _end(held: _Kept) -> None:
+    """In a thread that the process waits for."""
+    threading.Thread(target=held.stack.pop_all().close, name="runner's end").start()

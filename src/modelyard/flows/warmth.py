@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from modelyard.build import envs, imports
+from modelyard.build import early, envs, imports
 from modelyard.flows import inference
 
 if TYPE_CHECKING:
@@ -18,19 +19,28 @@ if TYPE_CHECKING:
     from modelyard.build.warm import Warm
     from modelyard.flows.site import Site
 
-_TABLES = ("pandas", "pyarrow.parquet", "pandas.core.arrays.arrow.extension_types")
+_TABLES = ("pandas", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.pandas_compat", "pandas.core.arrays.arrow.extension_types")
 """What pandas imports when it is first asked for a Parquet file."""
+_FRAMES = ("narwhals.stable.v2._namespace", "narwhals._pandas_like.namespace", "narwhals._interchange.dataframe")
+"""What scikit-learn imports when it is first given a table: there are versions that do without."""
 _RUNNER = ("argparse", "platform", "selectors", "socket", "subprocess", "threading", "traceback", "threadpoolctl")
 """What our own runner imports."""
 _LOADERS = {
-    "sklearn": ("joblib", "numpy", *_TABLES),
+    "sklearn": ("joblib", "numpy", *_TABLES, *_FRAMES),
     "xgboost": ("numpy", *_TABLES, "xgboost"),
     "lightgbm": ("numpy", *_TABLES, "lightgbm"),
     "catboost": ("numpy", *_TABLES, "catboost"),
     "onnx": ("numpy", "onnxruntime"),
 }
 """What a runner imports to load and ask a model, by framework. Others start threads while they are imported, or are no Python."""
-_OURS = ("polars", "modelyard.quality.metrics", "modelyard.quality.kernels")
+_OURS = (
+    "polars", "modelyard.quality.metrics", "modelyard.quality.kernels", "modelyard.serve.plan.vector", "modelyard.quality.encode",
+    "modelyard.quality.curves", "modelyard.quality.card",
+)  # fmt: skip
+
+_USUAL, PATIENCE = sys.getswitchinterval(), 0.0005
+"""Seconds for which a thread that imports may keep others waiting, a tenth of the usual: whoever starts a step asks the system for many
+little things, and would wait so long after each."""
 
 
 @contextlib.contextmanager
@@ -40,6 +50,11 @@ def kept(site: Site) -> Iterator[None]:
         yield
     finally:
         site.shop.target.cool_down(site.run.id)
+
+
+def over(site: Site) -> None:
+    """No more steps follow that are forked: the end of so large a process takes a while, which nobody need wait for."""
+    threading.Thread(target=site.shop.target.cool_down, args=(site.run.id,), name="cooling").start()  # no daemon: it is waited for
 
 
 def import_ahead(site: Site) -> None:
@@ -82,6 +97,8 @@ def _warm_up(site: Site, code: dict[str, Any]) -> None:
         wanted.update(dict.fromkeys(imports.modules(folder, [entry])))
     python = envs.ensure(site.lock(), site.shop.home.path).python
     site.shop.target.warm_up(site.run.id, python, list(wanted), [site.folder])
+    if (warm := of(site)) is not None:
+        early.note(site.shop.home.path, site.repository / site.order.file, warm.asked)
 
 
 def of(site: Site) -> Warm | None:
@@ -91,10 +108,12 @@ def of(site: Site) -> Warm | None:
 
 def _import_ahead(*more: Callable[[], None]) -> None:
     """Pay for the platform's own imports while a step is waited for; whoever needs one first waits for it as always."""
+    sys.setswitchinterval(PATIENCE)
     ours: list[Callable[[], object]] = [functools.partial(importlib.import_module, name) for name in _OURS]
     for work in (*ours, _template, *more):
         with contextlib.suppress(Exception):  # it is imported again where it is used, and fails there
             work()
+    sys.setswitchinterval(_USUAL)
 
 
 def _template() -> None:

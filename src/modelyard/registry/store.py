@@ -6,10 +6,13 @@ is created, and aliases are set to what the state says. One SQLite file, opened 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import secrets
+import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from modelyard.registry import direct
 from modelyard.registry.state import Version
 
 ALIASES = ("champion", "challenger")
@@ -49,7 +53,7 @@ class Trial:
 
 
 class Store:
-    """Lazy: MLflow (about a second of imports) is loaded by the first call that needs it."""
+    """Lazy: MLflow (about a second of imports) is loaded by the first call that needs it; what is usual is written without (direct.py)."""
 
     def __init__(self, home: Path) -> None:
         self._database = home / "mlflow.sqlite"
@@ -59,12 +63,6 @@ class Store:
 
     def record(self, model: str, version: Version, bundle: Path, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """See that MLflow has this version, its run, metrics, parameters and lineage. Returns MLflow's run id."""
-        client = self._open()
-        found = client.search_model_versions(f"name = '{model}' and tag.`modelyard.digest` = '{version.digest}'")
-        if found:
-            return str(found[0].run_id)
-        run_id = self._run(client, model, version, params, tags, bundle)
-        self._model(client, model)
         lineage = {
             "modelyard.digest": version.digest,
             "modelyard.version": version.version,
@@ -74,10 +72,52 @@ class Store:
             "modelyard.config": version.config_digest,
             "modelyard.commit": version.commit or "",
         }
+        if (written := self._directly(model, version, bundle, params, tags, lineage)) is not None:
+            return written
+        client = self._open()
+        found = client.search_model_versions(f"name = '{model}' and tag.`modelyard.digest` = '{version.digest}'")
+        if found:
+            return str(found[0].run_id)
+        run_id = self._run(client, model, version, params, tags, bundle)
+        self._model(client, model)
         _write_mlmodel(bundle, self._artifacts / version.digest, run_id)
         created = client.create_model_version(model, source=(self._artifacts / version.digest).as_uri(), run_id=run_id, tags=lineage)
         client.set_model_version_tag(model, created.version, "modelyard.mlflow_version", created.version)
         return run_id
+
+    def _directly(
+        self, model: str, version: Version, bundle: Path, params: Mapping[str, Any], tags: Mapping[str, str], lineage: Mapping[str, str]
+    ) -> str | None:
+        """As `record`, without MLflow's client, whose import is then spared; None where it is needed."""
+        if (bundle / "metrics.json").is_file():  # what was read off the log, step by step
+            return None
+        run_id, began = secrets.token_hex(16), int(time.time() * 1000)
+        rows = direct.Rows(
+            model=model,
+            version=version.version,
+            run=version.run,
+            digest=version.digest,
+            metrics={k: float(v) for k, v in version.metrics.items() if v is not None},
+            params={k: str(v)[:6000] for k, v in params.items()},
+            tags=tags,
+            lineage=lineage,
+            source=(self._artifacts / version.digest).as_uri(),
+            artifacts=self._artifacts.as_uri(),
+        )
+        shown = self._artifacts / run_id / "artifacts"
+
+        def files() -> None:
+            _write_mlmodel(bundle, self._artifacts / version.digest, run_id)
+            for name in REPORTS:
+                if (bundle / name).is_file():
+                    shown.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(bundle / name, shown / name)
+
+        try:
+            return run_id if direct.record(self._database, rows, run_id, began, files) else None
+        except sqlite3.Error:  # the client says what is wrong, if it still is
+            shutil.rmtree(shown.parent, ignore_errors=True)
+            return None
 
     def trials(self, parent: str, trials: Iterable[Trial]) -> None:
         """See that MLflow has these trials, each a run of its own nested below `parent`; one that is there whole is left alone."""
@@ -94,6 +134,9 @@ class Store:
 
     def alias(self, model: str, alias: str, version: Version | None) -> None:
         """Point `champion` or `challenger` at a version, or at none."""
+        with contextlib.suppress(sqlite3.Error):
+            if direct.alias(self._database, model, alias, version.digest if version else None):
+                return
         client = self._open()
         if version is None:
             if alias in client.get_registered_model(model).aliases:
@@ -104,8 +147,9 @@ class Store:
             client.set_registered_model_alias(model, alias, found[0].version)
 
     def get_ready(self) -> None:
-        """Import MLflow and open the database, about a second's work, in a thread that has the time."""
-        self._open()
+        """Import MLflow and open the database, about a second's work, in a thread that has the time; nothing where it can be spared."""
+        if not direct.known(self._database):
+            self._open()
 
     def _open(self) -> Any:
         with self._opening:

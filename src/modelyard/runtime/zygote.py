@@ -10,7 +10,9 @@ script runs. Nothing of one script is there for the next: what was forked ends w
 
 PLAN is JSON: `enter` (path of build/enter.py, whose functions make the namespaces), `inside` (the folder of our files there,
 interpreter.py beside them), `mounts` (as in build/enter.py), `python`, `environment`, `modules` (to be imported), `socket` (number of an
-open listening Unix socket). A client (build/ask.py) connects, sends its request and its standard streams, and is told the exit code.
+open listening Unix socket), `program` (null, or a folder and a module in it, a program of the platform's own: what that imports is
+imported too, and out of every script's sight), `up` (a file that is made inside once all namespaces are). A client (build/ask.py)
+connects, sends its request and its standard streams, and is told the exit code.
 When it goes away, what was forked for it is killed; when the zygote goes away, the kernel ends everything in its namespace of processes.
 """
 
@@ -39,9 +41,9 @@ TAKEN = b"+"
 class _Begin(BaseException):
     """Unwinds the stack of the zygote: the script starts at the bottom of it, as in an interpreter of its own."""
 
-    def __init__(self, interpreter: Any, argv: list[str]) -> None:
+    def __init__(self, interpreter: Any, argv: list[str], own: dict[str, Any]) -> None:
         super().__init__()
-        self.interpreter, self.argv = interpreter, argv
+        self.interpreter, self.argv, self.own = interpreter, argv, own
 
 
 def _module(path: str) -> Any:
@@ -95,6 +97,8 @@ def serve(text: str) -> None:
     enter, interpreter = _module(plan["enter"]), _module(plan["inside"] + "/interpreter.py")
     sys.path.pop(0)  # this file's own folder
     enter.call("prctl", enter.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    os.close(os.open(plan["up"], os.O_CREAT | os.O_WRONLY, 0o600))
+    gc.disable()  # an import makes objects by the ten thousand, all of them to stay
     for name in plan["modules"]:
         # what cannot be imported fails in the script, where the message has a line
         with contextlib.suppress(BaseException):
@@ -102,12 +106,14 @@ def serve(text: str) -> None:
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:
         os._exit(0)  # a thread that was started by an import is not in a fork, which would wait for it for ever: start afresh, each
+    gc.enable()
     gc.freeze()  # no collection of a fork touches, and so copies, what is shared
     listener = socket.socket(fileno=plan["socket"])
     listener.setblocking(False)
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    own: dict[str, Any] | None = None
     clients: dict[int, tuple[socket.socket, int]] = {}  # by the descriptor of the client's connection; the process forked for it
     while True:
         waiting: list[Any] = [listener, reader, *clients]
@@ -124,8 +130,27 @@ def serve(text: str) -> None:
         if listener in ready:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 connection, _ = listener.accept()
-                pid = _accept(enter, interpreter, connection, [listener.fileno(), reader, writer, *clients])
+                pid = _accept(enter, interpreter, own or {}, connection, [listener.fileno(), reader, writer, *clients])
                 clients[connection.fileno()] = (connection, pid)
+            if own is None:  # not before: the first script is waited for, and while it runs there is time
+                own = _own(*plan["program"]) if plan["program"] else {}
+
+
+def _own(folder: str, module: str) -> dict[str, Any]:
+    """The modules that a program of the platform's own imports from its folder, out of `sys.modules`: no script finds them there."""
+    top = module.partition(".")[0]
+    if top in sys.modules:
+        return {}
+    sys.path.insert(0, folder)
+    gc.disable()
+    with contextlib.suppress(BaseException):  # it fails where it is run
+        importlib.import_module(module)
+    gc.enable()
+    gc.freeze()
+    sys.path.remove(folder)
+    found = {name: sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] == top}
+    found.pop(module, None)  # the program itself is run as `__main__`
+    return found
 
 
 def _reap(enter: Any, clients: dict[int, tuple[socket.socket, int]]) -> None:
@@ -143,7 +168,7 @@ def _reap(enter: Any, clients: dict[int, tuple[socket.socket, int]]) -> None:
                     del clients[number]
 
 
-def _accept(enter: Any, interpreter: Any, connection: socket.socket, held: list[int]) -> int:
+def _accept(enter: Any, interpreter: Any, own: dict[str, Any], connection: socket.socket, held: list[int]) -> int:
     """Read a request and fork for it; the process that keeps what was forked. `held` are the zygote's own descriptors, no fork's."""
     connection.settimeout(10)
     data, streams, _, _ = socket.recv_fds(connection, REQUEST.size, 3)
@@ -154,7 +179,9 @@ def _accept(enter: Any, interpreter: Any, connection: socket.socket, held: list[
         if not piece:
             raise OSError("the client went away")
         body += piece
-    request = json.loads(body)
+    text, *variables = body.split(b"\0")
+    request = json.loads(text)
+    request["environment"] = dict(os.fsdecode(variable).split("=", 1) for variable in variables)
     connection.sendall(TAKEN)
     keeper = os.fork()
     if keeper == 0:
@@ -164,7 +191,8 @@ def _accept(enter: Any, interpreter: Any, connection: socket.socket, held: list[
         try:
             for fd in (connection.fileno(), *held):
                 os.close(fd)
-            code = _keep(enter, interpreter, request, list(streams))
+            begin = _Begin(interpreter, request["argv"], own if request["program"] else {})
+            code = _keep(enter, begin, request, list(streams))
         except Exception as exc:
             os.write(streams[2], f"the warm interpreter could not be forked: {exc}\n".encode())
         os._exit(code)
@@ -173,7 +201,7 @@ def _accept(enter: Any, interpreter: Any, connection: socket.socket, held: list[
     return keeper
 
 
-def _keep(enter: Any, interpreter: Any, request: dict[str, Any], streams: list[int]) -> int:
+def _keep(enter: Any, begin: _Begin, request: dict[str, Any], streams: list[int]) -> int:
     """Namespaces of its own for one script, its first process in them, and its exit code."""
     enter.call("prctl", enter.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     network = 0 if request["network"] else enter.NEWNET
@@ -190,8 +218,8 @@ def _keep(enter: Any, interpreter: Any, request: dict[str, Any], streams: list[i
             enter.forgo()
             enter.call("prctl", enter.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if (script := os.fork()) == 0:
-                interpreter.become(request, streams)
-                raise _Begin(interpreter, request["argv"])
+                begin.interpreter.become(request, streams)
+                raise begin
             code = enter.reap(script)  # the first process of a namespace reaps what is left to it, and all else there ends with it
         except Exception as exc:
             os.write(streams[2], f"the warm interpreter could not be forked: {exc}\n".encode())
@@ -206,6 +234,7 @@ def main() -> None:
         serve(sys.argv[2])
     except _Begin as begun:
         interpreter, argv = begun.interpreter, begun.argv
+        sys.modules.update(begun.own)
     ours, own = {*sys.modules} - {"__main__"}, sys.modules["__main__"]  # held: its names are needed to the end
     interpreter.end(interpreter.run(argv), ours)
     del own

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelyard.build import contract, sandbox, stage
+from modelyard.build import contract, early, sandbox, stage
 from modelyard.build.processes import RECORD
 from modelyard.build.stage import METRICS
-from modelyard.build.warm import Warm
+from modelyard.build.warm import Asked, Warm
 from modelyard.errors import Unavailable
 from modelyard.home import Home, scratch_prefix
 from modelyard.serve import left, routes
@@ -22,6 +22,7 @@ from modelyard.targets.jobs import Jobs
 from modelyard.targets.shared import SharedFront
 
 log = logging.getLogger("modelyard")
+RUNNER = "modelyard.runtime.runner"
 WATCH = 0.2
 """Seconds between two looks at the endpoints' processes."""
 
@@ -51,12 +52,26 @@ class LocalTarget:
 
     def warm_up(self, run: str, python: Path, modules: Sequence[str], shown: Sequence[Path]) -> None:
         """Start a warm interpreter, where users may make namespaces. MODELYARD_WARM=0 turns it off."""
-        if not modules or os.environ.get("MODELYARD_WARM") == "0" or not sandbox.own_processes():
+        if not modules or os.environ.get("MODELYARD_WARM") == "0":
             return
-        self.cool_down(run)
         environment, log = stage.variables(python, "/tmp"), self._home.runs / run / "warm.log"  # noqa: S108  (the sandbox's own)
-        ours = [stage.shims(), serve_runner.install_runtime(self._home.path)]
-        made = Warm(python, modules, shown, environment, log, read_only=ours, prefix=scratch_prefix(self._home.path))
+        runtime = serve_runner.install_runtime(self._home.path)
+        ours = [stage.shims(), runtime]
+        asked = Asked(
+            python=str(python),
+            modules=[*modules],
+            environment=environment,
+            read_only=[str(path) for path in ours],
+            program=[str(runtime), RUNNER],
+        )
+        made = early.taken(run, asked) if [*shown] == [self._home.runs / run] else None
+        self.cool_down(run)
+        if made is None and sandbox.own_processes():
+            program, prefix = (str(runtime), RUNNER), scratch_prefix(self._home.path)
+            made = Warm(python, modules, shown, environment, log, read_only=ours, program=program, prefix=prefix)
+        if made is None:
+            return
+        threading.Thread(target=sandbox.find, name="sandbox", daemon=True).start()  # the other kind, for what cannot be forked: 0.1 s
         with self._lock:
             self._warm[run] = made
 
@@ -66,6 +81,7 @@ class LocalTarget:
     def cool_down(self, run: str) -> None:
         with self._lock:
             warm = self._warm.pop(run, None)
+        early.drop(run)
         if warm is not None:
             warm.close()
 
