@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from modelyard.runtime import frameworks
 from modelyard.runtime.extract import Cannot, extract
@@ -18,7 +21,11 @@ from modelyard.runtime.loading import Served
 from modelyard.runtime.outputs import Outputs
 from modelyard.serve.oracle import Declined, asked
 from modelyard.serve.plan.compiled import RowPlan
+from modelyard.serve.plan.edges import edge_rows
+from modelyard.serve.plan.fold import fold
 from modelyard.serve.plan.reading import read
+from modelyard.serve.plan.refused import Refused
+from modelyard.signature import Column, Signature
 from tests.serve.world import World, boosting, data, logistic, signature
 
 SIGNED = signature()
@@ -49,6 +56,26 @@ def test_a_runner_gives_the_plan_of_its_model(world: World) -> None:
         native, own = oracle.answers(columns, len(x)), plan.predict(columns, len(x))
     assert own["prediction"] == native["prediction"]
     np.testing.assert_allclose(own["probability_1"], native["probability_1"], rtol=0, atol=1e-12)
+
+
+def test_a_linear_model_of_many_numbers_is_proven_at_its_edges() -> None:
+    """Native sums are BLAS's, in an order of its own."""
+    x, y = load_breast_cancer(return_X_y=True)
+    x = StandardScaler().fit_transform(x)
+    model = LogisticRegression().fit(x, y)
+    signed = Signature(
+        "binary_classification", tuple(Column(f"x{i}", "float") for i in range(30)), classes=(0, 1), positive_class=1, target_col="y"
+    )
+    plan = read(json.dumps(extract(served(model, signed.to_dict()), signed.to_dict())).encode())
+    rows = edge_rows(plan, fold(plan), x[:100].tolist())
+    own = RowPlan(plan, signed)
+    answered = []
+    for row in rows:
+        with contextlib.suppress(Refused):
+            answered.append((row, own.row(row)[0]))
+    assert len(answered) > 1000
+    native = model.predict(np.array([row for row, _ in answered]))
+    assert [label for _, label in answered] == native.tolist()
 
 
 def test_a_runner_declines_where_the_script_predicts(world: World) -> None:

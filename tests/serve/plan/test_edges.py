@@ -45,6 +45,15 @@ def test_each_edge_is_tried_by_itself() -> None:
     assert any(math.copysign(1, values[0]) < 0 and values[0] == 0 for values in found)
 
 
+def test_no_row_has_two_numbers_that_overflow_together() -> None:
+    """What their sum is depends on the order in which it is added up, and BLAS has another one for each number of rows."""
+    plan = Plan(tuple(Input(f"x{i}", "float") for i in range(30)), (Linear(tuple(range(30)), ((1.5,) * 30,), (0.0,)),), (30,))
+    found = edge_rows(plan, plan, [(1.0,) * 30])
+    huge = [sum(abs(value) >= 1e300 for value in row) for row in found]
+    several = [sum(value != 1.0 for value in row) for row in found]
+    assert max(huge) == 1 and sum(huge) > 100 and max(several) > 10
+
+
 def test_they_are_the_same_for_the_same_seed_and_no_more_than_asked_for() -> None:
     assert edge_rows(SCALED, fold(SCALED), ROWS, most=50) == edge_rows(SCALED, fold(SCALED), ROWS, most=50)
     assert edge_rows(SCALED, fold(SCALED), ROWS, most=50, seed=1) != edge_rows(SCALED, fold(SCALED), ROWS, most=50)
