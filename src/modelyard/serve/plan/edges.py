@@ -56,16 +56,23 @@ def edge_rows(plan: Plan, folded: Plan, rows: Sequence[Sequence[Any]], *, most: 
     if nullable:
         made.append(_changed(drawn.choice(rows), dict.fromkeys(nullable)))
     made = drawn.sample(made, int(most * (1 - _COMBINED))) if len(made) > most * (1 - _COMBINED) else made
-    for _ in range(min(int(most * _COMBINED), most - len(made))):
-        chosen = [place for place, values in enumerate(found) if values and drawn.random() < 0.5]
-        made.append(_changed(drawn.choice(rows), _one_huge({place: drawn.choice(found[place]) for place in chosen})))
+    made += _combined(found, rows, min(int(most * _COMBINED), most - len(made)), drawn)
     return made
 
 
-def _one_huge(by: dict[int, Any]) -> dict[int, Any]:
-    """Without all but the first of the numbers that are `_HUGE`."""
-    huge = [place for place, value in by.items() if isinstance(value, float) and abs(value) >= _HUGE]
-    return {place: value for place, value in by.items() if place not in huge[1:]}
+def _combined(found: Sequence[Sequence[Any]], rows: Sequence[Sequence[Any]], count: int, drawn: random.Random) -> Iterable[tuple[Any, ...]]:
+    """Rows with about half of all values changed; of numbers that are `_HUGE` to one at the most."""
+    places = [(place, values, len(values)) for place, values in enumerate(found) if values]
+    for _ in range(count):
+        row, chosen, huge = list(drawn.choice(rows)), drawn.getrandbits(max(1, len(places))), False
+        for place, values, size in places:
+            if chosen & 1:
+                value = values[int(drawn.random() * size)]
+                large = isinstance(value, float) and abs(value) >= _HUGE
+                if not (large and huge):
+                    row[place], huge = value, huge or large
+            chosen >>= 1
+        yield tuple(row)
 
 
 def _changed(row: Sequence[Any], by: dict[int, Any]) -> tuple[Any, ...]:
