@@ -130,7 +130,7 @@ def wait_ready(socket_path: Path, timeout: float, child: Child | None = None) ->
         if time.monotonic() > deadline:
             what = f"the model was not loaded within {timeout:g} s"
             raise (StepFailed(what, where=str(child.log), log_tail=child.tail()) if child else Unavailable(what, where=str(socket_path)))
-        time.sleep(0.02)
+        time.sleep(0.003)
 
 
 def warm_up(socket_path: Path, example: Mapping[str, Any], signature: Signature, times: int = WARM_UP) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.config.spec import Config
 from modelyard.errors import BadInput
-from modelyard.flows.monitor import estimating, reference
+from modelyard.flows.monitor import reference
 from modelyard.flows.monitor.window import Window
 from modelyard.monitor.estimate import trust
 from modelyard.monitor.performance import Value
@@ -27,6 +27,8 @@ def enabled(config: Config) -> bool:
 
 
 def judge(window: Window) -> Verdict:
+    from modelyard.flows.monitor import estimating  # NumPy, which no command that starts a yard need wait for
+
     asked = window.config.monitor.performance
     if window.signature.problem_type not in ESTIMATED:
         return _unknown(window, f"there is no estimate for {window.signature.problem_type.replace('_', ' ')}")
