@@ -132,7 +132,8 @@ print(json.dumps([
     assert found is not None, done.stderr
     assert found[:2] == ["FileNotFoundError", "FileNotFoundError"]
     assert found[2] == found[3] == "OSError", "read-only"
-    assert found[4:11] == ["a", "b", 4, [], "algo-1", ["lo"], "ConnectionRefusedError"]
+    own = PYTHON.parts[2:3] if PYTHON.is_relative_to("/tmp") else ()  # where the tests themselves lie there
+    assert found[4:11] == ["a", "b", 4, [*own], "algo-1", ["lo"], "ConnectionRefusedError"]
     assert found[11:14] == ["PermissionError", None, ["0" * 16, "0" * 16]]
     assert found[14], "/proc tells of its own processes"
     assert (found[15] == ["1", "2"]) == processes
