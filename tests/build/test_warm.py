@@ -135,7 +135,8 @@ SAME = {
     "objects end with their names about them": "import json\nclass A:\n    def __del__(self): print(json.dumps(1))\na = A()",
     "what a library holds is written": "import numpy; f = numpy.held = open('held', 'w'); f.write('x'); print(1)",
     "libraries end in peace": "import logging; logging.basicConfig(level=20); logging.info('hi')",
-    "processes of a pool": "from concurrent.futures import ProcessPoolExecutor as P\nimport math\nprint(list(P(1).map(math.sqrt, [4])))",
+    "processes of a pool": "from concurrent.futures import ProcessPoolExecutor as P\nimport math\n"
+    "with P(1) as pool:\n    print(list(pool.map(math.sqrt, [4])))",
     "spawned ones": "import multiprocessing as m, math\n"
     + "if __name__ == '__main__': print(m.get_context('spawn').Pool(1).map(math.sqrt, [4]))",
     "syntax": "x = = 1",
