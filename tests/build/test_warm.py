@@ -138,7 +138,9 @@ SAME = {
     "processes of a pool": "from concurrent.futures import ProcessPoolExecutor as P\nimport math\n"
     "with P(1) as pool:\n    print(list(pool.map(math.sqrt, [4])))",
     "spawned ones": "import multiprocessing as m, math\n"
-    + "if __name__ == '__main__': print(m.get_context('spawn').Pool(1).map(math.sqrt, [4]))",
+    + "if __name__ == '__main__':\n    with m.get_context('spawn').Pool(1) as pool:\n        print(pool.map(math.sqrt, [4]))",
+    "nothing that it has opened is closed for it": "import gc, os\nfds = [os.open('/dev/null', 0) for _ in range(40)]\ngc.collect()\n"
+    + "print([fd for fd in fds if os.close(fd)])",
     "syntax": "x = = 1",
     "streams": "import sys; print([(s.encoding, s.errors, s.write_through) for s in (sys.stdin, sys.stdout, sys.stderr)], sys.orig_argv)",
     "settings of the kernel are not to be written": "import os\n"

@@ -235,6 +235,8 @@ def main() -> None:
     except _Begin as begun:
         interpreter, argv = begun.interpreter, begun.argv
         sys.modules.update(begun.own)
+        # its frames hold it: they would go with some later collection, and close what the script has opened by then
+        begun.__traceback__ = None
     ours, own = {*sys.modules} - {"__main__"}, sys.modules["__main__"]  # held: its names are needed to the end
     interpreter.end(interpreter.run(argv), ours)
     del own
