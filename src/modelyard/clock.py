@@ -40,3 +40,8 @@ class ReplayClock:
             if instant < self._now:
                 raise ValueError(f"a clock never runs backwards: {instant} is before {self._now}")
             self._now = instant.astimezone(UTC)
+
+
+def to_minute(at: str) -> str:
+    """An ISO time without its seconds where it has none: `2026-03-01T06:00`, `2026-03-01T06:00:30`."""
+    return at[:19].removesuffix(":00")

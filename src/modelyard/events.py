@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+from modelyard.clock import to_minute
+
 
 @dataclass(frozen=True)
 class Event:
@@ -282,7 +284,7 @@ class WindowJudged(Event):
     evidence: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        start, end = (at[:19].removesuffix(":00") for at in (self.start, self.end))
+        start, end = map(to_minute, (self.start, self.end))
         span = f"{start[:10]}..{end[:10]}" if start[:10] != end[:10] else f"{start}..{end[11:]}"
         return f"{self.monitor} {span} {self.status}: {self.reason.removeprefix(f'{self.monitor}: ')}"
 

@@ -18,7 +18,7 @@ import pytest
 from modelyard.build import ask, processes
 
 
-def start(tmp_path: Path, code: str, **options: Any) -> tuple[processes.Ended, list[str]]:
+def run(tmp_path: Path, argv: list[str], **options: Any) -> tuple[processes.Ended, list[str]]:
     lines: list[str] = []
     settings: dict[str, Any] = {
         "env": {"PATH": os.environ["PATH"]},
@@ -28,8 +28,12 @@ def start(tmp_path: Path, code: str, **options: Any) -> tuple[processes.Ended, l
         "record": tmp_path / processes.RECORD,
         "on_line": lines.append,
     }
-    ended = processes.run([sys.executable, "-c", textwrap.dedent(code)], **(settings | options))
+    ended = processes.run(argv, **(settings | options))
     return ended, lines
+
+
+def start(tmp_path: Path, code: str, **options: Any) -> tuple[processes.Ended, list[str]]:
+    return run(tmp_path, [sys.executable, "-c", textwrap.dedent(code)], **options)
 
 
 def alive(pid: int) -> bool:
@@ -277,16 +281,7 @@ def test_what_nobody_forks_has_a_keeper_after_all(tmp_path: Path) -> None:
     """A warm interpreter that has gone by the time it is asked: the command is run, and what it leaves behind ended, as always."""
     code = "import os, subprocess; left = subprocess.Popen(['sleep', '1000']); print(left.pid, os.getppid(), flush=True); os._exit(3)"
     argv = [sys.executable, "-I", "-S", ask.__file__, str(tmp_path / "nobody"), "{}", sys.executable, "-c", code]
-    lines: list[str] = []
-    ended = processes.run(
-        argv,
-        env={"PATH": os.environ["PATH"]},
-        cwd=tmp_path,
-        timeout=120,
-        log=tmp_path / "log",
-        record=tmp_path / processes.RECORD,
-        on_line=lines.append,
-    )
+    ended, lines = run(tmp_path, argv)
     left, keeper = map(int, lines[0].split())
     assert ended.code == 3 and keeper != os.getpid()
     assert not alive(left) and not alive(keeper)
@@ -310,16 +305,7 @@ def test_one_that_waits_for_a_fork_ends_as_a_keeper_would(tmp_path: Path) -> Non
         thread = threading.Thread(target=take)
         thread.start()
         argv = [sys.executable, "-I", "-S", ask.__file__, str(tmp_path / "socket"), "{}", "/bin/false"]
-        ended = processes.run(
-            argv,
-            env={"PATH": os.environ["PATH"]},
-            cwd=tmp_path,
-            timeout=120,
-            log=tmp_path / "log",
-            record=tmp_path / processes.RECORD,
-            on_line=lambda _: None,
-            cancel=asked,
-        )
+        ended, _ = run(tmp_path, argv, cancel=asked)
         thread.join(60)
     assert (ended.code, ended.stopped) == (128 + signal.SIGTERM, "cancelled") and not thread.is_alive()
     assert not (tmp_path / processes.RECORD).exists()

@@ -11,9 +11,9 @@ import click
 from modelyard.cli.options import JSON, MODEL, show
 from modelyard.cli.owner import asking
 from modelyard.cli.screen import table
+from modelyard.clock import to_minute
 from modelyard.control.client import Caller
 from modelyard.errors import BadInput, YardError
-from modelyard.monitor.words import to_minute
 
 SENT = {"csv": "text/csv", "json": "application/json", "jsonl": "application/x-ndjson"}
 

@@ -11,8 +11,8 @@ import click
 from modelyard.cli.options import JSON, VERSION, show
 from modelyard.cli.owner import asking
 from modelyard.cli.screen import colour, plain, table
+from modelyard.clock import to_minute
 from modelyard.errors import BadInput, GateRefused, NotFound
-from modelyard.monitor.words import to_minute
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 

@@ -10,8 +10,8 @@ import click
 from modelyard.cli.options import JSON, MODEL, complete_models, show
 from modelyard.cli.owner import asking
 from modelyard.cli.screen import Screen, colour, follow, plain, reason, table
+from modelyard.clock import to_minute
 from modelyard.errors import NotFound
-from modelyard.monitor.words import to_minute
 
 SHOWN, TREND, TREND_WIDTH = 30, 360, 60
 """Words that a table shows where nothing else is asked for; words that are read for the trend, and windows of a monitor in it."""

@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from modelyard.build import bundle
+from modelyard.clock import to_minute
 from modelyard.errors import BadInput, NotFound
 from modelyard.flows.monitor import data_quality
 from modelyard.flows.monitor.window import Built, Window
@@ -15,7 +16,6 @@ from modelyard.flows.picturing import instant
 from modelyard.monitor import quality, windows
 from modelyard.monitor.quality import Violation, sagemaker
 from modelyard.monitor.verdicts import Verdict
-from modelyard.monitor.words import to_minute
 from modelyard.workshop import Workshop
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from sqlalchemy import Column, Index, Integer, Row, Select, String, Table, Text, and_, func, select, true
 
+from modelyard.clock import to_minute
 from modelyard.database import METADATA, Database
 from modelyard.monitor.verdicts import Status
 from modelyard.monitor.windows import Span
-from modelyard.monitor.words import to_minute
 
 _TABLE = Table(
     "windows",

@@ -35,11 +35,6 @@ def written(column: pl.Series) -> pl.Series:
     return told.to_frame().select(reading.text(told.name, told.dtype)).to_series()
 
 
-def to_minute(at: str) -> str:
-    """An ISO time without its seconds where it has none: `2026-03-01T06:00`, `2026-03-01T06:00:30`."""
-    return at[:19].removesuffix(":00")
-
-
 def listing(items: Sequence[str], most: int = 5) -> str:
     """The first `most` of `items`, and how many were left out."""
     left = len(items) - most

@@ -191,8 +191,7 @@ def _accept(enter: Any, interpreter: Any, own: dict[str, Any], connection: socke
         try:
             for fd in (connection.fileno(), *held):
                 os.close(fd)
-            begin = _Begin(interpreter, request["argv"], own if request["program"] else {})
-            code = _keep(enter, begin, request, list(streams))
+            code = _keep(enter, interpreter, own if request["program"] else {}, request, list(streams))
         except Exception as exc:
             os.write(streams[2], f"the warm interpreter could not be forked: {exc}\n".encode())
         os._exit(code)
@@ -201,7 +200,7 @@ def _accept(enter: Any, interpreter: Any, own: dict[str, Any], connection: socke
     return keeper
 
 
-def _keep(enter: Any, begin: _Begin, request: dict[str, Any], streams: list[int]) -> int:
+def _keep(enter: Any, interpreter: Any, own: dict[str, Any], request: dict[str, Any], streams: list[int]) -> int:
     """Namespaces of its own for one script, its first process in them, and its exit code."""
     enter.call("prctl", enter.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     network = 0 if request["network"] else enter.NEWNET
@@ -218,8 +217,10 @@ def _keep(enter: Any, begin: _Begin, request: dict[str, Any], streams: list[int]
             enter.forgo()
             enter.call("prctl", enter.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if (script := os.fork()) == 0:
-                begin.interpreter.become(request, streams)
-                raise begin
+                interpreter.become(request, streams)
+                # held by no name: frames that it holds and that hold it would go with some later collection, and close what the script has
+                # opened by then
+                raise _Begin(interpreter, request["argv"], own)
             code = enter.reap(script)  # the first process of a namespace reaps what is left to it, and all else there ends with it
         except Exception as exc:
             os.write(streams[2], f"the warm interpreter could not be forked: {exc}\n".encode())
@@ -235,8 +236,6 @@ def main() -> None:
     except _Begin as begun:
         interpreter, argv = begun.interpreter, begun.argv
         sys.modules.update(begun.own)
-        # its frames hold it: they would go with some later collection, and close what the script has opened by then
-        begun.__traceback__ = None
     ours, own = {*sys.modules} - {"__main__"}, sys.modules["__main__"]  # held: its names are needed to the end
     interpreter.end(interpreter.run(argv), ours)
     del own

@@ -108,7 +108,7 @@ class Sample:
     def end(self) -> None:
         import polars as pl
 
-        self._frames.append(pl.DataFrame({name: parts[0] if len(parts) == 1 else pl.concat(parts) for name, parts in self._taken.items()}))
+        self._frames.append(pl.DataFrame({name: pl.concat(parts) for name, parts in self._taken.items()}))
         self._seen += self._rows
         self._taken, self._passed = {}, {}
 

@@ -148,7 +148,6 @@ def _is_no_value(column: pl.Series) -> bool:
 def few(column: Any, most: int) -> tuple[list[tuple[str, int]], int] | None:
     """What `words` gives, of an Arrow column whose text is coded by a dictionary of at most `most` words, and without a query; a word
     that the dictionary has twice comes twice."""
-    import numpy as np
     import polars as pl
 
     if isinstance(column, pl.Series):
@@ -157,29 +156,32 @@ def few(column: Any, most: int) -> tuple[list[tuple[str, int]], int] | None:
 
     if not isinstance(column, pa.DictionaryArray) or len(column.dictionary) > most or not pa.types.is_string(column.type.value_type):
         return None
-    codes = column.indices.drop_null() if column.indices.null_count else column.indices
-    counts = np.bincount(codes.to_numpy(zero_copy_only=False), minlength=len(column.dictionary)).tolist()
+    counts = _of_codes(column).tolist()
     seen = [(word, n) for word, n in zip(column.dictionary.to_pylist(), counts, strict=True) if n and word is not None]
     return seen, len(column) - sum(n for _, n in seen)
 
 
 def _coded(column: Any) -> tuple[pl.DataFrame, int]:
     """Of a dictionary-encoded Arrow column: its codes are counted, and no text is looked at more than once."""
-    import numpy as np
     import polars as pl
     import pyarrow as pa
 
     found, rows = [], len(column)
     for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-        codes = chunk.indices.drop_null() if chunk.indices.null_count else chunk.indices
-        counts = np.bincount(codes.to_numpy(zero_copy_only=False), minlength=len(chunk.dictionary))
-        values = _series(chunk.dictionary)
-        found.append(pl.DataFrame({"v": values, "n": counts[: len(values)]}).filter(pl.col("n") > 0))
+        found.append(pl.DataFrame({"v": _series(chunk.dictionary), "n": _of_codes(chunk)}).filter(pl.col("n") > 0))
     seen = pl.concat(found) if found else pl.DataFrame(schema={"v": pl.String, "n": pl.Int64})
     if len(found) > 1:
         seen = seen.group_by("v").agg(pl.col("n").sum())
     seen = seen.with_columns(pl.col("v").cast(pl.String)).drop_nulls("v")
     return seen, rows - int(seen["n"].sum())
+
+
+def _of_codes(column: pa.DictionaryArray) -> NDArray[np.int64]:
+    """How often each word of the dictionary comes."""
+    import numpy as np
+
+    codes = column.indices.drop_null() if column.indices.null_count else column.indices
+    return np.bincount(codes.to_numpy(zero_copy_only=False), minlength=len(column.dictionary))
 
 
 def _series(column: Any) -> pl.Series:
