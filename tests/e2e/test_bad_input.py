@@ -20,7 +20,7 @@ import pytest
 
 from modelyard.config.spec import PLANNED
 from tests.e2e import toy
-from tests.e2e.person import Person, change, discard, person
+from tests.e2e.person import Person, change, commit, discard, person
 
 Spoil = Callable[[Path], object]
 
@@ -29,6 +29,8 @@ Spoil = Callable[[Path], object]
 def me(environments: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     """Somebody whose model `toy` is in production: what must be as it was after every mishap."""
     place = toy.toy(tmp_path_factory.mktemp("bad") / "toy")
+    change(place / "config.yaml", "performance: {enabled: false}", "{performance: {enabled: false}, window: 1mo}")  # none ends meanwhile
+    commit(place)
     with person(environments, place) as somebody:
         somebody.run("up", "--detach", "--yes", "--port", "0")
         yield somebody

@@ -58,9 +58,10 @@ def is_masked(row: Any) -> bool:
     return scalar_masks._LOWEST in [value for value in row.__globals__.values() if isinstance(value, bytes)]
 
 
-@given(st.randoms(use_true_random=False), st.integers(0, 1))
+@given(st.integers(0, 2**32 - 1), st.integers(0, 1))
 @settings(max_examples=60, deadline=None)
-def test_many_small_trees_together_give_what_each_by_itself_gives(chance: random.Random, answer: int) -> None:
+def test_many_small_trees_together_give_what_each_by_itself_gives(seed: int, answer: int) -> None:
+    chance = random.Random(seed)  # hundreds of draws: more than Hypothesis lets an example have of its own
     plan = planned(ensemble(chance, chance.randrange(6, 150), 8), answer)
     how = finish_for(plan, signature_of(plan))
     row = row_function(plan, how)
