@@ -4,9 +4,10 @@ import json
 import math
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.errors import BadInput
-from modelyard.monitor.profile import baseline, counting, parquet, profile, profile_batches, reading, scan
+from modelyard.monitor.profile import baseline, counting, parquet, profile, profile_batches, reading, scan, shapes, sketch, tallies
 from modelyard.signature import Column, Signature
 
 NUMBER = Signature("regression", (Column("x", "float"),))
@@ -33,13 +34,24 @@ def numbers(values: object, against: object) -> dict[str, object]:
     return profile(table(values, pl.Float64()), made)["columns"]["x"]  # type: ignore[no-any-return]
 
 
-def test_many_numbers_fall_into_twenty_equal_bins() -> None:
+def test_many_numbers_fall_into_twenty_nearly_equal_bins() -> None:
+    """Edges that are raised to where the sketch counts take a tenth of a bin's rows along, at most."""
     values = np.random.default_rng(1).standard_normal(10_000)
     made = baseline(table(values), NUMBER)["columns"]["x"]
-    assert made["counts"] == [0, *[500] * 20, 0] and made["missing"] == 0
+    assert sum(made["counts"]) == 10_000 and made["missing"] == made["counts"][0] == made["counts"][-1] == 0
+    assert len(made["counts"]) == 22 and all(450 <= n <= 550 for n in made["counts"][1:-1])
     assert (made["low"], made["edges"][-1]) == (values.min(), values.max()) == (made["min"], made["max"])
-    assert made["edges"][9] == np.quantile(values, 0.5, method="inverted_cdf")
+    exact = np.quantile(values, np.arange(1, 21) / 20, method="inverted_cdf")
+    assert all(0 <= np.sum((values > e) & (values <= raised)) <= 50 for e, raised in zip(exact, made["edges"], strict=True))
+    assert sketch.are_ends(np.array(made["edges"][:-1]), made["sketch"]).sum() >= 18, "else each costs a pass over the values"
     assert made["mean"] == pytest.approx(values.mean())
+
+
+@pytest.mark.parametrize("repeated", [lambda v: v.round(2), lambda v: (100 * v).round(), lambda v: v.round(1) ** 3])
+def test_edges_of_values_that_come_more_than_once_are_such_values(repeated: Callable[[Any], Any]) -> None:
+    values = repeated(np.random.default_rng(1).standard_normal(10_000))
+    edges = baseline(table(values), NUMBER)["columns"]["x"]["edges"]
+    assert np.array_equal(edges, np.unique(np.quantile(values, np.arange(1, 21) / 20, method="inverted_cdf")))
 
 
 def test_few_values_have_a_bin_each() -> None:
@@ -62,8 +74,11 @@ def test_a_column_without_any_value_in_the_baseline() -> None:
     st.lists(st.none() | st.floats(width=32), min_size=1, max_size=80),
     st.lists(st.none() | st.floats(width=32) | st.integers(-3, 3).map(float), max_size=80),
 )
-def test_counts_are_those_of_a_plain_loop(against: list[float | None], values: list[float | None]) -> None:
-    got = numbers(values, against)
+@pytest.mark.parametrize("few", [0, 40, tallies.FEW])
+def test_counts_are_those_of_a_plain_loop(few: int, against: list[float | None], values: list[float | None]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tallies, "FEW", few)
+        got = numbers(values, against)
     edges, low = got["edges"], got["low"]
     expected = [0] * (len(edges) + 2)  # type: ignore[arg-type]
     for v in values:
@@ -73,6 +88,76 @@ def test_counts_are_those_of_a_plain_loop(against: list[float | None], values: l
         expected[0 if below else 1 + sum(v > e for e in edges)] += 1  # type: ignore[attr-defined]
     assert got["counts"] == expected
     assert sum(expected) + int(got["missing"]) == len(values)  # type: ignore[call-overload]
+
+
+@given(
+    st.lists(st.floats(allow_nan=False), min_size=1, max_size=60, unique=True),
+    st.lists(st.floats() | st.sampled_from([0.0, -0.0, 5e-324, -5e-324]), min_size=1, max_size=60),
+    st.lists(st.integers(0, 60), max_size=3),
+)
+def test_many_values_are_counted_as_few_are(against: list[float], values: list[float], cuts: list[int]) -> None:
+    """Whichever way, and in however many parts: all counts and the sketch are equal, the moments to rounding."""
+    shape = json.loads(json.dumps(shapes._numeric(np.array(against))))
+    given_, parts = np.array(values), np.split(np.array(values), sorted(min(c, len(values)) for c in cuts))
+    found = [counting.count_numbers(given_, shape)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tallies, "FEW", 0)
+        patch.setattr(tallies, "CHUNK", 7)
+        tally = tallies.Numbers(shape)
+        for part in parts:
+            tally.add(part)
+        found.append(tally.done())
+    assert not tallies._scratch().cells.any(), "the next column counts from zero"
+    moments = [(one.pop("mean"), one.pop("m2")) for one in found]
+    assert found[0] == found[1]
+    if all(abs(v) < 1e150 for v in values if math.isfinite(v)):
+        scale = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+        for (a, b), tolerance in zip(zip(*moments, strict=True), (1e-300 + 1e-12 * scale, 1e-300 + 1e-9 * scale**2), strict=True):
+            assert a == b or a == pytest.approx(b, rel=1e-9, abs=tolerance)
+
+
+def test_infinite_values_and_zeros_of_either_sign_are_told_by_cells_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    shape = shapes._numeric(rng.standard_normal(10_000))
+    values = np.concatenate([rng.standard_normal(9_000), [-math.inf] * 3, [math.inf] * 2])
+    got = counting.count_numbers(values, shape)
+    assert sketch.are_ends(np.array(shape["edges"]), shape["sketch"]).sum() >= 18
+    assert (
+        got["counts"] == np.bincount(np.where(values < shape["low"], 0, 1 + np.searchsorted(shape["edges"], values)), minlength=22).tolist()
+    )
+    assert got["counts"][0] >= 3 and got["counts"][-1] >= 2 and got["infinite"] == 5
+
+    monkeypatch.setattr(tallies, "FEW", 0)
+    shape = {"kind": "numeric", "low": -1.0, "edges": [-0.0, 1.0], "sketch": {"centre": 0.0, "unit": 1.0, "at": [], "counts": []}}
+    assert counting.count_numbers(np.array([-0.0, 0.0, 0.5]), shape)["counts"] == [0, 2, 1, 0]
+
+
+@pytest.mark.parametrize("at", [0.0, 1.0, -40.0, 1e6, 1e12])
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 1.0])
+def test_moments_are_exact_wherever_the_values_went(at: float, spread: float) -> None:
+    values = at + spread * np.random.default_rng(2).standard_normal(20_000)
+    got = numbers(values, against=np.random.default_rng(3).standard_normal(1000))
+    assert got["mean"] == pytest.approx(values.mean(), rel=1e-12, abs=1e-12)
+    assert got["m2"] == pytest.approx(len(values) * values.var(), rel=1e-9, abs=1e-30 + len(values) * (at * 1e-15) ** 2)
+
+
+def test_a_column_that_cannot_be_counted_leaves_nothing_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(4).standard_normal(100_000)
+    shape, measure = shapes._numeric(values), tallies.Numbers._measure
+    calls: list[int] = []
+
+    def fail(self: Any, *words: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError
+        measure(self, *words)
+
+    monkeypatch.setattr(tallies.Numbers, "_measure", fail)
+    with pytest.raises(MemoryError):
+        tallies.Numbers(shape).add(values)
+    assert len(calls) == 2
+    assert counting.count_numbers(values, shape)["counts"] == counting.count_numbers(values[::-1], shape)["counts"]
+    assert sum(counting.count_numbers(values, shape)["sketch"]["counts"]) == 100_000
 
 
 def test_categories_new_ones_and_missing() -> None:

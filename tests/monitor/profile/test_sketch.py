@@ -7,11 +7,11 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelyard.monitor.profile import baseline, merge, profile, profile_batches, quantile
-from modelyard.monitor.profile.sketch import bounds
+from modelyard.monitor.profile.sketch import are_ends, bounds, ends_of, places_of
 from modelyard.signature import Column, Signature
 
 SIGNATURE = Signature("regression", (Column("x", "float"),))
@@ -95,6 +95,29 @@ def test_many_values_and_few_at_a_time_make_the_same_sketch() -> None:
     slowly = profile_batches((frame.slice(i, 2500) for i in range(0, 100_000, 2500)), made)
     sketches = [one["columns"]["x"]["sketch"] for one in (whole, parts, slowly)]
     assert sketches[0] == sketches[1] == sketches[2] and sum(sketches[0]["counts"]) == 100_000
+
+
+anything = st.floats(allow_nan=False, allow_infinity=False)
+shapes = st.builds(lambda c, u: {"centre": c, "unit": u}, anything, st.floats(1e-300, 1e300))
+
+
+@given(st.lists(anything, min_size=2, max_size=30), shapes)
+def test_cells_rise_with_the_values(values: list[float], shape: dict[str, float]) -> None:
+    rising = np.sort(np.array(values))
+    assert (np.diff(places_of(rising, shape)) >= 0).all()
+
+
+@given(st.lists(anything, min_size=1, max_size=30), shapes)
+@example([0.0, -0.001], {"centre": 0.0, "unit": 1.0})
+def test_an_end_is_the_last_value_of_its_cell(values: list[float], shape: dict[str, float]) -> None:
+    given_, limit = np.array(values) + 0.0, max(values) + 0.0
+    ends = ends_of(given_, limit, shape)
+    assert (ends >= given_).all() and (ends <= limit).all()
+    assert np.array_equal(places_of(ends, shape), places_of(given_, shape))
+    assert (are_ends(ends, shape) | (ends == limit) | (ends == -5e-324)).all(), "-0.0, which it takes for 0.0, may follow in the same cell"
+    with np.errstate(over="ignore"):
+        beyond = places_of(np.nextafter(ends, math.inf), shape)
+    assert np.array_equal(beyond != places_of(ends, shape), are_ends(ends, shape))
 
 
 def test_nothing_has_no_quantile() -> None:

@@ -17,9 +17,10 @@ days, without reading a row again.
                   "fresh": {VALUE: int}, "fresh_error": int, "once": int, "missing": int}
 
 **Numbers** have at most 20 bins, quantiles of the baseline, bounded by its least and greatest value, and one bin below and one above;
-so a value that training never saw is never hidden among those that it did. `counts`: below `low`, then up to each edge (the last is the
-greatest value), then above. Missing is null or NaN. `min`, `max`, `mean` and `m2` (sum of squared deviations from the mean), `zeros`
-and `whole` are of the finite values; `infinite` ones lie below or above. A moment beyond float64 is None. Times are microseconds.
+so a value that training never saw is never hidden among those that it did. Where most values come but once, an edge is raised a little,
+by a tenth of a bin's rows at most, to where the sketch counts anyway (`shapes`). `counts`: below `low`, then up to each edge (the last
+is the greatest value), then above. Missing is null or NaN. `min`, `max`, `mean` and `m2` (sum of squared deviations from the mean),
+`zeros` and `whole` are of the finite values; `infinite` ones lie below or above. A moment beyond float64 is None. Times are microseconds.
 
 **Categories** have the baseline's 100 most frequent values and `other`, which is 0 where these are all; only then is a value outside
 them `new`. `fresh` are the heavy hitters outside of them (`heavy`): their counts are exact where `fresh_error` is 0, else too small by

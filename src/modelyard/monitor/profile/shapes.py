@@ -84,10 +84,22 @@ def _numeric(values: NDArray[np.float64]) -> dict[str, Any]:
     rising = np.sort(values[np.isfinite(values)])
     if not rising.size:
         return {"kind": "numeric", "low": None, "edges": [], "sketch": sketch.shape(rising)}
-    edges = rising[np.append(True, rising[1:] != rising[:-1])]
+    shape, edges = sketch.shape(rising), rising[np.append(True, rising[1:] != rising[:-1])]
     if edges.size > BINS:
+        often = 2 * edges.size < rising.size
         edges = np.unique(rising[[math.ceil(rising.size * k / BINS) - 1 for k in range(1, BINS + 1)]])
-    return {"kind": "numeric", "low": float(rising[0]), "edges": edges.tolist(), "sketch": sketch.shape(rising)}
+        edges = edges if often else _ends(edges, rising, shape)
+    return {"kind": "numeric", "low": float(rising[0]), "edges": edges.tolist(), "sketch": shape}
+
+
+def _ends(edges: NDArray[np.float64], rising: NDArray[np.float64], shape: dict[str, Any]) -> NDArray[np.float64]:
+    """Edges, raised to the ends of the sketch's cells, so that these tell how many values lie below (1.5 ns a value less in each
+    window); where that would move more than a tenth of a bin's rows, they stay."""
+    import numpy as np
+
+    ends = sketch.ends_of(edges, float(rising[-1]), shape)
+    moved = np.searchsorted(rising, ends, side="right") - np.searchsorted(rising, edges, side="right")
+    return np.unique(np.where(sketch.are_ends(ends, shape) & (moved * BINS * 10 <= rising.size), ends, edges))
 
 
 def _categorical(seen: pl.DataFrame) -> dict[str, Any]:

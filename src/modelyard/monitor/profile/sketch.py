@@ -7,6 +7,9 @@ for every value, not for the ones seen, so sketches add up exactly, in any order
 bell curve, whatever the number of rows. It is the idea of DDSketch (C. Masson, J. E. Rim, H. K. Lee, VLDB 12(12), 2019), with the
 baseline's centre for its zero and a linear middle.
 
+While values go by, the top 20 bits are counted: **cells**, sixteen to a bucket. Both rounding steps of e keep the order, so the values of
+the cells up to one are exactly those up to the greatest of its values, its **end**: bins that reach up to ends need no count of their own.
+
     {"centre": float, "unit": float, "at": [int, ...], "counts": [int, ...]}
 
 `at`: rising; 1, 2, ... are the buckets from the centre upwards, -1, -2, ... those downwards.
@@ -24,14 +27,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-KEYS, FEW = 1 << 16, 1 << 13
-"""Buckets that there are, and values up to which those that are used are looked up among them."""
-_SIGN = 1 << 15
+    Floats = NDArray[np.float64]
+
+CELLS = 1 << 20
+"""Cells that there are: those upwards from the centre, then those downwards."""
+_SIDE = CELLS // 2
 _SIGN_BIT = 1 << 63
-_REST = 48  # bits of a float64 below its top 16
+_REST, _FINER = 48, 4  # bits of a float64 below its top 16; how many more of them name a cell
+_CUT = _REST - _FINER
+_NEAR = 64 * 16 << _FINER
+"""Cells of 64 octaves, in each of which a value may well lie; the few beyond are counted by name."""
 
 
-def shape(rising: NDArray[np.float64]) -> dict[str, Any]:
+def shape(rising: Floats) -> dict[str, Any]:
     """Centre and unit for a column with these finite values, sorted: median and half the distance between the quartiles."""
     if not rising.size:
         return {"centre": 0.0, "unit": 1.0, "at": [], "counts": []}
@@ -42,47 +50,144 @@ def shape(rising: NDArray[np.float64]) -> dict[str, Any]:
 
 
 class Buckets:
-    """Counts by bucket while values go by; of few values without the half megabyte that counts of all buckets take."""
+    """Counts by cell while values go by, and by bucket in the end. Not for two threads at once."""
 
-    def __init__(self, shape: dict[str, Any]) -> None:
-        self._shape, self._unit = shape, _bits(shape["unit"])
-        self._few: list[NDArray[np.int64]] = []
-        self._held = 0
-        self._counts: NDArray[np.int64] | None = None
-
-    def add(self, values: NDArray[np.float64], work: NDArray[np.float64], other: NDArray[np.float64]) -> None:
-        """Finite values; `work` and `other`, of the same shape, are written over."""
+    def __init__(self, shape: Mapping[str, Any]) -> None:
         import numpy as np
 
-        bits, unit = work.view(np.uint64), other.view(np.uint64)
+        self._centre, self._unit = float(shape["centre"]), float(shape["unit"])
+        self._zero = _cell(self._unit)
+        self._few: NDArray[np.int64] | None = None
+        self._near = [np.zeros(0, np.int64), np.zeros(0, np.int64)]
+        """Counts of cells from the centre on, upwards and downwards, as far as there were values."""
+        self._beyond: list[dict[int, int]] = [{}, {}]
+        self._least, self._most = math.inf, -math.inf
+
+    def few(self, away: Floats, other: Floats) -> None:
+        """All values that there are, as `add` has them: looked up among themselves."""
+        self._few = self._keys(away, other).copy()
+
+    def add(self, away: Floats, other: Floats, counts: NDArray[np.int64], least: float, most: float) -> None:
+        """Finite values between two that are among them, less the centre: into `counts` of `CELLS`, until they are collected.
+
+        `other` is of the shape of `away`; both are written over.
+        """
+        import numpy as np
+
+        self._least, self._most = min(self._least, least), max(self._most, most)
+        np.add.at(counts, self._keys(away, other), 1)
+
+    def _keys(self, away: Floats, other: Floats) -> NDArray[np.int64]:
+        """Cells, as they are numbered in counts of `CELLS`, in the place of `away`."""
+        import numpy as np
+
+        bits, unit = away.view(np.uint64), other.view(np.uint64)
+        np.bitwise_and(bits, np.uint64(_SIGN_BIT), out=unit)  # copysign(unit, away), in half the time
+        np.bitwise_or(unit, np.uint64(_bits(self._unit)), out=unit)
         with np.errstate(over="ignore"):
-            np.subtract(values, self._shape["centre"], out=work)
-            np.bitwise_and(bits, np.uint64(_SIGN_BIT), out=unit)  # copysign(unit, work), in half the time
-            np.bitwise_or(unit, np.uint64(self._unit), out=unit)
-            np.add(work, other, out=work)
-        keys = np.right_shift(bits, np.uint64(_REST), out=bits).view(np.int64)
-        if self._held + len(keys) <= FEW:
-            self._few.append(keys.copy())
-            self._held += len(keys)
-            return
-        if self._counts is None:
-            self._counts = np.bincount(np.concatenate(self._few or [keys[:0]]), minlength=KEYS)
-            self._held = FEW
-        np.add.at(self._counts, keys, 1)
+            np.add(away, other, out=away)
+        return np.right_shift(bits, np.uint64(_CUT), out=bits).view(np.int64)
+
+    def collect(self, counts: NDArray[np.int64]) -> None:
+        """What was added lately is taken out of `counts`, which is all zeros again."""
+        import numpy as np
+
+        for side, far in enumerate((self._most - self._centre, self._centre - self._least)):
+            if not far >= 0:
+                continue
+            seen = counts[side * _SIDE + self._zero : side * _SIDE + _cell(far + self._unit) + 1]
+            if (more := min(len(seen), _NEAR) - len(self._near[side])) > 0:
+                self._near[side] = np.append(self._near[side], np.zeros(more, np.int64))
+            self._near[side][: len(seen)] += seen[:_NEAR]
+            for at in (np.flatnonzero(seen[_NEAR:]) + _NEAR).tolist():
+                self._beyond[side][at] = self._beyond[side].get(at, 0) + int(seen[at])
+            seen[:] = 0
+        self._least, self._most = math.inf, -math.inf
+
+    def _counted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Cells that have a value, rising, as 0, 1, ... from the centre upwards and -1, -2, ... downwards; and their counts."""
+        import numpy as np
+
+        if self._few is not None:
+            keys, n = np.unique(self._few, return_counts=True)
+            turn = int(np.searchsorted(keys, _SIDE))
+            sides = [(keys[:turn] - self._zero, n[:turn]), (keys[turn:] - (_SIDE + self._zero), n[turn:])]
+        else:
+            sides = []
+            for near, beyond in zip(self._near, self._beyond, strict=True):
+                used, far = np.flatnonzero(near), sorted(beyond)
+                counts = np.array([beyond[at] for at in far], np.int64)
+                sides.append((np.append(used, np.array(far, np.int64)), np.append(near[used], counts)))
+        (up, more), (down, less) = sides
+        return np.concatenate([~down[::-1], up]), np.concatenate([less[::-1], more])
+
+    def up_to(self, ends: Floats) -> NDArray[np.int64]:
+        """How many values are at most each of these ends of cells."""
+        import numpy as np
+
+        rising, counts = self._counted()
+        places = places_of(ends, {"centre": self._centre, "unit": self._unit})
+        at = np.where(places < 0, places + self._zero, places - self._zero)
+        return np.concatenate([[0], np.cumsum(counts)])[np.searchsorted(rising, at, side="right")]
 
     def done(self) -> dict[str, Any]:
         """The sketch."""
         import numpy as np
 
-        if self._counts is None:
-            keys, counts = np.unique(np.concatenate(self._few) if self._few else np.empty(0, np.int64), return_counts=True)
-        else:
-            keys = np.flatnonzero(self._counts)
-            counts = self._counts[keys]
-        zero = _key(self._shape["unit"])
-        at = np.where(keys < _SIGN, keys - zero + 1, -(keys - _SIGN - zero + 1))
-        order = np.argsort(at)
-        return {"centre": self._shape["centre"], "unit": self._shape["unit"], "at": at[order].tolist(), "counts": counts[order].tolist()}
+        rising, counts = self._counted()
+        far = np.where(rising < 0, ~rising, rising)
+        buckets = (far + self._zero >> _FINER) - ((self._zero >> _FINER) - 1)
+        buckets = np.where(rising < 0, -buckets, buckets)
+        if len(buckets):
+            begin = np.flatnonzero(np.append(True, buckets[1:] != buckets[:-1]))
+            buckets, counts = buckets[begin], np.add.reduceat(counts, begin)
+        return {"centre": self._centre, "unit": self._unit, "at": buckets.tolist(), "counts": counts.tolist()}
+
+
+def places_of(values: Floats, shape: Mapping[str, Any]) -> NDArray[np.int64]:
+    """Numbers of the cells in which finite values lie, which rise with the values: 0 and up, -1 and down."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        away = values - shape["centre"]
+        keys: NDArray[np.int64] = ((away + np.copysign(shape["unit"], away)).view(np.uint64) >> np.uint64(_CUT)).view(np.int64)
+    return np.where(keys < _SIDE, keys, ~(keys - _SIDE))
+
+
+def are_ends(values: Floats, shape: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Which of these finite values no greater one shares a cell with. Zeros are expected to be positive."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        greater = np.nextafter(values, math.inf)
+    places = places_of(np.concatenate([values, greater]), shape)
+    return np.not_equal(*np.split(places, 2))
+
+
+def ends_of(values: Floats, limit: float, shape: Mapping[str, Any]) -> Floats:
+    """The ends of the cells in which finite values lie, but none beyond `limit`, which is as great as each of them."""
+    import numpy as np
+
+    cells, low, high = places_of(values, shape), _ordered(values), _ordered(np.full(len(values), limit))
+    while (low < high).any():
+        middle = (low | high) - ((low ^ high) >> 1)  # halfway, rounded up, without overflow
+        inside = places_of(_unordered(middle), shape) == cells
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle - 1)
+    return _unordered(low)
+
+
+def _ordered(values: Floats) -> NDArray[np.int64]:
+    """Integers in the order of float64, one for each."""
+    import numpy as np
+
+    bits = (values + 0.0).view(np.int64)
+    return np.where(bits >= 0, bits, np.int64(-(2**63)) - bits)
+
+
+def _unordered(order: NDArray[np.int64]) -> Floats:
+    import numpy as np
+
+    return np.where(order >= 0, order, np.int64(-(2**63)) - order).view(np.float64)
 
 
 def bounds(sketch: Mapping[str, Any], at: int) -> tuple[float, float]:
@@ -110,6 +215,10 @@ def quantile(column: dict[str, Any], q: float) -> float | None:
 
 def _bits(value: float) -> int:
     return int(struct.unpack("<Q", struct.pack("<d", value))[0])
+
+
+def _cell(value: float) -> int:
+    return _bits(value) >> _CUT
 
 
 def _key(value: float) -> int:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CHUNK = 65_536
 """Values that are looked at together: their half a megabyte stays in a core's cache while some fifteen passes go over it."""
+FEW = 8_192
+"""Values up to which they are looked at in the end, all at once, and without counts of cells, which take longer to begin with."""
 _LANES = 128
 """Eight truths are added at a time, each in a byte of its own, which does not overflow within so many."""
 PLAIN = 2_000
@@ -34,15 +36,20 @@ class Numbers:
 
         self._shape = shape
         low = [] if shape["low"] is None else [math.nextafter(shape["low"], -math.inf)]
-        asked = np.array([*low, *shape["edges"], math.nextafter(0.0, -math.inf), 0.0])
-        order = np.argsort(asked, kind="stable")
-        self._places, self._points = np.argsort(order), asked[order]
-        self._up_to = np.zeros(len(asked), np.int64)
-        """How many values are at most each point: just below `low`, each edge, just below zero, zero; in rising order."""
-        self._seen = self._missing = self._whole = self._infinite = 0
+        self._asked = np.array([*low, *shape["edges"], math.nextafter(0.0, -math.inf), 0.0]) + 0.0  # no negative zero
+        """Just below `low`, each edge, just below zero, zero: how many values are at most each point?"""
+        self._ends = np.zeros(len(self._asked), np.bool_)
+        """Of which points the sketch's cells tell it."""
+        self._points = np.sort(self._asked)
+        self._up_to = np.zeros(len(self._points), np.int64)
+        """The other points, rising, and how many values are at most each."""
+        self._seen = self._missing = self._whole = self._infinite = self._lowest = 0
         self._min, self._max = math.inf, -math.inf
         self._moments: list[tuple[int, float | None, float | None]] = []
         self._buckets = sketch.Buckets(shape["sketch"])
+        self._few: list[Floats] | None = []
+        """All values so far, while they are few."""
+        self._held = 0
 
     def lack(self, rows: int) -> None:
         """Rows in which the column was not there at all."""
@@ -50,8 +57,24 @@ class Numbers:
 
     def add(self, values: Floats) -> None:
         """`values` of shape (rows,), NaN where missing."""
-        for begin in range(0, len(values), CHUNK):
-            self._chunk(values[begin : begin + CHUNK])
+        import numpy as np
+
+        parts = [values]
+        if self._few is not None:
+            self._held += len(values)
+            if self._held <= FEW:
+                self._few.append(values.copy())
+                return
+            parts, self._few = [*self._few, values], None
+            self._ends = sketch.are_ends(self._asked, self._shape["sketch"])
+            self._points = np.sort(self._asked[~self._ends])
+            self._up_to = self._up_to[: len(self._points)]
+        try:
+            for part in parts:
+                for begin in range(0, len(part), CHUNK):
+                    self._chunk(part[begin : begin + CHUNK])
+        finally:
+            self._buckets.collect(_scratch().cells)
         if len(self._moments) > 1000:
             self._moments = [self._moment()]
 
@@ -73,14 +96,15 @@ class Numbers:
         if least == -math.inf or most == math.inf:
             finite = x[np.isfinite(x)]
             self._infinite += len(x) - len(finite)
+            self._lowest += int(np.count_nonzero(x == -math.inf))
             if not len(finite):
                 return
             x, least, most = finite, finite.min(), finite.max()
         self._min, self._max = min(self._min, float(least)), max(self._max, float(most))
-        self._measure(x)
+        self._measure(x, float(least), float(most))
 
-    def _measure(self, x: Floats) -> None:
-        """Moments and sketch of finite values."""
+    def _measure(self, x: Floats, least: float, most: float) -> None:
+        """Moments and sketch of finite values between two of them."""
         import numpy as np
 
         n, room = len(x), _scratch()
@@ -88,20 +112,36 @@ class Numbers:
         np.rint(x, out=work)
         self._whole += int(np.count_nonzero(np.equal(x, work, out=room.truths[:n])))
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = float(x.sum() / n)
-            np.subtract(x, mean, out=work)
-            m2 = float(np.einsum("i,i", work, work))  # no BLAS: it would start threads of its own
-        self._moments.append((n, merging.known(mean), merging.known(m2)))
-        self._buckets.add(x, work, other)
+            np.subtract(x, self._shape["sketch"]["centre"], out=work)
+            self._moments.append(_moments(x, self._shape["sketch"]["centre"], work, other))
+        if self._few is None:
+            self._buckets.add(work, other, room.cells, least, most)
+        else:
+            self._buckets.few(work, other)
 
     def _moment(self) -> tuple[int, float | None, float | None]:
         return (sum(n for n, _, _ in self._moments), *merging.moments(self._moments))
 
+    def _places(self) -> NDArray[np.int64]:
+        """How many values are at most each point that is asked for."""
+        import numpy as np
+
+        if not self._ends.any():
+            return self._up_to[self._points.searchsorted(self._asked)]
+        found = np.empty(len(self._asked), np.int64)
+        found[self._ends] = self._buckets.up_to(self._asked[self._ends]) + self._lowest
+        found[~self._ends] = self._up_to[self._points.searchsorted(self._asked[~self._ends])]
+        return found
+
     def done(self) -> dict[str, Any]:
-        """The column of a profile."""
+        """The column of a profile. Once, after all values."""
+        import numpy as np
+
+        if self._few and len(values := np.concatenate(self._few)):
+            self._chunk(values)
         finite = self._seen - self._infinite
         _, mean, m2 = self._moment()
-        *up_to, negatives, not_positive = self._up_to[self._places].tolist()
+        *up_to, negatives, not_positive = self._places().tolist()
         up_to = up_to if self._shape["low"] is not None else [0, *up_to]
         return {
             "kind": "numeric",
@@ -139,12 +179,27 @@ def _up_to(x: Floats, points: Floats) -> NDArray[np.int64]:
     return np.concatenate(counts)
 
 
+def _moments(x: Floats, centre: float, away: Floats, other: Floats) -> tuple[int, float | None, float | None]:
+    """Count, mean and sum of squared deviations of values, of which `away` is what is left less a centre. `other` is written over."""
+    import numpy as np
+
+    n, beyond = len(x), float(away.sum())
+    squares = float(np.einsum("i,i", away, away))  # no BLAS: it would start threads of its own
+    mean, m2 = centre + beyond / n, squares - beyond * beyond / n
+    if not m2 > squares / 1e6:  # the centre is so far away that digits were lost, or something is infinite
+        mean = float(x.sum() / n)
+        np.subtract(x, mean, out=other)
+        m2 = float(np.einsum("i,i", other, other))
+    return n, merging.known(mean), merging.known(m2)
+
+
 class _Room(NamedTuple):
-    """Scratch for the numbers of a chunk, twice, and for truths of each."""
+    """Scratch for the numbers of a chunk, twice, for truths of each, and for counts of a column's cells, zero between two parts."""
 
     work: Floats
     other: Floats
     truths: Truths
+    cells: NDArray[np.int64]
 
 
 _held = threading.local()
@@ -155,7 +210,7 @@ def _scratch() -> _Room:
     import numpy as np
 
     if not hasattr(_held, "room"):
-        _held.room = _Room(np.empty(CHUNK), np.empty(CHUNK), np.empty(24 * CHUNK, np.bool_))
+        _held.room = _Room(np.empty(CHUNK), np.empty(CHUNK), np.empty(24 * CHUNK, np.bool_), np.zeros(sketch.CELLS, np.int64))
     room: _Room = _held.room
     return room
 
