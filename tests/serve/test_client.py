@@ -12,7 +12,8 @@ from modelyard.serve import client as module
 from modelyard.serve import link
 from modelyard.serve.client import Runners
 from modelyard.serve.deadlines import Deadlines
-from modelyard.serve.queue import Call
+from modelyard.serve.link import Link
+from modelyard.serve.queue import Awaited, Call
 from modelyard.serve.refusals import ModelFailed, NoRunner, QueueFull, TimedOut
 from modelyard.serve.routes import Limits
 from modelyard.serve.rows import Rows
@@ -207,25 +208,30 @@ def test_each_call_has_its_own_time_and_one_that_was_answered_is_not_told_of(tmp
         told: list[Call] = []
         loop = asyncio.get_running_loop()
         deadlines = Deadlines(lambda call: (told.append(call), call.fail(TimedOut("late")))[0])
-        calls = [Call(loop.create_future(), None, 1) for _ in range(4)]
+        calls = [Awaited(loop.create_future(), None, 1) for _ in range(4)]
         for call in calls:
-            call.future.add_done_callback(deadlines.done)
+            call.over = lambda call, failed: deadlines.over(call)
         for call, seconds in zip(calls, (30.0, 0.05, 0.02, 0.05), strict=True):
             deadlines.set(call, seconds)
-        calls[1].future.set_result({})
+        calls[1].finish({})
         while len(told) < 2:
             await asyncio.sleep(0.01)
         assert told == [calls[2], calls[3]] and not calls[0].future.done()
         for call in calls[2:]:
             assert isinstance(call.future.exception(), TimedOut)
-        calls[0].future.set_result({})
-        await asyncio.sleep(0)
+        calls[0].finish({})
         assert not deadlines._calls
 
     asyncio.run(main())
 
 
-def test_after_a_batch_of_several_the_runner_waits_for_their_callers_and_after_one_it_does_not(tmp_path: Path) -> None:
+def test_after_a_batch_of_several_the_runner_waits_for_their_callers_and_after_one_it_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    linger = Link.linger
+    monkeypatch.setattr(Link, "linger", lambda link, seconds, *more: (waits.append(seconds), linger(link, seconds, *more))[1])
+
     def slowly(columns: Columns, count: int) -> Columns:
         threading.Event().wait(0.05)
         return double(columns, count)
@@ -237,15 +243,14 @@ def test_after_a_batch_of_several_the_runner_waits_for_their_callers_and_after_o
 
     async def scenario(runners: Runners, fake: FakeRunner) -> Any:
         await asyncio.gather(*(caller(runners) for _ in range(4)))
-        several = list(fake.calls)
+        several, together = list(fake.calls), len(waits)
         fake.calls.clear()
-        began = asyncio.get_running_loop().time()
         await caller(runners)
-        return several, fake.calls, asyncio.get_running_loop().time() - began
+        return several, fake.calls, (together, len(waits))
 
-    several, alone, took = run(tmp_path / "s", slowly, scenario, max_batch_wait_s=0.02)
+    several, alone, (together, afterwards) = run(tmp_path / "s", slowly, scenario, max_batch_wait_s=0.02)
     assert several.count(4) >= 4 and len(several) <= 9, "they stay together"
-    assert alone == [1] * 6 and took < 6 * 0.06
+    assert alone == [1] * 6 and together == afterwards > 0, "nobody is waited for after one"
 
 
 def test_what_a_dead_runner_held_and_what_waits_is_answered_by_the_next(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import gc
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelyard.serve import routes, server, sockets, stats
+from modelyard.serve.answers import Deferred
 from modelyard.serve.app import Front
 from modelyard.serve.captured import read
 from modelyard.serve.counter import Waiting
-from modelyard.serve.http import Deferred
 from modelyard.serve.live import Router
 from modelyard.serve.plane import Plane
 from modelyard.serve.quick import Passed, Quick
@@ -31,7 +31,7 @@ from modelyard.signature import Signature
 from .fake import Columns, FakeRunner
 from .planned import PLAIN, SIGNED, in_a_loop
 from .test_client import Gate
-from .test_http import LONG, post, statuses, talk
+from .test_http import LONG, bystander, post, statuses, talk
 from .test_quick import BODIES, HOSTS, RECORD, ask, long_way, nameless, parted
 
 NAMES = [column.name for column in SIGNED.columns]
@@ -185,16 +185,20 @@ async def test_rows_by_themselves_and_others_in_one_batch_are_each_answered_as_t
 
 @in_a_loop
 async def test_an_answered_request_leaves_nothing_for_the_garbage_collector(tmp_path: Path) -> None:
+    def there() -> int:
+        return sum(isinstance(found, Deferred | Waiting | Rows) for found in gc.get_objects())
+
     async with answering(tmp_path) as one, serving(one) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         gc.collect()
+        before = there()  # other tests' may be held
         gc.disable()
         try:
             for _ in range(20):
                 writer.write(post(json.dumps(RECORD).encode()))
                 head = await reader.readuntil(b"\r\n\r\n")
                 await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
-            assert sum(isinstance(found, Deferred | Waiting | Rows) for found in gc.get_objects()) <= 3, "of the last one"
+            assert there() <= before + 3, "of the last one"
         finally:
             gc.enable()
         writer.close()
@@ -247,8 +251,24 @@ async def serving(one: Plane) -> AsyncIterator[int]:
 
 
 @in_a_loop
-async def test_requests_of_both_ways_in_one_breath_are_answered_in_order(tmp_path: Path) -> None:
-    async with answering(tmp_path) as one, serving(one) as port:
+async def test_one_whose_answer_cannot_be_written_keeps_nobody_else_from_theirs(tmp_path: Path) -> None:
+    callers = Callers()
+    async with answering(tmp_path, callers.predict) as one:
+        quick = Quick(one, HOSTS)
+        waiting = [ask(quick, RECORD) for _ in range(4)]
+        asked = [one_of for one_of in waiting if isinstance(one_of, Waiting)]
+        asked[2].then(lambda answer: 1 / 0)
+        await asyncio.to_thread(callers.gate.held.wait, 5)
+        callers.gate.open.set()
+        for one_of in (*asked[:2], asked[3]):
+            parted(await came(one_of))
+        assert one.router.stats.variants["7"].answered == 4 and one.router.stats.variants["7"].in_flight == 0
+
+
+@pytest.mark.parametrize("others", [0, 1])
+@in_a_loop
+async def test_requests_of_both_ways_in_one_breath_are_answered_in_order(tmp_path: Path, others: int) -> None:
+    async with answering(tmp_path) as one, serving(one) as port, bystander(port) if others else nullcontext():
         odd = "X-Amzn-SageMaker-Custom-Attributes: a"
         asked = [
             post(json.dumps(RECORD).encode(), f"X-Amzn-SageMaker-Inference-Id: r{i}", *([odd] if i % 3 == 1 else [])) for i in range(9)

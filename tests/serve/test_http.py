@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.serve import app, http, server, sockets
+from modelyard.serve import answers, app, http, server, sockets
 from modelyard.serve.app import Front
 from modelyard.serve.plane import Answer, Plane
 from modelyard.serve.quick import Quick
@@ -81,9 +81,73 @@ def statuses(answers: bytes) -> list[int]:
     return [int(part[:3]) for part in answers.split(b"HTTP/1.1 ")[1:]]
 
 
+@asynccontextmanager
+async def bystander(port: int) -> AsyncIterator[None]:
+    """Somebody else who is connected: answers then wait for those of others."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield
+    finally:
+        writer.close()
+
+
+class Connection:
+    """A transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.written, self.closed = b"", False
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def get_extra_info(self, name: str) -> None: ...
+
+
 @in_a_loop
-async def test_requests_of_both_ways_in_one_breath_are_answered_in_order(tmp_path: Path) -> None:
-    async with serving(tmp_path) as (one, port):
+async def test_who_hangs_up_for_writing_is_answered_before_the_front_hangs_up(tmp_path: Path) -> None:
+    one = await plane(tmp_path)
+    made = server.server(Front(one, HOSTS), Quick(one, HOSTS))
+    callers = []
+    for _ in range(2):
+        callers.append(made.config.http_protocol_class(config=made.config, server_state=made.server_state, app_state={}))  # type: ignore[call-arg]
+        callers[-1].connection_made(Connection())
+    callers[0].data_received(post() * 2)
+    assert callers[0].transport.written == b"", "others may be answered in this round"
+    callers[0].eof_received()  # the transport closes next, and of TLS in the same round
+    assert statuses(callers[0].transport.written) == [200] * 2
+    await one.close()
+
+
+@in_a_loop
+async def test_what_is_no_http_is_refused_after_the_answers_before_it(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, port), bystander(port):
+        assert statuses(await talk(port, post() * 2 + b"what\r\n\r\n")) == [200, 200, 400]
+
+
+@in_a_loop
+async def test_answers_of_one_round_are_written_when_it_is_over_and_no_more_of_them_wait_than_may() -> None:
+    connections, made = [Connection() for _ in range(40)], answers.Answers()
+    loop = asyncio.get_running_loop()
+    for number, one in enumerate(connections):
+        made.add(one, b"%d" % number, loop)  # type: ignore[arg-type]
+    assert sum(bool(one.written) for one in connections) == answers.AT_ONCE, "more do not wait for each other"
+    connections[-1].closed = True
+    await asyncio.sleep(0)
+    assert [one.written for one in connections[:-1]] == [b"%d" % number for number in range(39)]
+    assert connections[-1].written == b"", "whose caller has hung up meanwhile is left alone"
+    made.add(connections[0], b"!", loop)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert connections[0].written == b"0!", "the next round is written as well"
+
+
+@pytest.mark.parametrize("others", [0, 1])
+@in_a_loop
+async def test_requests_of_both_ways_in_one_breath_are_answered_in_order(tmp_path: Path, others: int) -> None:
+    async with serving(tmp_path) as (one, port), bystander(port) if others else contextlib.nullcontext():
         asked = [
             post(BODY, f"X-Amzn-SageMaker-Inference-Id: r{i}", *(["X-Amzn-SageMaker-Custom-Attributes: a"] if i % 3 == 1 else []))
             for i in range(9)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.serve.queue import Call, Queue
+from modelyard.serve.queue import Awaited, Queue
 from modelyard.serve.refusals import QueueFull
 from modelyard.serve.routes import Limits
 from modelyard.serve.rows import Rows
@@ -21,9 +21,11 @@ def in_loop(work: Callable[[], Any]) -> Any:
     return asyncio.run(main())
 
 
-def call(size: int, first: int = 0) -> Call:
+def call(size: int, first: int = 0) -> Awaited:
     rows = Rows({"x": list(range(first, first + size))}, size, ["i"] * size, 0)
-    return Call(asyncio.get_running_loop().create_future(), rows, size)
+    made = Awaited(asyncio.get_running_loop().create_future(), rows, size)
+    made.over = lambda call, failed: None
+    return made
 
 
 SIZES = st.lists(st.integers(1, 60), max_size=30)
@@ -95,7 +97,7 @@ def test_what_must_go_again_goes_first_and_as_it_is() -> None:
         queue.again(batch[:1])
         assert [[p.call for p in queue.take()] for _ in range(3)] == [[one], [two], [three]]
         queue.again(batch)
-        one.future.cancel()
+        one.fail(asyncio.CancelledError())
         assert [p.call for p in queue.take()] == [two], "whose caller is gone does not go"
         assert queue.take() == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from modelyard.serve.desk import Desk
 from modelyard.serve.plane import Plane, Request
 from modelyard.serve.protocols.plain import Plain
 from modelyard.serve.quick import Passed, Quick
+from modelyard.serve.rows import new_id
 
 from .planned import PLAIN, in_a_loop, plane, variant
 
@@ -297,3 +299,8 @@ async def test_a_trace_is_answered_and_one_that_is_kept_goes_the_long_way(tmp_pa
     passed = ask(Quick(traced, HOSTS), RECORD, traceparent=trace)
     assert isinstance(passed, Passed) and passed.trace is not None and passed.trace.sampled
     parted(ask(Quick(traced, HOSTS), RECORD, traceparent=trace[:-1] + "0"))
+
+
+def test_no_two_ids_of_ours_are_alike() -> None:
+    ids = [new_id() for _ in range(1000)]
+    assert len(set(ids)) == 1000 and all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)

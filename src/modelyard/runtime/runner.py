@@ -35,6 +35,7 @@ from modelyard.runtime.extract import written
 from modelyard.runtime.frameworks import NAMES
 from modelyard.runtime.inputs import check
 from modelyard.runtime.loading import CannotLoad, Served, load
+from modelyard.runtime.lookups import quicken
 from modelyard.runtime.missing import sentence
 from modelyard.runtime.outputs import BadOutput
 
@@ -195,6 +196,7 @@ def why(exc: Exception) -> str:
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     contain()
+    quicken()
     life = Life()
     threading.Thread(target=life.watch_stdin, daemon=True).start()
     signal.signal(signal.SIGTERM, life.on_term)

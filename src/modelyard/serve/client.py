@@ -21,7 +21,7 @@ from modelyard.serve.linger import is_whole, patience
 from modelyard.serve.link import Link
 from modelyard.serve.message import message
 from modelyard.serve.quarantine import Quarantine, killed
-from modelyard.serve.queue import Call, Outputs, Piece, Queue
+from modelyard.serve.queue import Awaited, Call, Outputs, Piece, Queue, rows_in
 from modelyard.serve.refusals import ModelFailed, NoRunner, TimedOut
 from modelyard.serve.routes import Limits
 from modelyard.serve.rows import Rows
@@ -57,7 +57,6 @@ class Runners:
         self._queue, self._quarantine, self._deadlines = Queue(limits), Quarantine(), Deadlines(self._late)
         self._speed = 0.0  # rows a second
         self._last_up = time.monotonic()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- which runners there are ---------------------------------------------------------------------------------------------
 
@@ -120,31 +119,26 @@ class Runners:
 
     async def predict(self, rows: Rows) -> Outputs:
         """The outputs of `rows`. Raises NoRunner, QueueFull, TimedOut, ModelFailed. A caller who cancels it leaves the queue."""
-        result: Outputs = await self.begin(rows).future
+        call = Awaited(asyncio.get_running_loop().create_future(), rows, rows.count)
+        self.begin(call, rows)
+        result: Outputs = await call.wait()
         return result
 
-    def begin(self, rows: Rows) -> Call:
-        """`predict`, under way: its future has the outputs, or what went wrong later. Cancelled, it leaves the queue.
+    def begin(self, call: Call, rows: Rows) -> None:
+        """Have the call of some rows wait for their outputs, or for what goes wrong later.
 
         Raises NoRunner, QueueFull, and what the quarantine says of a row that kills runners.
         """
-        call = Call(self._in_loop().create_future(), rows, rows.count)
-        call.lone = self._quarantine.check(rows)
+        if self._quarantine.deaths:
+            call.lone = self._quarantine.check(rows)
         self._enter(call)
-        return call
 
     async def ask(self, op: str, fields: dict[str, Any], rows: int) -> dict[str, Any]:
         """The reply to another message of the protocol, such as `explain`, about so many rows. Raises as `predict` does."""
-        call = Call(self._in_loop().create_future(), None, rows, {"op": op, **fields})
+        call = Awaited(asyncio.get_running_loop().create_future(), None, rows, {"op": op, **fields})
         self._enter(call)
-        result: dict[str, Any] = await call.future
+        result: dict[str, Any] = await call.wait()
         return result
-
-    def _in_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that these are used from: looked up once, since Python asks the system for it each time."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop
 
     def _enter(self, call: Call) -> None:
         """Have a call wait for a runner, for so long."""
@@ -153,16 +147,16 @@ class Runners:
             raise NoRunner(self.trouble)
         if self._closed or (not asleep and not self.connected and time.monotonic() - self._last_up > PATIENCE):
             raise self._gone(sent=False)
+        call.over = self._over
         self._queue.put(call, self._speed)
         if asleep:
             self._on_wanted()
         self._deadlines.set(call, self.limits.timeout_s + (self.limits.wake_s if asleep else 0.0))
-        call.future.add_done_callback(self._over)
         self._dispatch()
 
-    def _over(self, future: asyncio.Future[Any]) -> None:
-        call = self._deadlines.done(future)
-        if future.cancelled() or future.exception() is not None:
+    def _over(self, call: Call, failed: bool) -> None:
+        self._deadlines.over(call)
+        if failed:
             self._queue.drop(call)
 
     def _late(self, call: Call) -> None:
@@ -185,14 +179,15 @@ class Runners:
     def _dispatch(self) -> None:
         """Give idle runners what waits."""
         for link in self._links.values():
-            if link.idle and (not link.lingers or self._is_whole(link)):
-                batch = self._suspect(link) or self._queue.take()
-                if not batch:
-                    link.stop_lingering()
-                    if not link.suspects:
-                        return
-                    continue
-                link.send(batch, lambda number, batch=batch: message(number, batch))  # type: ignore[misc]
+            if link.flying or (link.lingers and not self._is_whole(link)) or not link.idle:
+                continue
+            batch = self._suspect(link) or self._queue.take()
+            if not batch:
+                link.stop_lingering()
+                if not link.suspects:
+                    return
+                continue
+            link.send(batch, lambda number, batch=batch: message(number, batch))  # type: ignore[misc]
 
     def _is_whole(self, link: Link) -> bool:
         waits = self._queue
@@ -201,7 +196,7 @@ class Runners:
     def _suspect(self, link: Link) -> list[Piece]:
         while link.suspects:
             piece = link.suspects.popleft()
-            if not piece.call.future.done():
+            if not piece.call.done:
                 return [piece]
         return []
 
@@ -214,7 +209,7 @@ class Runners:
             if not link.is_answer(reply.id):
                 raise msgspec.DecodeError("the answer to another request")
             self._settle(batch, reply)
-        rows, seconds = sum(p.rows for p in batch), max(seconds, 1e-6)
+        rows, seconds = rows_in(batch), max(seconds, 1e-6)
         self._speed = 0.8 * (self._speed or rows / seconds) + 0.2 * rows / seconds
         link.expected = self._queue.calls + len(batch)
         wait = patience(len(batch), seconds, self.limits.max_batch_wait_s)
@@ -226,18 +221,22 @@ class Runners:
         reply = msgspec.json.decode(body, type=dict[str, Any])
         if not link.is_answer(reply.get("id")):
             raise msgspec.DecodeError("the answer to another request")
-        if not call.future.done():
-            call.future.set_result(reply)
+        call.finish(reply)
 
     def _settle(self, batch: list[Piece], reply: wire.Reply) -> None:
-        total = sum(piece.rows for piece in batch)
+        total, names = rows_in(batch), self.outputs
         outputs = reply.outputs
-        if outputs is not None and all(len(outputs.get(name, ())) == total for name in self.outputs):
-            begin = 0
-            for call, start, stop in batch:
-                end = begin + stop - start
-                call.answer(start, stop, outputs if len(batch) == 1 else {n: outputs[n][begin:end] for n in self.outputs})
-                begin = end
+        if outputs is not None and all(len(outputs.get(name, ())) == total for name in names):
+            if len(batch) == total:  # a row each
+                for (call, start, _), values in zip(batch, zip(*(outputs[name] for name in names), strict=True), strict=True):
+                    call.answer_row(start, names, values)
+            else:
+                begin = 0
+                for call, start, stop in batch:
+                    end = begin + stop - start
+                    call.answer(start, stop, outputs if len(batch) == 1 else {name: outputs[name][begin:end] for name in names})
+                    begin = end
+            for call, _, _ in batch:
                 if call.lone and call.rows is not None:
                     self._quarantine.answered(call.rows)
         elif len(batch) > 1:

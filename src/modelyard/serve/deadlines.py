@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
 
 from modelyard.serve.queue import Call
 
@@ -19,20 +18,19 @@ class Deadlines:
 
     def __init__(self, late: Callable[[Call], None]) -> None:
         self._late = late
-        self._calls: dict[asyncio.Future[Any], tuple[float, Call]] = {}
+        self._calls: dict[Call, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0.0  # when the timer is due
 
     def set(self, call: Call, seconds: float) -> None:
-        """A call has so many seconds from now on. Say so by `done` once its future is."""
-        due = _clock() + seconds
-        self._calls[call.future] = due, call
+        """A call has so many seconds from now on. Say so by `over` once it is done."""
+        due = self._calls[call] = _clock() + seconds
         if self._timer is None or due < self._next:
             self._look_at(due)
 
-    def done(self, future: asyncio.Future[Any]) -> Call:
-        """The call of a future that is done; it has no deadline any more."""
-        return self._calls.pop(future)[1]
+    def over(self, call: Call) -> None:
+        """A call is done; it has no deadline any more."""
+        self._calls.pop(call, None)
 
     def _look_at(self, due: float) -> None:
         if self._timer is not None:
@@ -43,8 +41,7 @@ class Deadlines:
     def _look(self) -> None:
         """Tell of those whose time is up, and look again when the first of the others' may be."""
         self._timer, now = None, _clock()
-        for call in [call for due, call in self._calls.values() if due <= now]:
+        for call in [call for call, due in self._calls.items() if due <= now]:
             self._late(call)
-        left = [due for due, call in self._calls.values() if not call.future.done()]
-        if left:
-            self._look_at(min(left))
+        if self._calls:
+            self._look_at(min(self._calls.values()))

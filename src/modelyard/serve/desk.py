@@ -36,17 +36,20 @@ _UNSET, astuple = msgspec.UNSET, msgspec.structs.astuple
 
 
 class Desk:
-    """Typed decoders, the head of the answer and a lane into the capture, made once for a version in force."""
+    """Typed decoders, the head of the answer and a lane into the capture, made once for a version in force. `final`: what `plain` leaves
+    is nothing for `answer` either."""
+
+    final = False
 
     def __init__(self, plane: Plane, variant: LiveVariant, model: str) -> None:
-        self._plane, self._router, self._variant, self._model = plane, plane.router, variant, model
+        self._plane, self._router, self.variant, self._model = plane, plane.router, variant, model
         self._plan: Any = variant.plan
         self._writer: Writer | None = None
         self._lane: Lane | None = None
         self._required = False
         self._stats, self._write = variant.stats, variant.formats.writer.one_row(model, variant.version)
         self._heads: dict[int, bytes] = {}
-        self._outputs = variant.signature.outputs
+        self.outputs = variant.signature.outputs
         signature, self._names = variant.signature, variant.formats.wanted.names
         self._width = len(signature.columns)
         self._instants = [i for i, c in enumerate(signature.columns) if c.type == "datetime"]
@@ -59,7 +62,7 @@ class Desk:
         self._coercers = [(c.name, _instants if c.type == "datetime" else _as_is) for c in signature.columns]
         who = b"".join(b"%b: %b\r\n" % pair for pair in variant.headers)
         self._head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + who
-        self.plain: Callable[[bytes, float], bytes | None] = _nothing
+        self.plain: Callable[[bytes, float, bytes, str], bytes | Waiting | None] = _nothing
         self._take_up(plane.router.writer)
 
     def answer(
@@ -92,7 +95,7 @@ class Desk:
         if trace is not None:
             head = b"%b%b: %b\r\n\r\n" % (head[:-2], *trace.header)
         if self._plane.access_log is not None:
-            self._plane.access_log.add("POST", url.decode(), 200, latency, count, self._variant.version, name, trace, caller)
+            self._plane.access_log.add("POST", url.decode(), 200, latency, count, self.variant.version, name, trace, caller)
         return head + content
 
     def _head_for(self, length: int) -> bytes:
@@ -124,23 +127,23 @@ class Desk:
         latency = (clock() - start) * 1000
         if self._lane is not None:
             self._lane.row(now() // 1000, latency, name, row, outputs)
-        if self._variant.mirrors:
-            self._reflect(body, 1, {n: [v] for n, v in zip(self._variant.signature.outputs, outputs, strict=True)})
+        if self.variant.mirrors:
+            self._reflect(body, 1, {n: [v] for n, v in zip(self.variant.signature.outputs, outputs, strict=True)})
         return content, latency, 1, name
 
     def _take_up(self, writer: Writer | None) -> None:
         self._writer, self._required = writer, writer is not None and writer.required
-        self._lane = None if writer is None else writer.lane(self._variant.version, self._variant.signature)
-        unusual = self._required or self._special or self._instants or self._variant.mirrors or self._plan is None
+        self._lane = None if writer is None else writer.lane(self.variant.version, self.variant.signature)
+        unusual = self._required or self._special or self._instants or self.variant.mirrors or self._plan is None
         self.plain = _nothing if unusual else self._plain(writer)
 
-    def _plain(self, writer: Writer | None) -> Callable[[bytes, float], bytes | None]:
+    def _plain(self, writer: Writer | None) -> Callable[[bytes, float, bytes, str], bytes | None]:
         """What answers a record that has nothing but features, of a request whose headers say nothing of it; None where `answer` must. It
         does what that does, in one function, since a front calls it tens of thousands of times a second."""
         router, decode, predict, write, count = self._router, self._usual, self._plan.row, self._write, self._stats.answer
         keep, heads, head_for = None if self._lane is None else self._lane.row, self._heads, self._head_for
 
-        def plain(body: bytes, start: float) -> bytes | None:
+        def plain(body: bytes, start: float, url: bytes, caller: str) -> bytes | None:
             try:
                 row = astuple(decode(body))
                 outputs = predict(row)
@@ -178,7 +181,7 @@ class Desk:
 
     def _several(self, body: bytes, header: bytes | None, start: float) -> Done | None:
         """A list of records, alone or in an envelope; or one record with whatever may come along."""
-        variant, writer = self._variant, self._router.writer
+        variant, writer = self.variant, self._router.writer
         records = self._records(body)
         if not 0 < len(records) <= INLINE_ROWS or (writer is not None and writer.required):
             return None
@@ -196,7 +199,7 @@ class Desk:
         values, width = list(chain.from_iterable(records)), len(self._names)
         columns = {name: values[i::width] for i, name in enumerate(self._names)}
         given = None if header is None else header.decode("latin-1")
-        return self._variant.formats.rows(columns, len(records), received_at, given, coercers=self._coercers)
+        return self.variant.formats.rows(columns, len(records), received_at, given, coercers=self._coercers)
 
     def _records(self, body: bytes) -> list[Values]:
         if body[:1] != b"{":
@@ -211,10 +214,10 @@ class Desk:
         def read(other: LiveVariant) -> Rows:
             return other.formats.parse(body, "application/json", received_at=now() // 1000)
 
-        self._plane.mirrors.reflect(self._variant, read, count, outputs)
+        self._plane.mirrors.reflect(self.variant, read, count, outputs)
 
 
-def _nothing(body: bytes, start: float) -> None:
+def _nothing(body: bytes, start: float, url: bytes, caller: str) -> None:
     """Nothing is plain about this version."""
 
 

@@ -14,6 +14,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from modelyard.errors import BadInput, YardError
+from modelyard.serve.answers import Answers, Deferred
 from modelyard.serve.counter import Waiting
 from modelyard.serve.quick import NOTHING, VARYING, Passed
 from modelyard.serve.refusals import SlowBody, TooManyCallers
@@ -45,45 +46,11 @@ class HeadTooLarge(BadInput):
     code, http_status = "head_too_large", 431
 
 
-class _Nobody:
-    """Waits for more of a body that is there already."""
-
-    def set(self) -> None:
-        pass
-
-
-class Deferred:
-    """A request of the short way whose answer is still to come, where uvicorn has its own kind of cycle."""
-
-    response_started = response_complete = disconnected = False
-    keep_alive = True
-    message_event = _Nobody()
-
-    def __init__(self, protocol: FrontProtocol, waiting: Waiting) -> None:
-        self._protocol, self._waiting = protocol, waiting
-        waiting.then(self._write)
-
-    def _write(self, answer: bytes) -> None:
-        self.response_started = self.response_complete = True
-        transport = self._protocol.transport
-        if self.disconnected or transport.is_closing():
-            return
-        if not self.keep_alive:
-            answer = answer.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
-        transport.write(answer)
-        if self.keep_alive:
-            self._protocol.on_response_complete()
-        else:
-            transport.close()
-
-    def leave(self) -> None:
-        self._waiting.leave()
-
-
 class FrontProtocol(HttpToolsProtocol):
-    """One connection of the front. `quick` and `most` (connections) are the class's: a front has one short way."""
+    """One connection of the front. `quick`, `answers` and `most` (connections) are the class's: a front has one short way."""
 
     quick: Quick | None = None
+    answers: Answers
     most = MAX_CONNECTIONS
 
     _head = 0
@@ -183,7 +150,10 @@ class FrontProtocol(HttpToolsProtocol):
             if self.quick is not None and self.parser.should_keep_alive() and not self._draining:
                 passed = self.quick(self.url, self.headers, self._varying, self._body)
                 if type(passed) is bytes:
-                    self.transport.write(passed)
+                    if len(self.connections) > 1:
+                        self.answers.add(self.transport, passed, self.loop)
+                    else:  # nobody else may be answered in this round
+                        self.transport.write(passed)
                     self.server_state.total_requests += 1
                     self._phase = "idle"
                     return
@@ -199,8 +169,9 @@ class FrontProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self._enter("idle")
-        self.flow.resume_reading()
+        self._phase, self._since = "idle", _clock()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._enter("answer")
             cycle, app = self.pipeline.pop()
@@ -233,8 +204,13 @@ class FrontProtocol(HttpToolsProtocol):
                 task.cancel()
         super().connection_lost(exc)
 
+    def eof_received(self) -> None:
+        """As uvicorn's: the connection is closed."""
+        self.answers.write()
+
     def shutdown(self) -> None:
         """Close, once what came is answered; whoever has only just connected is about to ask."""
+        self.answers.write()
         self._draining = True
         if self._phase != "head" and not (self._held and self._phase != "idle"):
             super().shutdown()
@@ -252,6 +228,7 @@ class FrontProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: YardError) -> None:
         """Say what is wrong, unless another answer must come first or has begun, and hang up."""
+        self.answers.write()
         if not self._answering or not (self.cycle.response_started or self.pipeline):
             if self._answering:
                 self.cycle.disconnected = True  # what is still at work on the request has nobody to tell

@@ -13,17 +13,18 @@ KEPT = 10_000
 
 
 class Quarantine:
-    """Of one version. Bodies are known by a digest of their values: a row alone, or the rows of one request together."""
+    """Of one version. Bodies are known by a digest of their values: a row alone, or the rows of one request together. `deaths` are those
+    that runners died with."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
-        self._deaths: OrderedDict[bytes, tuple[int, bool]] = OrderedDict()  # by digest: runners that died, and whether it was to blame
+        self.deaths: OrderedDict[bytes, tuple[int, bool]] = OrderedDict()  # by digest: runners that died, and whether it was to blame
 
     def check(self, rows: Rows) -> bool:
         """Whether the body must go alone, since a runner died with it. Raises ModelFailed for one that killed."""
-        if not self._deaths:
+        if not self.deaths:
             return False
-        deaths, blamed = self._deaths.get(_digest(rows), (0, False))
+        deaths, blamed = self.deaths.get(_digest(rows), (0, False))
         if blamed:
             raise killed(rows, deaths)
         return deaths > 0
@@ -31,16 +32,16 @@ class Quarantine:
     def died(self, rows: Rows, *, alone: bool) -> int:
         """A runner died with these rows in flight. Returns how many died of them where they are to blame, else 0."""
         key = _digest(rows)
-        before, _ = self._deaths.pop(key, (0, False))
+        before, _ = self.deaths.pop(key, (0, False))
         blamed = alone and before > 0
-        self._deaths[key] = (before + 1, blamed)
-        while len(self._deaths) > self._kept:
-            self._deaths.popitem(last=False)
+        self.deaths[key] = (before + 1, blamed)
+        while len(self.deaths) > self._kept:
+            self.deaths.popitem(last=False)
         return before + 1 if blamed else 0
 
     def answered(self, rows: Rows) -> None:
         """A runner answered a body that was tried alone: it is innocent."""
-        self._deaths.pop(_digest(rows), None)
+        self.deaths.pop(_digest(rows), None)
 
 
 def killed(rows: Rows, deaths: int) -> ModelFailed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from modelyard.serve.refusals import QueueFull
@@ -16,34 +17,81 @@ _LONGEST_HINT = 60
 
 class Call:
     """One request on its way. `fields` are those of a message other than `predict`. A `lone` one shares its batch with nobody. `died`: a
-    runner died while it had it.
+    runner died while it had it. `over` is told when it ends, and whether it failed, before whoever asked is (`end`): once, and at once.
 
     A body larger than a batch goes in pieces: `left` rows of it are not answered yet, `parts` are the answers so far by first row.
     """
 
-    __slots__ = ("died", "fields", "future", "left", "lone", "parts", "rows", "size", "taken")
+    __slots__ = ("died", "done", "fields", "left", "lone", "over", "parts", "rows", "size", "taken")
+    over: Callable[[Call, bool], None]
 
-    def __init__(self, future: asyncio.Future[Any], rows: Rows | None, size: int, fields: dict[str, Any] | None = None) -> None:
-        self.future, self.rows, self.fields = future, rows, fields
+    def __init__(self, rows: Rows | None, size: int, fields: dict[str, Any] | None = None) -> None:
+        self.rows, self.fields = rows, fields
         self.size = self.left = size
-        self.lone, self.died, self.taken = fields is not None, False, 0
-        self.parts: dict[int, Outputs] = {}
+        self.lone, self.died, self.done, self.taken = fields is not None, False, False, 0
+        self.parts: dict[int, Outputs] | None = None
 
     def answer(self, start: int, stop: int, outputs: Outputs) -> None:
         """Take the answer to rows `start` to `stop`; with the last of them the call is answered."""
         self.left -= stop - start
-        if self.future.done():
+        if self.done:
             return
         if stop - start == self.size:
-            self.future.set_result(outputs)
+            self.finish(outputs)
             return
+        if self.parts is None:
+            self.parts = {}
         self.parts[start] = outputs
         if not self.left:
             ordered = [self.parts[begin] for begin in sorted(self.parts)]
-            self.future.set_result({name: [v for part in ordered for v in part[name]] for name in ordered[0]})
+            self.finish({name: [v for part in ordered for v in part[name]] for name in ordered[0]})
 
-    def fail(self, exc: Exception) -> None:
-        if not self.future.done():
+    def answer_row(self, row: int, names: Sequence[str], values: tuple[Any, ...]) -> None:
+        """`answer` for one row: its outputs by `names`."""
+        self.answer(row, row + 1, {name: [value] for name, value in zip(names, values, strict=True)})
+
+    def finish(self, outputs: Any) -> None:
+        """It is answered."""
+        if not self.done:
+            self.done = True
+            self.over(self, False)
+            self.end(outputs, None)
+
+    def fail(self, exc: BaseException) -> None:
+        """It is not answered, and this is why: CancelledError where nobody waits for it any more."""
+        if not self.done:
+            self.done = True
+            self.over(self, True)
+            self.end(None, exc)
+
+    def end(self, outputs: Any, exc: BaseException | None) -> None:
+        """Tell whoever asked. Raises nothing."""
+        raise NotImplementedError
+
+
+class Awaited(Call):
+    """A call that somebody awaits (`wait`)."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: asyncio.Future[Any], rows: Rows | None, size: int, fields: dict[str, Any] | None = None) -> None:
+        super().__init__(rows, size, fields)
+        self.future = future
+
+    async def wait(self) -> Any:
+        """The outputs. Raises what the call failed with; a caller who is cancelled gives it up."""
+        try:
+            return await self.future
+        except asyncio.CancelledError as exc:
+            self.fail(exc)
+            raise
+
+    def end(self, outputs: Any, exc: BaseException | None) -> None:
+        if self.future.done():
+            return  # cancelled
+        if exc is None:
+            self.future.set_result(outputs)
+        else:
             self.future.set_exception(exc)
 
 
@@ -57,6 +105,10 @@ class Piece(NamedTuple):
     @property
     def rows(self) -> int:
         return self.stop - self.start
+
+
+def rows_in(pieces: Iterable[Piece]) -> int:
+    return sum([stop - start for _, start, stop in pieces])
 
 
 class Queue:
@@ -81,7 +133,7 @@ class Queue:
             raise QueueFull("too many requests are waiting", retry_after=seconds)
         self.calls += 1
         self.rows += call.size
-        (self._large if self._divides(call) else self._small).append(call)
+        (self._large if call.size > 1 and self._divides(call) else self._small).append(call)
 
     def _divides(self, call: Call) -> bool:
         return self.limits.max_batch > 1 and not call.lone and call.size > max(1, self.limits.max_batch // 2)
@@ -103,7 +155,7 @@ class Queue:
     def take(self) -> list[Piece]:
         """The next batch; empty when nothing waits."""
         while self._again:
-            pieces = [p for p in self._again.popleft() if not p.call.future.done()]
+            pieces = [p for p in self._again.popleft() if not p.call.done]
             if pieces:
                 return pieces
         room = self.limits.max_batch
@@ -111,7 +163,7 @@ class Queue:
             return [self._whole(self._small.popleft())]
         pieces = self._take_small(room // 2 if self._large else room)
         if self._large:
-            pieces.append(self._piece(room - sum(p.rows for p in pieces)))
+            pieces.append(self._piece(room - rows_in(pieces)))
         return pieces
 
     def _take_small(self, room: int) -> list[Piece]:

@@ -71,6 +71,8 @@ class Quick:
         self._paths: frozenset[bytes] = frozenset()
         self._url, self._verdict = b"", _UNFIT
         self._steady: Pairs | None = None
+        self._usual: Desk | None = None
+        self._caller = ""
 
     def __call__(self, url: bytes, steady: Pairs, varying: dict[bytes, bytes], body: bytes) -> bytes | Waiting | Passed:
         """A whole answer, head and body, or one that comes later; or what is to be passed on to the long way. Raises nothing.
@@ -81,21 +83,23 @@ class Quick:
         live = self._router.live
         if live is not self._live:
             self._take_up(live)
-        if live is None or not self._desks:
-            return NOTHING
-        if steady == self._steady and url == self._url:
-            verdict = self._verdict
-        else:
-            key = (url, tuple(steady))
-            verdict = self._verdicts.get(key) or self._judge(live, *key)
-            self._url, self._steady, self._verdict = url, steady, verdict
-        if not verdict.fit:
-            return NOTHING
-        variant, trace = verdict.target or self._only, None
+        if steady != self._steady or url != self._url:
+            if live is None or not self._desks:
+                return NOTHING
+            self._remember(live, url, steady)
+        usual, variant, trace = self._usual, None, None
         try:
-            usual = len(varying) == 1 and self._plane.tracer is None and self._plane.access_log is None  # nothing but the body's length
-            if usual and verdict.plain is not None and (plain := verdict.plain.plain(body, start)) is not None:
-                return plain
+            # varying is the body's length, and nothing else
+            if usual is not None and len(varying) == 1 and self._plane.tracer is None and self._plane.access_log is None:
+                answered = usual.plain(body, start, url, self._caller)
+                if answered is not None:
+                    return answered
+                if usual.final:
+                    return Passed(usual.variant)
+            verdict = self._verdict
+            if live is None or not verdict.fit:
+                return NOTHING
+            variant = verdict.target or self._only
             if variant is None:
                 session = varying.get(SESSION)
                 variant = live.choose(None, None if session is None else session.decode("latin-1"))
@@ -127,6 +131,12 @@ class Quick:
         for variant in live.variants:
             if not any(map(AWKWARD.search, variant.formats.wanted.names)):
                 self._desks[variant] = (Counter if variant.plan is None else Desk)(self._plane, variant, live.table.model)
+
+    def _remember(self, live: Live, url: bytes, steady: Pairs) -> None:
+        """Judge the steady part of a request, unless that is known; the next one's mostly is the same."""
+        key = (url, tuple(steady))
+        self._verdict = self._verdicts.get(key) or self._judge(live, *key)
+        self._url, self._steady, self._usual, self._caller = url, steady, self._verdict.plain, self._verdict.caller
 
     def _judge(self, live: Live, url: bytes, steady: tuple[tuple[bytes, bytes], ...]) -> Verdict:
         verdict = self._judged(live, url, steady)

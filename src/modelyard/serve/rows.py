@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -53,14 +54,13 @@ class OneRow(Rows):
     rows nobody does."""
 
     __slots__ = ("_made", "names", "row")
+    count, event_times, explained, note, values, explain = 1, None, None, None, False, False
 
     def __init__(self, names: Sequence[str], row: tuple[Any, ...], inference_id: str, received_at: int) -> None:
         self.names, self.row = names, row
         self._made: dict[str, list[Any]] | None = None
-        self.count, self.inference_ids, self.received_at = 1, [inference_id], received_at
-        self.event_times = self.explained = self.note = self._encoded = None
-        self.extras = {}
-        self.values = self.explain = False
+        self.inference_ids, self.received_at = [inference_id], received_at
+        self.extras, self._encoded = {}, None
 
     @property
     def columns(self) -> dict[str, list[Any]]:
@@ -74,17 +74,14 @@ class OneRow(Rows):
 
 
 _IDS_AT_ONCE = 256
-_ids: list[str] = []
 
 
-def new_id() -> str:
-    """An inference id of ours: 128 random bits, which are drawn for many ids at a time."""
-    try:
-        return _ids.pop()
-    except IndexError:
-        digits = secrets.token_hex(16 * _IDS_AT_ONCE)
-        _ids.extend(digits[i : i + 32] for i in range(32, len(digits), 32))
-        return digits[:32]
+def _drawn(count: int) -> list[str]:
+    return secrets.token_bytes(16 * count).hex(" ", 16).split()
+
+
+new_id: Callable[[], str] = chain.from_iterable(map(_drawn, repeat(_IDS_AT_ONCE))).__next__
+"""An inference id of ours: 128 random bits, which are drawn for many ids at a time."""
 
 
 def header_id(value: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 
 from modelyard.serve import http
+from modelyard.serve.answers import Answers
 from modelyard.serve.http import FrontProtocol, Quick, sweep
 from modelyard.serve.tls import Certificate
 
@@ -28,9 +29,10 @@ _OTHER_FILES = 256
 
 def server(app: Any, quick: Quick | None, certificate: Certificate | None = None) -> uvicorn.Server:
     """A server of `app` (ASGI) and of what is answered the short way. `should_exit` ends it, once what is in flight is answered."""
+    mine = {"quick": None if quick is None else staticmethod(quick), "answers": Answers(), "most": _most()}
     config = uvicorn.Config(
         app,
-        http=type("Protocol", (FrontProtocol,), {"quick": None if quick is None else staticmethod(quick), "most": _most()}),
+        http=type("Protocol", (FrontProtocol,), mine),
         interface="asgi3",
         ws="none",
         lifespan="off",

@@ -6,8 +6,8 @@ readings.
 
 from __future__ import annotations
 
-import math
 import time
+from bisect import bisect_left
 from enum import IntEnum
 from pathlib import Path
 
@@ -21,9 +21,7 @@ _FIRST_MS, PER_DOUBLING, _BUCKETS = 0.1, 4, 84  # 0.1 ms to over 200 s, each buc
 
 def bucket_of(latency_ms: float) -> int:
     """The histogram bucket of a latency."""
-    if latency_ms <= _FIRST_MS:
-        return 0
-    return min(_BUCKETS - 1, math.ceil(math.log2(latency_ms / _FIRST_MS) * PER_DOUBLING))
+    return bisect_left(_EDGES, latency_ms)
 
 
 def upper_ms(bucket: int) -> float:
@@ -42,6 +40,9 @@ def quantile(histogram: list[int], share: float) -> float | None:
         if count and seen >= wanted:
             return upper_ms(bucket)
     return upper_ms(len(histogram) - 1)
+
+
+_EDGES = [upper_ms(bucket) for bucket in range(_BUCKETS - 1)]
 
 
 class Result(IntEnum):
@@ -90,7 +91,7 @@ class VariantStats(msgspec.Struct):
         self.requests += 1
         self.answered += 1
         self.rows += rows
-        self.histogram[0 if latency_ms <= _FIRST_MS else bucket_of(latency_ms)] += 1
+        self.histogram[0 if latency_ms <= _FIRST_MS else bisect_left(_EDGES, latency_ms)] += 1
         self.latency_sum_ms += latency_ms
 
     @property

@@ -99,7 +99,17 @@ class Writer:
                 answer.score = outputs[1]
             return encode(whole)
 
-        return write
+        if not isinstance(probabilities, type) or len(self.outputs) != 3:
+            return write
+        pair: Any = probabilities(0.0, 0.0)
+        answer.probabilities = pair
+
+        def write_pair(inference_id: str, outputs: Sequence[Any]) -> bytes:
+            answer.inference_id = inference_id
+            answer.prediction, pair.p0, pair.p1 = outputs
+            return encode(whole)
+
+        return write_pair
 
     def json(self, ids: list[str], outputs: dict[str, list[Any]], model: str, version: str) -> bytes:
         """`{"predictions": [{"inference_id", "prediction", "probabilities" or "score"}], "model", "version"}`."""
