@@ -19,13 +19,16 @@ ENCODERS = (
     "OneHotEncoder(handle_unknown='infrequent_if_exist', min_frequency=30)", "TargetEncoder(cv=2)",
     "OrdinalEncoder(handle_unknown='use_encoded_value', unknown_value=-1)", "OrdinalEncoder(encoded_missing_value=-3)",
 )  # fmt: skip
+# GaussianNB: where a column is constant in a class, log likelihoods of 1e9 leave a probability seven digits. scikit-learn's own then do not
+# add up to 1, and a build's proof declines the plan; so no variance is that small here.
 CLASSIFIERS = (
-    "LogisticRegression(max_iter=50)", "GaussianNB()", "DecisionTreeClassifier(max_depth=4)", "RandomForestClassifier(n_estimators=3)",
-    "ExtraTreesClassifier(n_estimators=3)", "HistGradientBoostingClassifier(max_iter=3)", "AdaBoostClassifier(n_estimators=3)",
-    "GradientBoostingClassifier(n_estimators=3)", "CalibratedClassifierCV(LinearSVC(), cv=2)", "LinearDiscriminantAnalysis()",
+    "LogisticRegression(max_iter=50)", "GaussianNB(var_smoothing=0.01)", "DecisionTreeClassifier(max_depth=4)",
+    "RandomForestClassifier(n_estimators=3)", "ExtraTreesClassifier(n_estimators=3)", "HistGradientBoostingClassifier(max_iter=3)",
+    "AdaBoostClassifier(n_estimators=3)", "GradientBoostingClassifier(n_estimators=3)",
+    "CalibratedClassifierCV(LinearSVC(), cv=2)", "LinearDiscriminantAnalysis()",
     "CalibratedClassifierCV(DecisionTreeClassifier(max_depth=3), method='isotonic', cv=2)", "BernoulliNB()",
     "BaggingClassifier(LogisticRegression(), n_estimators=2)",
-    "StackingClassifier([('a', GaussianNB()), ('b', DecisionTreeClassifier(max_depth=3))], cv=2)",
+    "StackingClassifier([('a', GaussianNB(var_smoothing=0.01)), ('b', DecisionTreeClassifier(max_depth=3))], cv=2)",
 )  # fmt: skip
 
 
@@ -68,6 +71,12 @@ KINDS = st.sampled_from(["binary_classification", "multiclass_classification"])
 
 @RANDOM
 @given(pipelines(), KINDS, st.integers(0, 100))
+@example(  # an array of objects keeps None, which no selector finds missing
+    "make_pipeline(ColumnTransformer([('n0', make_pipeline(SimpleImputer(strategy='constant')), [0])], sparse_threshold=0.0), "
+    "SelectKBest(k=1), DecisionTreeClassifier(max_depth=4))",
+    "binary_classification",
+    0,
+)
 def test_drawn_pipelines_of_arrays(arrays: Fitted, model: str, kind: str, seed: int) -> None:
     tried(arrays, model, kind, seed)
 

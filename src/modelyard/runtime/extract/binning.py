@@ -98,7 +98,10 @@ def reduced(builder: Builder, model: Any, table: Table) -> Table:
 
 
 def selected(builder: Builder, model: Any, table: Table) -> Table:
-    """Whatever keeps some columns and drops the rest."""
+    """Whatever keeps some columns and drops the rest. Of Python objects it finds no None missing, no infinity, and makes no numbers."""
+    doubtful = any(builder.facts[s].missing or builder.facts[s].limit == math.inf for s in table.slots)
+    if doubtful and any(builder.objects(table, s) for s in table.slots):
+        raise Cannot(f"{type(model).__name__} is given Python objects, of which one may be missing or infinite")
     builder.numbers(model, table, missing=allows_missing(model))
     kept = table.picked(builder.np.flatnonzero(model.get_support()).tolist())
     return kept.made(kept.slots, sparse=table.sparse)
