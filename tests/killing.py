@@ -69,10 +69,20 @@ def below(pid: int) -> list[Process]:
     found = []
     for child in psutil.Process(pid).children(recursive=True):
         try:
-            found.append(Process(child.pid, child.create_time(), " ".join(child.cmdline())))
+            found.append(Process(child.pid, child.create_time(), " ".join([*child.cmdline(), _inside(child.pid)])))
         except psutil.NoSuchProcess:
             continue
     return found
+
+
+def _inside(pid: int) -> str:
+    """Which process of a fork's own namespace it is: the first keeps the script, which comes second and has no words of its own."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return ""
+    known = next(line for line in status.splitlines() if line.startswith("NSpid")).split()[1:]
+    return f"process {known[-1]} of a fork" if len(known) > 2 else ""
 
 
 class Command:

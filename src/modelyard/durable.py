@@ -25,7 +25,7 @@ from modelyard.clock import Clock
 from modelyard.database import METADATA, Database
 from modelyard.errors import YardError
 from modelyard.events import Event, RunEnded, RunResumed, RunStarted, StepDone
-from modelyard.feed import Feed
+from modelyard.feed import FEED, Feed
 from modelyard.registry.journal import Journal
 
 T = TypeVar("T")
@@ -234,7 +234,7 @@ class Runs:
         return RunRecord(row.id, row.model, row.flow, json.loads(row.args), row.status) if row else None
 
     def feed(self, run: str) -> Feed:
-        return Feed(self.folder / run / "feed.jsonl")
+        return Feed(self.folder / run / FEED)
 
     def send(self, run: str, topic: str, body: Any, *events: Event) -> bool:
         """Hand a message to a run. The first one counts: False when that topic has one already (the events are then not written)."""

@@ -13,6 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+FEED = "feed.jsonl"
+"""Its name in a run's folder."""
+_LAST = 64 * 1024
+"""Bytes at the end of a feed that its last item is looked for in."""
+
 
 class Feed:
     """Append with `put`; read all with `items`, or what is new with `read`."""
@@ -50,6 +55,16 @@ class Feed:
         """Items from byte `offset` on, and where the next one will begin. Does not wait."""
         text, offset = self._text(offset)
         return [json.loads(line) for line in text.splitlines()], offset
+
+    @property
+    def over(self) -> bool:
+        """Whether its last item says that the run has ended; False too where that cannot be told."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(max(0, self.size() - _LAST))
+                return bool(json.loads(file.read().splitlines()[-1])["kind"] == "ended")
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
 
     def size(self) -> int:
         """Bytes so far: where a watcher that wants only news starts."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from modelyard.build import early, sandbox
+from modelyard.build.forerunner import Forerunner
 from modelyard.build.warm import Asked, Warm
 from modelyard.home import Home, scratch_prefix
 
@@ -130,3 +131,55 @@ def test_nothing_is_begun(home: Path, monkeypatch: pytest.MonkeyPatch, change: C
     with early.begun("build", home, CONFIG):
         assert early._begun is None and early.reserved("build", CONFIG) is None
     assert list((home / "runs").iterdir()) == []
+
+
+@pytest.fixture
+def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MODELYARD_HOME", str(home))
+    noted(home)
+    return home
+
+
+@pytest.mark.parametrize("words", [["build", str(CONFIG)], ["up", "--yes", str(CONFIG), "--json"], ["build", "../somewhere/config.yaml"]])
+def test_a_command_line_is_begun_for_before_the_command_is_there(at_home: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/tmp")
+    forerunner = Forerunner()
+    early.foreseen(words, forerunner)
+    foreseen = early._begun
+    assert foreseen is not None and foreseen.warm._launcher is forerunner
+    with early.begun(words[0], at_home, CONFIG):
+        assert early._begun is foreseen, "the command takes what is begun"
+        assert early.reserved(words[0], CONFIG) == foreseen.run
+    assert early._begun is None and forerunner.process.returncode is not None
+    assert left(at_home) == [at_home / "runs" / foreseen.run]
+
+
+@pytest.mark.parametrize(
+    "words", [["build", "--help"], ["up", "--detach", str(CONFIG)], ["up", "--port", "0"], ["build", str(CONFIG), "more"], ["build"]]
+)
+def test_what_is_not_foreseen_leaves_nothing(at_home: Path, words: list[str]) -> None:
+    forerunner = Forerunner()
+    early.foreseen(words, forerunner)
+    assert early._begun is None
+    early.over()
+    assert forerunner.process.returncode == 0 and left(at_home) == []
+
+
+def test_a_command_with_words_of_its_own_is_begun_for_with_the_forerunner_too(at_home: Path) -> None:
+    forerunner = Forerunner()
+    early.foreseen(["up", "--port", "0", str(CONFIG)], forerunner)
+    with early.begun("up", at_home, CONFIG):
+        assert early._begun is not None and early._begun.warm._launcher is forerunner
+    assert left(at_home) == [] and forerunner.process.returncode is not None
+
+
+def test_another_config_than_was_foreseen_begins_its_own(at_home: Path) -> None:
+    other = CONFIG.with_name("other.yaml")
+    early.note(at_home, other, asked(modules=["csv"]))
+    early.foreseen(["build", str(CONFIG)], Forerunner())
+    foreseen = early._begun
+    assert foreseen is not None
+    with early.begun("build", at_home, other):
+        assert foreseen.warm._launcher.process.returncode is not None
+        assert early._begun is not None and early._begun.warm.asked["modules"] == ["csv"]
+    assert left(at_home) == []

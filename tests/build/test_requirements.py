@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelyard.build import requirements
@@ -35,6 +35,7 @@ def _plain(text: str) -> bool:
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join).filter(_plain))
+@example("\\\nalpha==1.0")
 def test_lines_are_those_that_pip_reads(text: str) -> None:
     pip = pytest.importorskip("pip._internal.req.req_file")
     assert list(requirements._lines(text)) == [(number, line) for number, line in pip.preprocess(text)]

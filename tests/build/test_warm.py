@@ -201,7 +201,7 @@ def test_what_began_a_thread_while_it_was_imported_is_not_forked(tmp_path: Path)
     try:
         done = run(warm, tmp_path, "print('went on')")  # asked for at once or later: in a sandbox either way
         assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")
-        assert warm._launcher.wait(60) == 0
+        assert warm._launcher.process.wait(60) == 0
     finally:
         warm.close()
 
@@ -263,7 +263,7 @@ def test_what_was_forked_never_outlives_whoever_wants_it(warm: Warm, tmp_path: P
         elif how == "close":
             warm.close()
         else:
-            warm._launcher.kill()
+            warm._launcher.process.kill()
         deadline = time.monotonic() + 10
         while holding(lock) and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.data import parts
 from modelyard.data.canonical import canonical, digest
-from modelyard.data.parts import Parts
+from modelyard.data.parts import Parts, Writer, joined
 from modelyard.errors import BadInput
 
 VALUES = {
@@ -113,3 +115,19 @@ def test_what_is_no_plain_value(values: list[object]) -> None:
 def test_numbers_beyond_64_bits() -> None:
     with pytest.raises(BadInput, match="64 bits"):
         canonical(pl.DataFrame({"n": pl.Series([2**63], dtype=pl.UInt64)}), "UTC")
+
+
+def test_a_file_of_one_batch_is_read_once_and_a_larger_one_a_column_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pl.DataFrame({"a": range(1000), "t": [None if i % 7 else "text" * (i % 5) for i in range(1000)]})
+    with Writer(tmp_path / "t.parquet") as writer:
+        writer.write(frame)
+    table, opened = joined([("t", tmp_path / "t.parquet")]), []
+    real = parts.opened
+    monkeypatch.setattr(parts, "opened", lambda path: opened.append(path) or real(path))  # type: ignore[func-returns-value]
+    known = digest(table)
+    assert known == of(frame) and len(opened) == 2  # its size, its rows
+    assert table.held().frame().equals(frame)
+    monkeypatch.setattr(parts, "BATCH", 1000)
+    assert table.held() is table and digest(table) == known and len(opened) > 4
+    two = Parts((frame[:500], frame[500:]), frame.schema)
+    assert two.held() is two

@@ -95,6 +95,9 @@ def test_a_first_build_does_every_step(bench: Bench) -> None:
     folder = bench.yard.shop.bundle(bench.yard.shop.version("tiny", "1"))
     lock = (folder / "env" / "requirements.lock").read_text()
     assert re.fullmatch(r"# Python 3\.\d+, \S+ \S+\nnumpy==[\d.]+\n", lock), "no index, no host, no path"
+    profile, card = (json.loads((folder / name).read_text()) for name in ("profile.json", "report.json"))
+    assert [column["name"] for column in profile["columns"]] == ["x", "noise", "label"] and profile["rows"] == 120
+    assert sum(profile["splits"].values()) == 120 and card["profile"]["rows"] == 120
 
 
 def test_an_unchanged_build_stops_where_it_sees_that(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -19,7 +18,7 @@ from modelyard.data import incremental, snapshots
 from modelyard.durable import Run
 from modelyard.errors import BadInput, StepFailed
 from modelyard.events import ConfigAccepted
-from modelyard.flows import sourcing, steps
+from modelyard.flows import reporting, sourcing, steps
 from modelyard.flows.site import Order, Site
 from modelyard.home import Home
 from modelyard.targets.local import LocalTarget
@@ -92,9 +91,8 @@ def test_a_script_writes_the_table_as_a_job(source: Source) -> None:
     site, done = source.data(**script("2"))
     assert done.value["rows"] == 40
     assert snapshots.read(snapshots.find(done.value["digest"], source.home.path))["y"].sum() == 2 * sum(range(40))
-    rows = steps.split(site, done.value).value
-    profile = json.loads((site.folder / "profile.json").read_text())
-    assert profile["splits"] == rows == {"train": 28, "validation": 6, "test": 6}
+    assert steps.split(site, done.value).value == {"train": 28, "validation": 6, "test": 6}
+    profile = reporting.profiled(site, done.value["digest"])
     assert [column["name"] for column in profile["columns"]] == ["x", "y"]
     with pytest.raises(StepFailed, match="the source is closed today"):
         source.data(**script("fail"))

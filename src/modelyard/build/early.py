@@ -19,8 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard import files
+from modelyard.build.forerunner import Forerunner
 from modelyard.build.warm import Asked, Warm
-from modelyard.home import Home, scratch_prefix
+from modelyard.home import Home, default_home, scratch_prefix
+
+FLOWS, FLAGS = ("build", "up"), {"--json", "--no-cache", "--refresh", "--yes"}
+"""Commands for which one is begun, and what may stand on their line beside a config."""
 
 
 @dataclass
@@ -34,6 +38,7 @@ class _Begun:
 
 
 _begun: _Begun | None = None
+_forerunner: Forerunner | None = None
 _lock = threading.Lock()
 
 
@@ -46,19 +51,43 @@ def note(home: Path, config: Path, asked: Asked) -> None:
             files.replace(place, text.encode(), durable=False)
 
 
+def foreseen(words: list[str], forerunner: Forerunner) -> None:
+    """Begin for a command line, before anything else of the command is imported, what `begun` would; `forerunner` is ours to close."""
+    global _forerunner
+    _forerunner = forerunner
+    flow, others = words[0], [word for word in words[1:] if word not in FLAGS]
+    if flow in FLOWS and len(others) <= 1 and not any(word.startswith("-") for word in others):
+        _try(flow, default_home(), Path(*others or ["config.yaml"]).resolve())
+
+
+def over() -> None:
+    """Whatever was begun and nobody has taken is gone."""
+    global _forerunner
+    _drop()
+    left, _forerunner = _forerunner, None
+    if left is not None:
+        left.close()
+
+
 @contextlib.contextmanager
 def begun(flow: str, home: Path, config: Path) -> Iterator[None]:
     """For a command that is about to ask the home's owner for a run of `flow`; whatever nobody has taken is gone after the block."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # no note, or none that makes sense: the build begins its own
-        _begin(flow, home, config)
+    if _begun is None or (_begun.flow, _begun.folder.parent.parent, _begun.config) != (flow, home, config):
+        _drop()
+        _try(flow, home, config)
     try:
         yield
     finally:
-        _drop()
+        over()
+
+
+def _try(flow: str, home: Path, config: Path) -> None:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # no note, or none that makes sense: the build begins its own
+        _begin(flow, home, config)
 
 
 def _begin(flow: str, home: Path, config: Path) -> None:
-    global _begun
+    global _begun, _forerunner
     if os.environ.get("MODELYARD_WARM") == "0":
         return
     asked: Asked = json.loads(_note(home, config).read_text(encoding="utf-8"))
@@ -67,6 +96,7 @@ def _begin(flow: str, home: Path, config: Path) -> None:
     if not os.access(asked["python"], os.X_OK) or not all(Path(path).is_dir() for path in asked["read_only"]) or Home(home).locked:
         return  # of a home that has an owner, it is the owner's to do
     folder.mkdir(mode=0o700)
+    forerunner, _forerunner = _forerunner or Forerunner(), None
     try:
         warm = Warm(
             Path(asked["python"]),
@@ -77,8 +107,10 @@ def _begin(flow: str, home: Path, config: Path) -> None:
             read_only=[Path(path) for path in asked["read_only"]],
             program=(asked["program"][0], asked["program"][1]) if asked["program"] else None,
             prefix=scratch_prefix(home),
+            forerunner=forerunner,
         )
     except BaseException:
+        forerunner.close()
         shutil.rmtree(folder, ignore_errors=True)
         raise
     _begun = _Begun(run, flow, config, folder, warm)

@@ -85,18 +85,21 @@ def _whole(env: Env, afresh: bool) -> bool:
 
 def _files(folder: Path) -> str:
     """A digest of the names, sizes and times of the files below `folder`, without bytecode: more of that comes with use."""
-    seen, todo = hashlib.sha256(), [""]
+    seen, todo, skipped = hashlib.sha256(), [""], {"__pycache__", READY, f"{READY}.partial"}
     while todo:
-        here = todo.pop()
-        with os.scandir(folder / here) as entries:
-            for entry in sorted(entries, key=lambda e: e.name):
-                if entry.name in ("__pycache__", READY, f"{READY}.partial"):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    todo.append(f"{here}/{entry.name}".lstrip("/"))
-                    continue
-                facts = entry.stat(follow_symlinks=False)
-                seen.update(f"{here}/{entry.name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        here, lines = todo.pop(), []
+        opened = os.open(f"{folder}/{here}", os.O_RDONLY | os.O_DIRECTORY)
+        try:  # by the open folder: a path from the root, for each of some thousand files, takes half as long again
+            with os.scandir(opened) as entries:
+                for name, entry in sorted((e.name, e) for e in entries if e.name not in skipped):
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(f"{here}/{name}".lstrip("/"))
+                        continue
+                    facts = entry.stat(follow_symlinks=False)
+                    lines.append(f"{here}/{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n")
+        finally:
+            os.close(opened)
+        seen.update("".join(lines).encode("utf-8", "surrogateescape"))
     return seen.hexdigest()
 
 

@@ -6,6 +6,7 @@ The kernel tells the keeper when the *thread* that started it dies, so a command
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -21,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from modelyard.build import ask, launch
+from modelyard.build import ask, forked, launch
+from modelyard.build.forked import Forked
 
 RECORD = "process.json"
 TOKEN = "MODELYARD_STEP"  # noqa: S105  (a name, no password)
@@ -29,6 +31,10 @@ TOKEN = "MODELYARD_STEP"  # noqa: S105  (a name, no password)
 LONGEST_LINE, LONGEST_LOG, TAIL = 8_192, 16 * 1024 * 1024, 20
 """Bytes kept of one line, bytes kept of one log, lines that an error shows."""
 POLL = 0.1
+BEGUN = threading.Event()
+"""Set once a command goes on in this process: from then on there is somebody who does nothing but wait."""
+ENDING = 10.0
+"""Seconds for which a keeper is trusted to end what it keeps."""
 
 
 @dataclass(frozen=True)
@@ -110,42 +116,53 @@ def run(
     command and is raised. OSError when the keeper cannot be started.
     """
     token, started = secrets.token_hex(16), time.monotonic()
+    unwanted = functools.partial(_unwanted, started + timeout, cancel)
     # written before the start: an owner killed in between leaves a token to look for
     _write(record, {"token": token, "pid": None, "started": None})
-    keeper = _kept(argv)
     with log.open("w", encoding="utf-8", errors="replace") as file:
         output = _Log(file, on_line)
-        process = subprocess.Popen(
-            keeper,
-            env={**env, TOKEN: token},
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = _started(argv, {**env, TOKEN: token}, cwd, unwanted)
+        BEGUN.set()
         try:
             _write(record, {"token": token, "pid": process.pid, "started": _start_time(process.pid)})
-            stopped = _follow(process, output, started + timeout, cancel)
+            stopped = _follow(process, output, unwanted)
         finally:
-            _stop(process)
-            if process.stdout is not None:
-                process.stdout.close()
+            _leave(process)
             record.unlink(missing_ok=True)
-    code = process.returncode if process.returncode >= 0 else 128 - process.returncode  # as the keeper gives it
+        if isinstance(process, Forked) and process.lost:
+            output.add(ask.LOST.rstrip())
+    code = process.wait()
+    code = code if code >= 0 else 128 - code  # as the keeper gives it
     return Ended(code, stopped, time.monotonic() - started, tuple(output.tail))
 
 
-def _kept(argv: list[str]) -> list[str]:
+def _unwanted(deadline: float, cancel: threading.Event | None) -> str:
+    """Why a command is to be stopped; empty where it is not."""
+    if cancel is not None and cancel.is_set():
+        return "cancelled"
+    return "timeout" if time.monotonic() > deadline else ""
+
+
+def _started(argv: list[str], env: Mapping[str, str], cwd: Path, unwanted: Callable[[], str]) -> subprocess.Popen[bytes] | Forked:
     """`argv` below a keeper. What a warm interpreter forks is in a namespace of its own, which ends with whoever asked for it, and needs
     none; only what is run where nobody takes the request does."""
-    keeper, otherwise = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())], ask.OTHERWISE
     if argv[3:4] == [ask.__file__]:
-        return [*argv[:otherwise], *keeper, *argv[otherwise:]]
-    return [*keeper, *argv]
+        fork = forked.asked(argv[ask.SOCKET], argv[ask.REQUEST], env, lambda: not unwanted())
+        if fork is not None:
+            return fork
+        argv = argv[ask.OTHERWISE :]
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *argv],
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
-def _follow(process: subprocess.Popen[bytes], log: _Log, deadline: float, cancel: threading.Event | None) -> str:
+def _follow(process: subprocess.Popen[bytes] | Forked, log: _Log, unwanted: Callable[[], str]) -> str:
     assert process.stdout is not None  # by stdout=PIPE
     lines, open_, stopped = _Lines(), True, ""
     os.set_blocking(process.stdout.fileno(), False)
@@ -158,30 +175,38 @@ def _follow(process: subprocess.Popen[bytes], log: _Log, deadline: float, cancel
                 open_ = data != b""
                 for line in lines.feed(data or b""):
                     log.add(line)
-            if not stopped and cancel is not None and cancel.is_set():
-                stopped = "cancelled"
-                _stop(process)
-            if not stopped and time.monotonic() > deadline:
-                stopped = "timeout"
+            if not stopped and (stopped := unwanted()):
                 _stop(process)
     if lines.pending:
         log.add(lines.close())
+    if not stopped:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(ENDING)  # else its own end could be taken for ours
     return stopped
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes] | Forked) -> None:
     """End the keeper and all below it: by its own hand where it answers, else by ours."""
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(ENDING)
         except subprocess.TimeoutExpired:
             _kill_tree(process.pid)
     process.wait()
 
 
-def _kill_tree(pid: int) -> set[int]:
-    return {doomed for doomed in (*launch.descendants(pid), pid) if _kill(doomed)}
+def _leave(process: subprocess.Popen[bytes] | Forked) -> None:
+    """See that nothing of it is left, and let go of it."""
+    _stop(process)
+    if isinstance(process, Forked):
+        process.drain(ENDING)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _kill_tree(pid: int | None) -> set[int]:
+    return set() if pid is None else {doomed for doomed in (*launch.descendants(pid), pid) if _kill(doomed)}
 
 
 def _kill(pid: int) -> bool:
@@ -192,7 +217,7 @@ def _kill(pid: int) -> bool:
     return True
 
 
-def _start_time(pid: int) -> int | None:
+def _start_time(pid: int | None) -> int | None:
     """Clock ticks from the boot to the start of a live process; None when there is none."""
     try:
         # the name, in parentheses, may hold anything; the state and 19 fields later the start time follow it

@@ -127,15 +127,15 @@ def _unlockable(what: str, at: str) -> BadInput:
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """Logical lines with their numbers, as pip reads them: continued ones joined, comments and blank ones left out."""
-    start, joined = 1, ""
+    start, joined = 1, list[str]()
     for number, line in enumerate(text.splitlines(), 1):
         start = start if joined else number
         if line.endswith("\\") and not re.match(r"\s*#", line):
-            joined += line[:-1]
+            joined.append(line[:-1])
             continue
         line = f" {line}" if re.match(r"\s*#", line) else line  # else it would end what it follows, and be no comment
-        whole, joined = re.sub(r"(^|\s+)#.*$", "", joined + line).strip(), ""
+        whole, joined = re.sub(r"(^|\s+)#.*$", "", "".join([*joined, line])).strip(), []
         if whole:
             yield start, whole
-    if whole := re.sub(r"(^|\s+)#.*$", "", joined).strip():
+    if whole := re.sub(r"(^|\s+)#.*$", "", "".join(joined)).strip():
         yield start, whole

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from modelyard.build import ask, enter, sandbox
+from modelyard.build.forerunner import Forerunner
 from modelyard.runtime import interpreter, zygote
 
 SAID = "namespaces of its own, forked from a warm interpreter"
@@ -40,8 +39,9 @@ class Warm:
     library reads while it is imported must not differ. `read_only` are folders of the platform's that steps see and nobody may write
     to, whatever is imported. `program`, a folder and a module in it, is one of the platform's own that will be forked too, as
     `-m module` in that folder: what it imports from there is imported beforehand, where no script sees it. `scratch` is a folder with a
-    short path that is shown too; its name begins with `prefix`. What cannot be forked (another interpreter, another language, a source
-    outside `shown`) goes into a sandbox the usual way, and so does everything once the zygote is gone.
+    short path that is shown too; its name begins with `prefix`. `forerunner` is one that was begun for it, and this one's to close. What
+    cannot be forked (another interpreter, another language, a source outside `shown`) goes into a sandbox the usual way, and so does
+    everything once the zygote is gone.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Warm:
         read_only: Iterable[Path] = (),
         program: tuple[str, str] | None = None,
         prefix: str = "modelyard-warm-",
+        forerunner: Forerunner | None = None,
     ) -> None:
         self.said, modules, read_only = SAID, list(modules), list(read_only)
         self.asked = Asked(
@@ -80,29 +81,21 @@ class Warm:
         view = sandbox.View({path: str(path) for path in own}, {**sandbox.python_mounts(python), **mine, **seen})
         # a fork has a /proc of its own only where none of this one is covered
         mounts = [mount for mount in sandbox.mounts(view, processes=True) if not mount[2].startswith("/proc/")]
-        with socket.socket(socket.AF_UNIX) as listener, log.open("ab") as output:
-            listener.bind(str(self._folder / "socket"))
-            listener.listen(64)
-            plan = {
-                "enter": enter.__file__,
-                "inside": _INSIDE,
-                "mounts": mounts,
-                "python": str(python),
-                "environment": {**_QUIET, **self._environment},
-                "modules": modules,
-                "socket": listener.fileno(),
-                "program": self.asked["program"],
-                "up": str(self._up),
-            }
-            self._launcher = subprocess.Popen(
-                [sys.executable, "-I", "-S", zygote.__file__, "launch", json.dumps(plan)],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                env={"PATH": os.environ.get("PATH", os.defpath)},
-                start_new_session=True,
-                pass_fds=(listener.fileno(),),
-            )
+        self._launcher = forerunner or Forerunner()
+        self._launcher.listener.bind(str(self._folder / "socket"))
+        self._launcher.listener.listen(64)
+        plan = {
+            "inside": _INSIDE,
+            "mounts": mounts,
+            "python": str(python),
+            "environment": {**_QUIET, **self._environment},
+            "modules": modules,
+            "log": str(log),
+            "socket": self._launcher.listener.fileno(),
+            "program": self.asked["program"],
+            "up": str(self._up),
+        }
+        self._launcher.tell(plan)
 
     def wrap(self, argv: list[str], view: sandbox.View) -> list[str]:
         """The command that runs `argv` in a fork; of what cannot be forked, as `sandbox.wrap` or `sandbox.enclose` have it."""
@@ -114,6 +107,7 @@ class Warm:
         mounts = sandbox.mounts(view, processes=True)
         program = argv[1] == "-m" and [view.cwd, argv[2]] == self.asked["program"]
         request = {"argv": argv, "mounts": mounts, "network": view.network, "cwd": view.cwd, "hostname": view.hostname, "program": program}
+        request["launcher"] = self._launcher.process.pid
         return [sys.executable, "-I", "-S", ask.__file__, str(self._folder / "socket"), json.dumps(request), *cold]
 
     def _can(self, argv: list[str], sources: Iterable[Path]) -> bool:
@@ -124,7 +118,7 @@ class Warm:
 
     @property
     def lives(self) -> bool:
-        return self._launcher.poll() is None
+        return self._launcher.process.poll() is None
 
     @property
     def up(self) -> bool:
@@ -133,8 +127,6 @@ class Warm:
 
     def close(self) -> None:
         """End it, and everything that was forked from it."""
-        if self._launcher.stdin is not None:
-            self._launcher.stdin.close()
-        self._launcher.wait()
+        self._launcher.close()
         self._alive.close()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -71,7 +71,9 @@ def to_utc(series: pl.Series, timezone: str) -> pl.Series:
 
 
 def digest(table: Parts) -> str:
-    """The digest (64 hex digits) of a table in canonical form. Its columns are read one to three times over, and never held."""
+    """The digest (64 hex digits) of a table in canonical form. Its columns are read one to three times over, and never held; a table of
+    a batch is read once."""
+    table = table.held()
     # hashing gives the interpreter lock back, so columns are hashed side by side
     with ThreadPoolExecutor(max_workers=4) as pool:
         columns = list(pool.map(lambda name: _hash(name, table), table.schema))

@@ -55,6 +55,14 @@ class Parts:
                 # the strict cast of a piece to the table's type loses nothing: the type was chosen so
                 yield batch if dict(batch.schema) == casts else batch.cast(casts)  # type: ignore[arg-type]  # names to types
 
+    def held(self) -> Parts:
+        """The same table, in memory where a batch holds it whole: it is then read once, and not once a column."""
+        piece, *more = self.pieces
+        if more or not isinstance(piece, Path) or self.above is not None:
+            return self
+        meta = opened(piece).metadata
+        return of(self.frame()) if _rows_at_once(meta, set(self.schema)) >= meta.num_rows else self
+
     def column(self, name: str) -> Iterator[pl.Series]:
         return (batch[name] for batch in self.batches([name]))
 

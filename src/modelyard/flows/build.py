@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from modelyard.durable import Outcome, Run
@@ -57,7 +58,8 @@ def _new(site: Site, code: dict[str, Any], data: dict[str, Any], lock: dict[str,
         run.step("parts", findings.verify, site)
     run.step("environment", steps.environment, site, lock["own"])
     warmth.ready(site, code)
-    warmth.import_ahead(site)  # not before: from here on this process waits for others
+    # not before: from here on this process waits for others
+    warmth.import_ahead(site, functools.partial(reporting.profiled, site, data["digest"]))
     make(site, code, data).after()
     warmth.over(site)
     judged = run.step("evaluate", evaluation.evaluate, site)

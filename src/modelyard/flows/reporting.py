@@ -6,12 +6,14 @@ A bundle is sealed before anybody can approve it, so who did, where the version 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelyard import events as e
+from modelyard.data import profile, snapshots
 from modelyard.errors import NotFound
 from modelyard.flows.caching import KEPT
 from modelyard.quality import report
@@ -23,7 +25,7 @@ from modelyard.workshop import Workshop
 if TYPE_CHECKING:
     from modelyard.flows.site import Site
 
-DOCUMENT, PAGE = "report.json", "report.html"
+DOCUMENT, PAGE, PROFILE = "report.json", "report.html", "profile.json"
 MADE = (DOCUMENT, PAGE)
 CHAPTERS = ("compile", "bias", "explanations", "profile", "tuning")
 MAX_EVENTS, MAX_VERDICTS = 100, 20
@@ -31,16 +33,21 @@ PINNED = re.compile(r"^[A-Za-z0-9][\w.\-\[\],]*==[^\s;\\]+", re.MULTILINE)
 
 
 def write(site: Site, facts: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]) -> None:
-    """report.json and report.html of all that lies in the run's folder; before the gates can refuse, so that a refused build has them.
+    """report.json and report.html of all that lies in the run's folder, and profile.json, of the rows; before the gates can refuse, so
+    that a refused build has them.
 
     facts: the receipts `code`, `data`, `rows`, `environment`, and what was settled. gates: GateResults as dicts.
     """
+    rows = facts.get("rows") or {}
+    with contextlib.suppress(NotFound):  # a snapshot that was taken away since
+        whole = profiled(site, facts["data"]["digest"])
+        (site.folder / PROFILE).write_text(json.dumps({**whole, "splits": rows} if rows else whole), encoding="utf-8")
     found = report.document(
         about=_about(site),
         signature=_signature(site),
         gates=gates,
         lineage=_lineage(site, facts),
-        data={"rows": facts.get("rows") or {}, **{key: facts["data"].get(key) for key in ("digest", "source", "captured", "dropped")}},
+        data={"rows": rows, **{key: facts["data"].get(key) for key in ("digest", "source", "captured", "dropped")}},
         evaluation=_read(site, "evaluation.json"),
         curves=_curves(site),
         chapters=_chapters(site),
@@ -48,6 +55,11 @@ def write(site: Site, facts: Mapping[str, Any], gates: Sequence[Mapping[str, Any
     )
     (site.folder / DOCUMENT).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
     (site.folder / PAGE).write_text(report.render(found), encoding="utf-8")
+
+
+def profiled(site: Site, digest: str) -> dict[str, Any]:
+    """The profile of a snapshot's rows; made once, and kept in the home. Raises NotFound."""
+    return profile.of(snapshots.find(digest, site.shop.home.path), site.config.data, site.shop.home.path)
 
 
 def refusals(sentences: Sequence[str]) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any
 
 from modelyard.build import bundle, envs, locks, source
 from modelyard.config.load import Loaded
-from modelyard.data import artifacts, expect, profile, snapshots, splits
+from modelyard.data import artifacts, expect, snapshots, splits
 from modelyard.durable import Outcome, Run, RunRecord
 from modelyard.errors import NotFound
 from modelyard.events import Event, GateJudged
@@ -110,17 +109,13 @@ def settled(shop: Workshop, record: RunRecord) -> bool:
 
 
 def data(site: Site) -> Outcome[dict[str, Any]]:
-    """An immutable snapshot of the rows this build learns from and is judged on, and its profile. Untouched files are not read again."""
+    """An immutable snapshot of the rows this build learns from and is judged on. Untouched files are not read again."""
     config, written = site.config, site.order.configs["production"]
     location = config.data.source.location
     local = config.data.source.using in ("csv", "parquet", "jsonl") and isinstance(location, str) and "://" not in location
     known = local and config.data.source.incremental is None and site.order.learn_until is None
     key, path = [written["data"], written["timezone"]], site.repository / str(location) if known else None
-    taken = caching.remembered(site, key, path, lambda: _data(site), holds=lambda taken: _is_there(site, taken["digest"]))
-    profiled = profile.of(snapshots.find(taken.value["digest"], site.shop.home.path), config.data, site.shop.home.path)
-    site.folder.mkdir(parents=True, exist_ok=True)
-    (site.folder / "profile.json").write_text(json.dumps(profiled), encoding="utf-8")
-    return taken
+    return caching.remembered(site, key, path, lambda: _data(site), holds=lambda taken: _is_there(site, taken["digest"]))
 
 
 def _is_there(site: Site, digest: str) -> bool:
@@ -165,8 +160,6 @@ def split(site: Site, taken: dict[str, Any]) -> Outcome[dict[str, int]]:
     for name in rows:
         made_of = [caching.own_source(), snapshot.digest, how, name, *([weighed.total_seconds()] if weighed else [])]
         caching.know(site, site.raw(name).parent, caching.digest_of(site, made_of))
-    if (file := site.folder / "profile.json").exists():
-        file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), "splits": rows}), encoding="utf-8")
     return Outcome(rows, summary=", ".join(f"{name} {count:,}" for name, count in rows.items()))
 
 

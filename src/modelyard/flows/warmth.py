@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from modelyard.build import early, envs, imports
+from modelyard.build import early, envs, imports, processes
 from modelyard.flows import inference
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ _OURS = (
 _USUAL, PATIENCE = sys.getswitchinterval(), 0.0005
 """Seconds for which a thread that imports may keep others waiting, a tenth of the usual: whoever starts a step asks the system for many
 little things, and would wait so long after each."""
+LATEST = 2.0
+"""Seconds after which it is imported even if no step has begun."""
 
 
 @contextlib.contextmanager
@@ -57,9 +59,10 @@ def over(site: Site) -> None:
     threading.Thread(target=site.shop.target.cool_down, args=(site.run.id,), name="cooling").start()  # no daemon: it is waited for
 
 
-def import_ahead(site: Site) -> None:
-    """Pay in the background, for a build that has something to do, for what the platform itself will import."""
-    threading.Thread(target=_import_ahead, args=(site.shop.store.get_ready,), name="imports", daemon=True).start()
+def import_ahead(site: Site, *more: Callable[[], object]) -> None:
+    """Pay in the background, for a build that has something to do, for what the platform itself will import: not before its first step
+    is at work, whose start it would hold up. Then do what `more` is, whose results are kept for whoever wants them later."""
+    threading.Thread(target=_import_ahead, args=(site.shop.store.get_ready, *more), name="imports", daemon=True).start()
 
 
 def begin(site: Site, code: dict[str, Any]) -> None:
@@ -106,8 +109,9 @@ def of(site: Site) -> Warm | None:
     return site.shop.target.warm(site.run.id)
 
 
-def _import_ahead(*more: Callable[[], None]) -> None:
+def _import_ahead(*more: Callable[[], object]) -> None:
     """Pay for the platform's own imports while a step is waited for; whoever needs one first waits for it as always."""
+    processes.BEGUN.wait(LATEST)
     sys.setswitchinterval(PATIENCE)
     ours: list[Callable[[], object]] = [functools.partial(importlib.import_module, name) for name in _OURS]
     for work in (*ours, _template, *more):

@@ -93,12 +93,13 @@ def _power(feature: pl.Series, kind: str, goal: Floats, seed: int) -> float:
 
     feature = feature.fill_nan(None) if feature.dtype.is_float() else feature
     readings = []
-    missing = feature.is_null().to_numpy()
-    if missing.any() and not missing.all():
-        readings.append(missing.astype(np.float64))
+    gaps = feature.null_count()
+    if 0 < gaps < feature.len():
+        readings.append(feature.is_null().to_numpy().astype(np.float64))
     if (feature.dtype.is_numeric() or feature.dtype.is_temporal() or feature.dtype == pl.Boolean) and kind != "accuracy":
         numbers = feature.to_physical().cast(pl.Float64)
-        readings.append(numbers.fill_null(numbers.min() if numbers.min() is not None else 0).to_numpy())
+        least = numbers.min() if gaps else None
+        readings.append((numbers.fill_null(least if least is not None else 0) if gaps else numbers).to_numpy())
     best = max((_by_rank(reading, goal, kind) for reading in readings), default=0.0) if kind != "accuracy" else 0.0
     distinct = feature.n_unique()
     few_goals = kind != "accuracy" or goal.max() < MOST_VALUES

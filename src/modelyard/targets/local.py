@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -13,6 +14,7 @@ from modelyard.build.processes import RECORD
 from modelyard.build.stage import METRICS
 from modelyard.build.warm import Asked, Warm
 from modelyard.errors import Unavailable
+from modelyard.feed import FEED, Feed
 from modelyard.home import Home, scratch_prefix
 from modelyard.serve import left, routes
 from modelyard.serve import runner as serve_runner
@@ -22,7 +24,7 @@ from modelyard.targets.jobs import Jobs
 from modelyard.targets.shared import SharedFront
 
 log = logging.getLogger("modelyard")
-RUNNER = "modelyard.runtime.runner"
+RUNNER, COMPILED = "modelyard.runtime.runner", ".compiled"
 WATCH = 0.2
 """Seconds between two looks at the endpoints' processes."""
 
@@ -45,9 +47,12 @@ class LocalTarget:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
-        for depth in ("*/*", "*/*/*", "*/*/*/*"):  # a build's own steps, further ones, those of a trial
-            for record in home.runs.glob(f"{depth}/{RECORD}"):
-                contract.kill_leftover(record.parent)  # what outlived an owner that was killed together with its keepers
+        for run in home.runs.glob("*"):
+            if Feed(run / FEED).over:
+                continue  # of thousands of runs, those are not gone through
+            for depth in ("*", "*/*", "*/*/*"):  # a build's own steps, further ones, those of a trial
+                for record in run.glob(f"{depth}/{RECORD}"):
+                    contract.kill_leftover(record.parent)  # what outlived an owner that was killed together with its keepers
         self._watcher.start()
 
     def warm_up(self, run: str, python: Path, modules: Sequence[str], shown: Sequence[Path]) -> None:
@@ -71,7 +76,7 @@ class LocalTarget:
             made = Warm(python, modules, shown, environment, log, read_only=ours, program=program, prefix=prefix)
         if made is None:
             return
-        threading.Thread(target=sandbox.find, name="sandbox", daemon=True).start()  # the other kind, for what cannot be forked: 0.1 s
+        threading.Thread(target=_meanwhile, args=(runtime,), name="meanwhile", daemon=True).start()
         with self._lock:
             self._warm[run] = made
 
@@ -141,6 +146,18 @@ class LocalTarget:
                     endpoint.look()
                 except Exception:
                     log.exception("the processes of %s could not be looked after", endpoint.name)
+
+
+def _meanwhile(runtime: Path) -> None:
+    """What is wanted later: the other kind of sandbox, for what cannot be forked (0.1 s); the bytecode of the runtime, which is read-only
+    for every runner, so that each would compile it anew (0.05 s)."""
+    sandbox.find()
+    if not (runtime / COMPILED).exists():
+        import compileall
+
+        with contextlib.suppress(OSError):
+            compileall.compile_dir(runtime, quiet=2)
+            (runtime / COMPILED).touch()
 
 
 def _work(job: Job, on_line: OnLine, cancel: threading.Event, warm: Warm | None = None) -> JobState:
