@@ -36,7 +36,7 @@ _SIGN_BIT = 1 << 63
 _REST, _FINER = 48, 4  # bits of a float64 below its top 16; how many more of them name a cell
 _CUT = _REST - _FINER
 _NEAR = 64 * 16 << _FINER
-"""Cells of 64 octaves, in each of which a value may well lie; the few beyond are counted by name."""
+"""Cells of 64 octaves. Counts go as far as values do, and where these go farther than that, which hardly any do, as far as they can."""
 
 
 def shape(rising: Floats) -> dict[str, Any]:
@@ -58,9 +58,8 @@ class Buckets:
         self._centre, self._unit = float(shape["centre"]), float(shape["unit"])
         self._zero = _cell(self._unit)
         self._few: NDArray[np.int64] | None = None
-        self._near = [np.zeros(0, np.int64), np.zeros(0, np.int64)]
-        """Counts of cells from the centre on, upwards and downwards, as far as there were values."""
-        self._beyond: list[dict[int, int]] = [{}, {}]
+        self._counts = [np.zeros(0, np.int64), np.zeros(0, np.int64)]
+        """Of cells from the centre on, upwards and downwards."""
         self._least, self._most = math.inf, -math.inf
 
     def few(self, away: Floats, other: Floats) -> None:
@@ -96,11 +95,12 @@ class Buckets:
             if not far >= 0:
                 continue
             seen = counts[side * _SIDE + self._zero : side * _SIDE + _cell(far + self._unit) + 1]
-            if (more := min(len(seen), _NEAR) - len(self._near[side])) > 0:
-                self._near[side] = np.append(self._near[side], np.zeros(more, np.int64))
-            self._near[side][: len(seen)] += seen[:_NEAR]
-            for at in (np.flatnonzero(seen[_NEAR:]) + _NEAR).tolist():
-                self._beyond[side][at] = self._beyond[side].get(at, 0) + int(seen[at])
+            held = self._counts[side]
+            if len(seen) > len(held):
+                self._counts[side] = np.zeros(len(seen) if len(seen) <= _NEAR else _SIDE - self._zero, np.int64)
+                self._counts[side][: len(held)] = held
+            used = np.flatnonzero(seen)  # no page of memory is taken that has no count
+            self._counts[side][used] += seen[used]
             seen[:] = 0
         self._least, self._most = math.inf, -math.inf
 
@@ -113,11 +113,7 @@ class Buckets:
             turn = int(np.searchsorted(keys, _SIDE))
             sides = [(keys[:turn] - self._zero, n[:turn]), (keys[turn:] - (_SIDE + self._zero), n[turn:])]
         else:
-            sides = []
-            for near, beyond in zip(self._near, self._beyond, strict=True):
-                used, far = np.flatnonzero(near), sorted(beyond)
-                counts = np.array([beyond[at] for at in far], np.int64)
-                sides.append((np.append(used, np.array(far, np.int64)), np.append(near[used], counts)))
+            sides = [(used := np.flatnonzero(counts), counts[used]) for counts in self._counts]
         (up, more), (down, less) = sides
         return np.concatenate([~down[::-1], up]), np.concatenate([less[::-1], more])
 
