@@ -15,6 +15,7 @@ from modelyard import replay as replays
 from modelyard.config.spec import Config
 from modelyard.durable import Stopped
 from modelyard.errors import BadInput, NotFound
+from modelyard.events import Deployed
 from modelyard.flows import holdout
 from modelyard.monitor import labels
 from modelyard.serve.keys import Pass
@@ -28,13 +29,17 @@ def words(**parts: Any) -> dict[str, Any]:
     return made
 
 
+def _unasked(run: str) -> dict[str, Any]:
+    return {"awaiting": None}
+
+
 # -- time -------------------------------------------------------------------------------------------------------------------------
 
 
 class Replayed:
     """A replay of thirty days, six rows a day, each labelled 18 hours later; the endpoint answers nothing and notes the clock."""
 
-    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int = 1_000) -> None:
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int = 1_000, challenger: str | None = None) -> None:
         self._stop_after = stop_after
         self.world = Watched(home, monkeypatch, words())
         at = [T0 + timedelta(hours=4 * i + 1) for i in range(180)]
@@ -45,12 +50,21 @@ class Replayed:
         self.shown: list[datetime] = []
         monkeypatch.setattr(holdout, "post", self._post)
         monkeypatch.setattr(replays, "BODY_ROWS", 10)
-        yard: Any = SimpleNamespace(shop=self.world.shop, home=self.world.home, retraining=lambda model: None, tick=self._tick)
-        audience: Any = SimpleNamespace(progress=lambda p: self.shown.append(p.now), judged=lambda word: None, run=lambda run, until: None)
+        self.followed = list[str]()
+        yard: Any = SimpleNamespace(
+            shop=self.world.shop, home=self.world.home, retraining=lambda model: challenger, tick=self._tick, run=_unasked
+        )
+        audience: Any = SimpleNamespace(progress=lambda p: self.shown.append(p.now), judged=lambda word: None, run=self._follow)
+        monkeypatch.setattr(replays, "moving", lambda shop, model: self.followed[-1] if self.followed else None)
         self.progress = replays.replay(yard, self.world.time, "demo", traffic, audience)
 
     def _tick(self, model: str, tell: Any) -> None:
         self.ticks.append(self.world.time.now())
+
+    def _follow(self, run: str, until: str | None) -> None:
+        """The first step of its roll-out has begun."""
+        self.followed.append(run)
+        self.world.shop.record([Deployed("demo", "production", "http://127.0.0.1:1", {"1": 75, "2": 25}, "canary step")])
 
     def _post(self, address: str, body: bytes, own: Pass) -> bytes:
         self._sent += len(json.loads(body))
@@ -86,6 +100,14 @@ def test_labels_after_a_retraining_count_as_new(home: Path, monkeypatch: pytest.
     ledger, retrained = labels.latest(replayed.world.home.labels("demo")), replayed.ticks[0]
     fresh = ledger.filter(pl.col("received_at") > retrained)
     assert fresh.height == ledger.filter(pl.col("labelled_at") >= retrained).height > 0
+
+
+def test_a_roll_out_that_goes_on_at_the_next_tick_gets_its_traffic(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for until it has traffic, and no longer: it takes seconds of the machine's own, which may be months of the replay's, and
+    is rolled back where nobody asks meanwhile."""
+    replayed = Replayed(home, monkeypatch, challenger="retrain-1")
+    assert replayed.progress.sent == 180 and len(replayed.ticks) == 4
+    assert replayed.followed == ["retrain-1"]
 
 
 # -- bad traffic ------------------------------------------------------------------------------------------------------------------

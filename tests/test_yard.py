@@ -195,6 +195,24 @@ def test_a_look_that_leaves_windows_over_is_gone_on_with_at_once(yard: Yard, mon
     assert looks == [CATCH_UP, CATCH_UP, 7] and yard.errands.next_time("m") == T0 + timedelta(minutes=30)
 
 
+def test_a_look_that_a_person_asks_for_goes_on_until_nothing_is_due(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/reference/cli.md: `--now` judges every window that is due."""
+    left = [2 * CATCH_UP + 7]
+
+    def look(shop: Any, model: str, tell: Any) -> int:
+        judged = min(left[0], CATCH_UP)
+        left[0] -= judged
+        return judged
+
+    monkeypatch.setattr(monitor, "look", look)
+    monkeypatch.setattr(monitor, "due", lambda shop, model: [1] * left[0])
+    monkeypatch.setattr(yard.errands, "_govern", lambda model: None)
+    enforce(yard, "m")
+    run = yard.monitor("m", "ana")["run"]
+    until(lambda: yard.shop.state["m"].runs[run].status != "running")
+    assert yard.shop.state["m"].runs[run].reason == "1007 judged; no retraining"
+
+
 def test_an_owner_that_comes_back_looks_at_once_where_it_missed_an_instant(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was looked at before is in the book, whoever looked."""
     yard = Yard(home, ReplayClock(T0))

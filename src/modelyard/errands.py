@@ -67,11 +67,15 @@ class Errands:
             return monitor.look(self._shop, model, self._while_open(tell)), self._govern(model)
 
     def asked(self, run: Run) -> str:
-        """A look on a person's word, each word in the run's feed. What the schedule looks at just now is not judged a second time."""
+        """Looks on a person's word, until nothing is due, each word in the run's feed. What the schedule looks at just now is not judged a
+        second time."""
 
         def judged() -> Outcome[int]:
-            count = monitor.look(self._shop, run.model, self._while_open(lambda word: run.feed.put("line", step="look", text=str(word))))
-            return Outcome(count, summary=f"{count} judged")
+            tell, count = self._while_open(lambda word: run.feed.put("line", step="look", text=str(word))), 0
+            while True:
+                count += (said := monitor.look(self._shop, run.model, tell))
+                if said < CATCH_UP or not monitor.due(self._shop, run.model):
+                    return Outcome(count, summary=f"{count} judged")
 
         with self._shop.busy(f"look {run.model}"):
             count = run.step("look", judged)

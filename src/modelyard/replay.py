@@ -19,6 +19,7 @@ from modelyard.config.spec import Config
 from modelyard.data.prepare import as_times
 from modelyard.errors import BadInput, NotFound, Unavailable, YardError
 from modelyard.flows import endpoints, history, holdout
+from modelyard.flows.release import moving
 from modelyard.monitor import windows
 from modelyard.monitor.book import Word
 from modelyard.monitor.words import did_you_mean
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 BODY_ROWS, BODY_ROWS_MOVING = 100, 20
 """Rows a request; fewer while a roll-out is under way, so that each of its steps sees requests enough."""
+PACE = 0.02
+"""Seconds between two requests while traffic moves: a roll-out bakes by the machine's own time, in which a fast one would send a month."""
 KNOWN = "__known_at"
 TRAFFIC_MOVES = "production: load"
 """The step of a roll-out after which traffic is needed; before it a person may have to give their word."""
@@ -124,7 +127,8 @@ def replay(yard: Yard, clock: ReplayClock, model: str, traffic: pl.DataFrame, au
     for tick in windows.ticks(config.monitor.schedule_expression, config.timezone, clock.now(), last):
         sender.send_until(tick)
         yard.tick(model, audience.judged)
-        if (challenger := yard.retraining(model)) is not None:
+        # one whose traffic moves since an earlier tick is not waited for: it waits for these rows, and no data never promotes
+        if (challenger := yard.retraining(model)) is not None and moving(yard.shop, model) != challenger:
             before = yard.shop.model(model).stage("production").weights
             audience.run(challenger, TRAFFIC_MOVES)
             _until_it_answers(yard, model, challenger, before)
@@ -177,6 +181,8 @@ class _Sender:
             rows = self._traffic.slice(self._row, min(most, stop - self._row)).select(self._sent)
             self._row += rows.height
             yield rows.write_json().encode()
+            if moving(self._yard.shop, self._model) is not None:
+                time.sleep(PACE)
 
     def _post(self, body: bytes) -> None:
         state = self._yard.shop.target.endpoint(endpoints.name(self._model, "production"))

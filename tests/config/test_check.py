@@ -404,3 +404,52 @@ def test_what_nothing_would_heed_is_refused(repository: Path, old: str, new: str
     (repository / "t.R").write_text("")
     told = messages(repository, SMALL.replace(old, new))
     assert [message.startswith(said or "") for message in told] == ([True] if said else []), told
+
+
+def drifting(**types: str) -> str:
+    written = ", ".join(f"{name}: {kind}" for name, kind in types.items())
+    return SMALL.replace("target_col: y", f"target_col: y\n  schema: {{types: {{{written}}}}}")
+
+
+def test_a_measure_of_drift_fits_the_type_of_its_column(repository: Path) -> None:
+    watch = "monitor: {drift: {overrides: {x: {measure: ks}, when: {measure: cramers_v}}}}\n"
+    problems = found(repository, drifting(x="str", when="datetime") + watch)
+    assert [p.message for p in problems] == [
+        "'ks' does not measure categories, and `x` is of type str",
+        "'cramers_v' does not measure numbers, and `when` is of type datetime",
+    ]
+    assert problems[0].next == "take one of psi, jensen_shannon, hellinger, l_infinity, cramers_v"
+    assert problems[0].source_line[problems[0].column - 1 :].startswith("ks")
+    assert messages(repository, drifting(x="float", when="str") + watch) == []
+    assert messages(repository, SMALL + watch) == [], "a CSV file has no types"
+    assert messages(repository, drifting(x="str") + watch.replace("drift: {", "drift: {enabled: false, ")) == []
+    assert messages(repository, drifting(x="str") + "preprocess: {entry_point: train.py}\n" + watch) == [], "which may change types"
+
+
+def test_a_range_fits_the_type_of_its_column(repository: Path) -> None:
+    watch = "monitor: {data_quality: {columns: {x: {min: 0}, when: {max: 5}}}}\n"
+    problems = found(repository, drifting(x="str", when="float") + watch)
+    assert [p.message for p in problems] == ["`min` is about numbers, and `x` is of type str"]
+    assert problems[0].source_line[problems[0].column - 1 :].startswith("0")
+    assert messages(repository, drifting(x="int") + watch) == messages(repository, SMALL + watch) == []
+    assert messages(repository, drifting(x="str") + watch.replace("data_quality: {", "data_quality: {enabled: false, ")) == []
+
+
+def test_a_parquet_file_has_types(repository: Path) -> None:
+    import polars as pl
+
+    pl.DataFrame({"x": ["a"], "y": [1.0], "flag": [True], "n": [1], "at": ["2020-01-01"]}).write_parquet(repository / "data.parquet")
+    text = drifting(at="datetime").replace("using: csv, location: data.csv", "using: parquet, location: data.parquet")
+    named = ", ".join(f"{name}: {{measure: ks}}" for name in ("x", "flag", "n", "at"))
+    assert messages(repository, text + f"monitor: {{drift: {{overrides: {{{named}}}}}}}\n") == [
+        "'ks' does not measure categories, and `x` is of type str",
+        "'ks' does not measure categories, and `flag` is of type bool",
+    ]
+
+
+def test_a_measure_of_drift_fits_the_score(repository: Path) -> None:
+    watch = "monitor: {drift: {prediction: {measure: MEASURE}}}\n"
+    assert messages(repository, SMALL + watch.replace("MEASURE", "cramers_v")) == [
+        "'cramers_v' does not measure numbers, and the score of regression is one"
+    ]
+    assert messages(repository, SMALL + watch.replace("MEASURE", "ks")) == []

@@ -101,6 +101,33 @@ def test_all_lanes_are_on_one_axis(served: Plane) -> None:
     assert places == {"M550.0"}, "the alert stands where its day lies among twenty"
 
 
+def test_performance_is_drawn_whatever_comes_after_it(served: Plane) -> None:
+    """Windows without traffic have no metric, and there may be more of them than of those that have."""
+    quiet = []
+    for i in range(DAYS, DAYS + 30):
+        start, end = ((START + DAY * k).isoformat() for k in (i, i + 1))
+        told = {"rows": 0, "labels": 0}
+        quiet += [Word("flights", kind, start, end, "2", "unknown", f"{kind}: no rows", end, told) for kind in ("performance", "estimate")]
+    served.yard.shop.book.put(quiet)
+    page = get(served, TIMELINE)
+    assert len(page.all("path", "measured-line")) == len(page.all("path", "estimated-band")) == 1
+    assert any("ROC AUC" in said for said in labelled(page)), "the metric that a criterion names comes first"
+
+
+@pytest.mark.parametrize(
+    "path", [f"{TIMELINE}?until=0001-01-01", f"{TIMELINE}?since=9999-12-31", "/models/flights/windows/00010101T000000Z/99991231T000000Z"]
+)
+def test_times_out_of_reach_are_refused(served: Plane, path: str) -> None:
+    answer = served.web.get(path)
+    assert answer.status_code == 400 and "out of reach" in answer.text
+
+
+def test_the_farthest_times_can_be_asked_for(served: Plane) -> None:
+    page = get(served, f"{TIMELINE}?since=1900-01-01&until=2199-12-31T23:59")
+    for way in {a["href"] for a in page.all("a") if (a["href"] or "").startswith("?since=")}:
+        get(served, f"{TIMELINE}{way}")
+
+
 def test_what_is_drawn_is_there_in_words_too(served: Plane) -> None:
     page = get(served, TIMELINE)
     assert "2026-03-11 .. 2026-03-12 UTC" in page.text and "drift violated" in page.text and "2.50" in page.text

@@ -110,6 +110,20 @@ def test_an_unchanged_build_stops_where_it_sees_that(bench: Bench, monkeypatch: 
     assert "as resolved on" in steps["lock"] and "the source is untouched" in steps["data"]
 
 
+@pytest.mark.parametrize("anew", [False, True], ids=["a version that is there", "a new version"])
+def test_a_measure_of_drift_that_does_not_fit_is_refused(bench: Bench, anew: bool) -> None:
+    path = bench.repository / "config.yaml"
+    usual = path.read_text()
+    try:
+        path.write_text(usual + "\nmonitor: {drift: {overrides: {noise: {measure: cramers_v}}}}\n")
+        if anew:
+            bench.edit("config.yaml", r"threshold: 0\.8", "threshold: 0.75")
+        said, steps = bench.build()
+        assert "'cramers_v' does not measure numbers" in said and "train" not in steps, said
+    finally:
+        path.write_text(usual)
+
+
 def test_where_a_gate_changes_only_what_comes_of_it_is_done(bench: Bench) -> None:
     bench.edit("config.yaml", r"threshold: 0\.8", "threshold: 0.7")
     said, steps = bench.build()

@@ -20,7 +20,7 @@ from modelyard.config.spec import STAGES, Config
 from modelyard.durable import Run
 from modelyard.errors import BadInput, StepFailed
 from modelyard.events import GateJudged
-from modelyard.flows import evaluation, findings, leaks, measuring
+from modelyard.flows import evaluation, findings, gauging, leaks, measuring
 from modelyard.flows.site import Order, Site
 from modelyard.home import Home
 from modelyard.monitor import labels
@@ -372,3 +372,37 @@ def test_a_gate_on_what_would_not_be_measured_is_refused_at_once(build: Build, e
     own = [{"name": "cost", "entry_point": "m.py", "function": "cost", "greater_is_better": False}]
     with pytest.raises(ValueError, match=said):
         build("binary_classification", {**evaluate, "custom_metrics": own})
+
+
+def test_a_measure_of_drift_that_does_not_fit_is_refused_before_training(build: Build) -> None:
+    def watching(column: str, measure: str, **more: Any) -> Site:
+        return build("regression", monitor={"drift": {"overrides": {column: {"measure": measure}}, **more}})
+
+    assert gauging.verify(watching("shop", "cramers_v")).value == gauging.verify(watching("x", "ks")).value == 1
+    with pytest.raises(BadInput, match="'ks' does not measure categories") as caught:
+        gauging.verify(watching("shop", "ks"))
+    assert caught.value.where == "monitor.drift.overrides.shop"
+    assert gauging.verify(watching("shop", "ks", enabled=False)).value == 0, "what is switched off may keep its settings"
+
+
+def test_a_range_of_words_is_refused_before_training(build: Build) -> None:
+    def watching(column: str, **more: Any) -> Site:
+        return build("regression", monitor={"data_quality": {"columns": {column: {"max": 3}}, **more}})
+
+    assert gauging.verify(watching("x")).value == 1
+    with pytest.raises(BadInput, match="`max` is about numbers, and `shop` holds categories") as caught:
+        gauging.verify(watching("shop"))
+    assert caught.value.where == "monitor.data_quality.columns.shop.max"
+    with pytest.raises(BadInput, match="`max` is about numbers"):
+        gauging.of_baseline(watching("shop").config, {"columns": {"shop": {"kind": "categorical"}}, "score": {"kind": "numeric"}})
+    assert gauging.verify(watching("shop", enabled=False)).value == 0
+
+
+@pytest.mark.usefixtures("unreported")
+def test_a_measure_that_does_not_fit_the_score_is_refused(build: Build) -> None:
+    """Whether a model gives probabilities shows when it has answered."""
+    site = build("binary_classification", monitor={"drift": {"prediction": {"measure": "cramers_v"}}})
+    evaluation.predict(site, "", {})
+    with pytest.raises(BadInput, match="'cramers_v' does not measure numbers") as caught:
+        evaluation.evaluate(site)
+    assert caught.value.where == "monitor.drift.prediction"

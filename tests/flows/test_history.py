@@ -14,6 +14,7 @@ from modelyard.config.spec import Config
 from modelyard.data.parts import of
 from modelyard.errors import BadInput
 from modelyard.flows import history
+from modelyard.flows.holdout import SMOKE
 from modelyard.monitor import labels
 
 from .watched import DAY, T0, Watched, settings
@@ -31,6 +32,13 @@ def test_it_says_how_many_ids_are_those_of_a_prediction(world: Watched) -> None:
     world.capture(["later"], T0 + DAY)
     known = history.predictions(world.shop, "demo")
     assert dict(known.select("inference_id", "label").iter_rows()) == {"a": 1.0, "b": None, "later": 2.0}, "a label may come first"
+
+
+def test_our_own_requests_are_no_traffic_and_a_callers_are_whatever_their_ids(world: Watched) -> None:
+    theirs = ["smoke-test-20", "smoke-tests", "smoke-test-", "smoke-test/7"]
+    world.capture([SMOKE, f"{SMOKE}-0", f"{SMOKE}-123", "smoke-test", "smoke-test-0", "smoke-test-19", *theirs], T0)
+    assert history.answers(world.shop, "demo")["inference_id"].to_list() == theirs
+    assert world.label(dict.fromkeys([*theirs, f"{SMOKE}-0"], 1.0))["matched"] == len(theirs)
 
 
 def test_a_label_that_is_no_answer_is_refused_and_none_is_taken(world: Watched) -> None:

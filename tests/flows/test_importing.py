@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from modelyard.errors import BadInput
@@ -14,6 +15,8 @@ from modelyard.flows import history, importing
 from modelyard.monitor import datacapture
 
 from .watched import DAY, T0, Watched, settings
+
+LABELS = {"inference_id": ["e-0-0"], "label": [1.0]}
 
 
 def sagemaker(root: Path, days: int, rows: int, *, x: float, ids: str = "e") -> Path:
@@ -85,6 +88,16 @@ def test_a_line_that_does_not_hold_keeps_all_out(home: Path, monkeypatch: pytest
     with pytest.raises(BadInput):
         importing.take(world.shop, "demo", folder)
     assert history.answers(world.shop, "demo").is_empty()
+
+
+def test_a_time_of_another_century_keeps_all_out(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    world = Watched(home, monkeypatch)
+    folder = sagemaker(tmp_path, days=1, rows=3, x=0.0)
+    (file,) = folder.rglob("*.jsonl")
+    file.write_text(file.read_text().replace("2026-03-01", "1926-03-01", 1))
+    with pytest.raises(BadInput, match="before 1970"):
+        importing.take(world.shop, "demo", folder)
+    assert history.answers(world.shop, "demo").is_empty() and history.label(world.shop, "demo", pl.DataFrame(LABELS))["waiting"] == 1
 
 
 def test_what_is_redacted_here_is_redacted_there_too(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import random
 import sqlite3
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,17 @@ def test_what_a_source_goes_on_saying_is_no_correction(home: Path, monkeypatch: 
     file.write_text("inference_id,y\nb,2\n")
     labelling.fetch(world.shop, "demo")
     assert held(world) == {"a": 4.0, "b": 2.0}, "a row that is gone takes nothing back"
+
+
+@pytest.mark.parametrize("labelled", ["", ",2026-02-28T00:00:00Z"])
+def test_a_source_that_goes_back_to_what_it_said_first(labelled: str, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "truth.csv"
+    world = sourced(home, monkeypatch, {"using": "csv", "location": file.as_uri()})
+    for value, corrected in ((1, 0), (2, 1), (1, 1)):
+        file.write_text(f"inference_id,y{',labelled_at' if labelled else ''}\na,{value}{labelled}\n")
+        found = labelling.fetch(world.shop, "demo")
+        assert found["corrected"] == corrected and held(world) == {"a": value}, "of one time, what came last holds"
+        assert labelling.fetch(world.shop, "demo") == {"read": 0}
 
 
 def database(path: Path, rows: list[tuple[int, str, float]]) -> None:
@@ -246,6 +257,14 @@ def test_bodies_of_all_kinds(kind: str, body: bytes, world: Watched) -> None:
     assert held(world) == {"a": 1, "b": 2}
 
 
+def test_a_body_that_says_what_held_before_a_correction_corrects_it_back(world: Watched) -> None:
+    world.capture(["a"], T0)
+    for value, wanted in ((1, (1, 0, 0)), (2, (0, 1, 0)), (1, (0, 1, 0)), (1, (0, 0, 1))):
+        found = labelling.of_bytes(world.shop, "demo", f"inference_id,y\na,{value}\n".encode(), "text/csv")
+        assert (found["new"], found["corrected"], found["repeated"]) == wanted and held(world) == {"a": value}
+    assert len(world.events(LabelsReceived)) == 3
+
+
 def test_one_object_is_one_label(world: Watched) -> None:
     assert labelling.of_bytes(world.shop, "demo", b'{"inference_id": "a", "label": 1}', "application/json")["new"] == 1
 
@@ -269,6 +288,20 @@ def test_bodies_that_are_no_labels(kind: str, body: bytes, said: str, world: Wat
     with pytest.raises(BadInput) as caught:
         labelling.of_bytes(world.shop, "demo", body, kind)
     assert said in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "where"),
+    [
+        ("text/csv", b"inference_id,label\na,1\n\nb,cat\n", "the body:4"),
+        ("application/x-ndjson", b'{"inference_id": "a", "label": 1}\n\n{"inference_id": "b", "label": "cat"}\n', "the body:3"),
+        ("application/json", b'[{"inference_id": "a", "label": 1}, {"inference_id": "b", "label": "cat"}]', "the body, row 2"),
+    ],
+)
+def test_of_a_body_with_one_bad_row_nothing_is_taken_and_its_line_is_named(kind: str, body: bytes, where: str, world: Watched) -> None:
+    with pytest.raises(BadInput, match="label 'cat' of prediction 'b' is not a number") as caught:
+        labelling.of_bytes(world.shop, "demo", body, kind)
+    assert caught.value.where == where and held(world) == {}
 
 
 def test_times_without_a_zone_are_the_models(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -323,6 +356,18 @@ def test_labels_of_an_entity_are_joined_late_corrected_and_early(home: Path, mon
     assert history.labelled_since(world.shop, "demo", T0 + DAY) == 1
 
 
+@pytest.mark.parametrize("at", ["9999-12-31T23:58:00+00:00", "0001-01-01T00:02:00+00:00"])
+def test_a_label_of_the_end_of_time_waits(at: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = flying(home, monkeypatch)
+    fly(world, ["N1"], T0)
+    world.time.advance_to(T0 + 2 * DAY)
+    world.look()
+    found = truth(world, [("N1", datetime.fromisoformat(at), 2.0)])
+    assert (found["new"], found["waiting"]) == (1, 1)
+    assert monitor.relabelled(world.shop, "demo") == [] and history.labelled_since(world.shop, "demo", None) == 0
+    world.look()
+
+
 def test_a_label_may_still_name_its_prediction(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = flying(home, monkeypatch)
     fly(world, ["N1", "N2"], T0)
@@ -335,8 +380,8 @@ def test_a_label_may_still_name_its_prediction(home: Path, monkeypatch: pytest.M
 def test_a_label_without_its_entity_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = flying(home, monkeypatch)
     for body, said in (
-        (b'[{"tail": null, "at": "2026-03-01T00:00:00Z", "y": 1}]', "row 1 has no tail"),
-        (b'[{"tail": "N1", "at": null, "y": 1}]', "row 1 has no event_time"),
+        (b'[{"tail": null, "at": "2026-03-01T00:00:00Z", "y": 1}]', "there is no tail"),
+        (b'[{"tail": "N1", "at": null, "y": 1}]', "there is no event_time"),
         (b'[{"tail": "N1", "y": 1}]', "there is no column 'at'"),
         (b'[{"at": "2026-03-01T00:00:00Z", "y": 1}]', "there is no column 'tail'"),
         (b'[{"tail": "N1", "at": "noon", "y": 1}]', "'noon' is not a time"),

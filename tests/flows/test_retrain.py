@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import pytest
 from modelyard.build import bundle
 from modelyard.durable import Run
 from modelyard.errors import GateRefused
-from modelyard.events import ChallengeJudged, ReplayJudged, VersionRegistered
-from modelyard.flows import retrain
+from modelyard.events import ApprovalRequested, ApprovalWaived, ChallengeJudged, ReplayJudged, StepDone, VersionRegistered
+from modelyard.flows import release, retrain
+from modelyard.flows.approval import decide
 from modelyard.flows.site import Order
 from modelyard.workshop import Workshop
 
+from .releases import until
 from .watched import DAY, T0, Watched, settings
 
 UNSEEN = [f"c{i}" for i in range(260)]
@@ -151,3 +154,42 @@ def test_a_loser_counts_as_a_fruitless_retraining_and_a_winner_as_none(make: Cal
     assert state.fruitless == len(state.retrains) == 1
     trial.world.release("2", ("production",))
     assert trial.world.shop.model("demo").fruitless == 0
+
+
+class Unreleased(Watched):
+    """Version 1 was built and never deployed; who retrains is asked nothing."""
+
+    def release(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+ASKING = {"environments": {"production": {"approval": {"required": True, "retrained": "not_required"}}}}
+
+
+@pytest.mark.parametrize("by", ["ada", "the governor"])
+def test_what_beat_nobody_is_asked_for_as_any_first_version(home: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    """`approval.retrained: not_required` is for what won against the champion."""
+    trial = Trial(Unreleased(home, monkeypatch), monkeypatch)
+    configs = {stage: {**words, **ASKING} for stage, words in trial.order.configs.items()}
+    trial.order, trial.champion = replace(trial.order, configs=configs, by=by), None
+    monkeypatch.setattr(retrain, "release", release.release)
+    shop = trial.world.shop
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(trial.go)
+        until(lambda: bool(shop.model("demo").awaiting) or going.done())
+        assert not going.done() and trial.world.applied() == [], "it waits"
+        decide(shop, "demo", "2", approved=True, by="bob")
+        assert going.result(10) == "demo:2 is the champion now"
+    assert [a.asked_by for a in trial.world.events(ApprovalRequested)] == [by]
+    assert trial.world.events(ApprovalWaived) == trial.world.events(ChallengeJudged) == []
+    (why,) = [e.summary for e in trial.world.events(StepDone) if e.step == "champion"]
+    assert why == "none in production to beat: it needs the approval that any first version does"
+
+
+def test_what_beat_the_champion_enters_unasked_where_the_config_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial(Watched(home, monkeypatch), monkeypatch, time_col="at", split={"by": "time"})
+    configs = {stage: {**words, **ASKING} for stage, words in trial.order.configs.items()}
+    trial.order = replace(trial.order, configs=configs)
+    asked = list[bool]()
+    monkeypatch.setattr(retrain, "release", lambda *_, retrained, **__: asked.append(retrained))
+    assert trial.go().startswith("demo:2 is the champion now. The challenger is promoted") and asked == [True]

@@ -105,3 +105,22 @@ def test_the_evidence_stays_small() -> None:
     before, now = rows(100, list(np.linspace(1, 0.1, 400)), 0), rows(100, list(np.linspace(0.01, 1, 400) ** 3), 1)
     verdict = attribution.judge(names, before, now, AttributionDrift(), {"rows": 1000})
     assert len(json.dumps(verdict.evidence, allow_nan=False)) < 4096 and len(verdict.reason) < 600
+
+
+def test_weights_that_overflow_when_summed_are_judged_as_any_others() -> None:
+    before, now = rows(500, [1.0, 0.5, 0.2], 0), rows(200, [0.2, 0.5, 1.0], 1)
+    wanted = judged(before, now)
+    for found in (judged(before, now * 3e307), judged(before * 3e307, now), judged(before * 3e307, now * 3e307)):
+        assert found == wanted
+        json.dumps(found.evidence, allow_nan=False)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_weight_that_is_no_number_is_told_with_its_feature(value: float) -> None:
+    before, now = rows(500, [1.0, 0.5, 0.2], 0), rows(200, [0.2, 0.5, 1.0], 1)
+    broken = now.copy()
+    broken[7, 1] = value
+    for pair, whose in (((before, broken), "the window"), ((broken, now), "the hold-out")):
+        verdict = judged(*pair)
+        assert verdict.status == "unknown" and f"the weight of feature_1 in some row of {whose} is beyond all numbers" in verdict.reason
+        json.dumps(verdict.evidence, allow_nan=False)

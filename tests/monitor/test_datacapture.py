@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,31 @@ def test_what_does_not_fit_names_its_line(tmp_path: Path, line: dict[str, Any], 
     assert raised.value.where == "part.jsonl:2"
 
 
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        ("1926-01-01T00:00:00Z", "`inferenceTime` lies before 1970"),
+        ("0001-01-01T00:00:00+05:00", "no event of SageMaker's data capture"),
+        ("2026-03-03T12:30:01Z", "`inferenceTime` lies more than a day ahead"),
+    ],
+)
+def test_a_time_that_no_event_can_have_names_its_line(tmp_path: Path, at: str, said: str) -> None:
+    """One row would be the first, or the last, of all that was captured; archives may be old."""
+    now, old, bad = datetime(2026, 3, 2, 12, 30, tzinfo=UTC), event("30,7.5,Ely", "1"), event("30,7.5,Ely", "1")
+    old["eventMetadata"]["inferenceTime"], bad["eventMetadata"]["inferenceTime"] = "1999-01-01T00:00:00Z", at
+    with pytest.raises(BadInput, match=said) as raised:
+        datacapture.read(write(tmp_path, event("30,7.5,Ely", "1"), old, bad), BINARY, now)
+    assert raised.value.where == "part.jsonl:3"
+
+
+@pytest.mark.parametrize("at", ['"1926-01-01"', '"2027-01-01"', "-1e10", "1e300", '"0001-01-01T00:00:00+05:00"'])
+def test_a_rows_own_time_is_held_likewise(tmp_path: Path, at: str) -> None:
+    timed, now = Signature("regression", (Column("x", "float"),), time_col="at"), datetime(2026, 3, 2, tzinfo=UTC)
+    with pytest.raises(BadInput, match="`at`") as raised:
+        datacapture.read(write(tmp_path, event(f'{{"x": 1.5, "at": {at}}}', "7", encoding="JSON")), timed, now)
+    assert raised.value.where == "part.jsonl:1"
+
+
 def test_an_empty_folder_is_not_taken_for_one_without_traffic(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         datacapture.read(tmp_path, BINARY)
@@ -135,3 +161,29 @@ def test_a_ground_truth_line_that_is_none_names_its_place(tmp_path: Path) -> Non
     with pytest.raises(BadInput, match="a label is one value, not 2") as raised:
         datacapture.ground_truth(tmp_path)
     assert raised.value.where == "part.jsonl:1"
+
+
+@pytest.mark.parametrize("given", [2**70, -(2**63) - 1, 2**63, str(2**70), "1e30"])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_number_that_no_table_holds_is_told_by_its_line(given: Any, as_json: bool, tmp_path: Path) -> None:
+    text = json.dumps({"age": given, "fare": 1.5, "town": "Ely"}) if as_json else f"{given},1.5,Ely\n"
+    bad = event(text, "1", encoding="JSON" if as_json else "CSV")
+    with pytest.raises(BadInput, match="in `age` is no int") as caught:
+        datacapture.read(write(tmp_path, event("30,7.5,Ely\n", "1"), bad), BINARY)
+    assert caught.value.where == "part.jsonl:2"
+
+
+@pytest.mark.parametrize(
+    "answer", ['{"prediction": [1]}', '{"predictions": [{"score": 1e400}]}', '{"probabilities": [1]}', "[null]", str(10**400)]
+)
+def test_an_answer_that_is_none_is_told_by_its_line(answer: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        datacapture.read(write(tmp_path, event('[30, 7.5, "Ely"]', answer, encoding="JSON")), BINARY)
+    assert caught.value.where == "part.jsonl:1"
+
+
+def test_what_comes_along_may_be_anything(tmp_path: Path) -> None:
+    signed = replace(BINARY, entity_cols=("who",))
+    rows = [json.dumps({"age": 1, "fare": 1.5, "town": "Ely", "who": who}) for who in (2**70, 3, [1], {"a": 1}, None)]
+    table = datacapture.read(write(tmp_path, *(event(row, "1", encoding="JSON") for row in rows)), signed)
+    assert table["x.who"].to_list() == [str(2**70), "3", "[1]", '{"a": 1}', None]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -95,3 +96,39 @@ def test_a_bad_line_is_named_and_a_missing_column_is_guessed(tmp_path: Path) -> 
 def test_a_list_of_objects(tmp_path: Path) -> None:
     found = read_file(write(tmp_path, "l.json", '[{"flight_id": "007", "late": 1}, {"flight_id": "8", "late": 0}]'), "flight_id", "late")
     assert found.rows() == [("007", 1), ("8", 0)]
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00", "0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-12:00"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "json"])
+def test_a_time_that_is_none_in_utc_is_refused_with_its_line(suffix: str, text: str, tmp_path: Path) -> None:
+    rows = [{"id": "a", "y": 1, "labelled_at": "2026-03-01T00:00:00Z"}, {"id": "b", "y": 1, "labelled_at": text}]
+    said = {
+        "csv": "id,y,labelled_at\n" + "".join(f"{row['id']},{row['y']},{row['labelled_at']}\n" for row in rows),
+        "jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+        "json": json.dumps(rows),
+    }[suffix]
+    path = write(tmp_path, f"l.{suffix}", said)
+    with pytest.raises(BadInput, match=f"'{text.replace('+', '.')}' lies before the year 1 or after 9999, once in UTC") as caught:
+        read_file(path, "id", "y", "Asia/Tokyo")
+    place = {"csv": "l.csv:3", "jsonl": "l.jsonl:2", "json": "l.json, row 2"}[suffix]
+    assert caught.value.where == f"{place}, labelled_at"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "number"),
+    [
+        (pl.Datetime("us"), (datetime.min - datetime(1970, 1, 1)) // timedelta(microseconds=1)),
+        (pl.Datetime("us", "UTC"), 2**62),
+        (pl.Datetime("ms"), 2**62),
+        (pl.Datetime("ms", "UTC"), -(2**62)),
+        (pl.Date(), 2**31 - 1),
+        (pl.Date(), -(2**31)),
+    ],
+)
+def test_so_is_one_of_a_table(dtype: pl.DataType, number: int, tmp_path: Path) -> None:
+    physical = pl.Int32 if dtype == pl.Date else pl.Int64
+    times = pl.Series("labelled_at", [0, None, number], physical).cast(dtype)
+    pl.DataFrame({"id": ["a", "b", "c"], "y": [1, 2, 3]}).with_columns(times).write_parquet(tmp_path / "l.parquet")
+    with pytest.raises(BadInput, match="a time lies before the year 1 or after 9999") as caught:
+        read_file(tmp_path / "l.parquet", "id", "y", "Asia/Tokyo")
+    assert caught.value.where == "l.parquet, row 3, labelled_at"

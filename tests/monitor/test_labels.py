@@ -43,15 +43,47 @@ def test_labels_are_kept_and_corrected(tmp_path: Path) -> None:
     assert held(tmp_path, until=day(0)) == {}
 
 
-def test_a_repeated_import_is_a_no_op_even_after_a_correction(tmp_path: Path) -> None:
-    first = frame([0, 1], ["a", "b"])
+@pytest.mark.parametrize("at", [None, [day(0), day(0)]])
+def test_a_repeated_import_is_a_no_op(at: list[datetime] | None, tmp_path: Path) -> None:
+    """One of labels with times even after a correction."""
+    first = frame([0, 1], ["a", "b"], at)
     add(first, tmp_path, day(1))
-    add(frame([1], ["a"]), tmp_path, day(2))
-    files = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    if at is not None:
+        add(frame([1], ["a"]), tmp_path, day(2))
+    before, files = held(tmp_path), {p: p.read_bytes() for p in tmp_path.iterdir()}
     assert add(first, tmp_path, day(3)) == Added(new=0, corrected=0, repeated=2)
     assert add(first.reverse(), tmp_path, day(4)) == Added(new=0, corrected=0, repeated=2), "the order of rows does not matter"
-    assert held(tmp_path) == {"a": 1, "b": 1}
+    assert held(tmp_path) == before
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == files
+
+
+def test_a_correction_back_to_an_earlier_label_holds(tmp_path: Path) -> None:
+    yes, no = frame(["ja"], ["q1"]), frame(["nein"], ["q1"])
+    for n, (one, said) in enumerate([(yes, "ja"), (no, "nein"), (yes, "ja"), (no, "nein"), (no, "nein")]):
+        assert add(one, tmp_path, day(n)) == (Added(1, 0, 0) if n == 0 else Added(0, 1, 0) if n < 4 else Added(0, 0, 1))
+        assert held(tmp_path) == {"q1": said}
+    assert [held(tmp_path, until=day(n))["q1"] for n in range(4)] == ["ja", "nein", "ja", "nein"], "what was known then can be read again"
+
+
+def test_what_is_labelled_in_the_future_holds_and_repetitions_leave_nothing(tmp_path: Path) -> None:
+    add(frame([0], ["a"]), tmp_path, day(1))
+    add(frame([1], ["a"], [day(9)]), tmp_path, day(2))
+    files = set(tmp_path.iterdir())
+    assert add(frame([0], ["a"]), tmp_path, day(3)) == Added(0, 0, 1)
+    assert held(tmp_path) == {"a": 1} and set(tmp_path.iterdir()) == files
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 1), min_size=1), min_size=1, max_size=8))
+def test_of_labels_without_a_time_what_was_said_last_holds(tmp_path_factory: pytest.TempPathFactory, imports: list[dict[str, int]]) -> None:
+    folder, truth = tmp_path_factory.mktemp("ledger"), dict[str, int]()
+    for number, said in enumerate(imports):
+        given = frame(list(said.values()), list(said))
+        new, corrected = len(said.keys() - truth.keys()), sum(truth.get(id, value) != value for id, value in said.items())
+        assert add(given, folder, day(number)) == Added(new, corrected, len(said) - new - corrected)
+        truth |= said
+        assert held(folder) == truth
+        before = set(folder.iterdir())
+        assert add(given, folder, day(number + 0.5)) == Added(0, 0, len(said)) and set(folder.iterdir()) == before
 
 
 def test_a_later_label_wins_whenever_it_comes(tmp_path: Path) -> None:

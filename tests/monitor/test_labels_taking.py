@@ -108,6 +108,30 @@ def test_wherever_it_is_killed_all_of_it_counts_or_nothing(tmp_path: Path, dead:
     assert steps > 20, "each file is synced and renamed"
 
 
+def test_a_large_correction_back_is_taken_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """The import was taken in once: its parts must not count before the last of them is there, all the same."""
+    other, before, wanted = MANY.with_columns(pl.col("label") + 1), tmp_path / "before", dict(MANY.iter_rows())
+    take(before, [MANY], 0)
+    take(before, [other], 1)
+    steps = 0
+    while True:
+        folder = tmp_path / f"killed-{steps}"
+        shutil.copytree(before, folder)
+        try:
+            with dying(steps) as done:
+                take(folder, [MANY[:50], MANY[50:]], 2)
+        except Killed:
+            pass
+        assert held(folder) in (held(before), wanted), f"torn at step {steps}: {done[-1:]}"
+        take(folder, [MANY], 3)
+        left = files(folder)
+        assert held(folder) == wanted and take(folder, [MANY], 4)[0] == Added(0, 0, 100) and files(folder) == left
+        if len(done) < steps:
+            break
+        steps += 1
+    assert steps > 20
+
+
 def _imports(folder: Path) -> set[str]:
     return set().union(*(segment.about.imports for segment in segments.listed(folder)))
 

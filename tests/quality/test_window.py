@@ -306,3 +306,28 @@ def test_segments_say_what_moved_in_them() -> None:
     assert "origin=JFK 300 amount_0 (2.500 of its threshold)" in page.text and "250 nothing" in page.text
     assert page.count("script") == 0 and ("section", "segments") in [(tag, attrs.get("id")) for tag, attrs in page.tags]
     assert "Segments" not in Page(window.render(document())).text
+
+
+def test_a_window_without_traffic_after_an_estimate_without_labels_has_a_page() -> None:
+    """Neither window has a measured metric, and the newest speaks of none at all."""
+    estimated = {"rows": 900, "metrics": {"roc_auc": 0.71, "f1": 0.6}, "intervals": {"roc_auc": [0.68, 0.74]}}
+    said = [
+        word("estimate", 0, "healthy", "estimate: roc_auc holds", estimated),
+        word("performance", 0, "unknown", "performance: 0 of 900 predictions have labels", {"labels": 0, "rows": 900}),
+        word("estimate", 1, "unknown", "estimate: no rows in the window", {"rows": 0}),
+        word("performance", 1, "unknown", "performance: no predictions in the window", {"labels": 0, "rows": 0}),
+    ]
+    page = Page(window.render(document(words=said)))
+    assert "ROC AUC — 0.7100 0.6800 to 0.7400" in page.text, "the newest window that speaks of a metric stands in the table"
+
+
+def test_a_metric_that_the_newest_window_lacks_breaks_no_page() -> None:
+    said = [word("performance", i, "healthy", "performance: holds", {"metrics": {name: 0.7}}) for i, name in enumerate(("f1", "roc_auc"))]
+    assert "ROC AUC 0.7000" in Page(window.render(document(words=said))).text
+
+
+def test_performance_is_shown_whatever_comes_after_it() -> None:
+    """The page keeps the newest words in full, and these may all be of windows without traffic."""
+    quiet = [word("performance", 12 + i, "unknown", "performance: no predictions in the window", {"rows": 0}) for i in range(80)]
+    page = Page(window.render(document(words=[*words(), *quiet])))
+    assert "ROC AUC 0.7620 0.7420 to 0.7820" in page.text and "Performance As far as labels came" in page.text

@@ -86,9 +86,13 @@ def read(document: Any) -> dict[str, ColumnConstraint]:
     if not isinstance(common, dict):
         raise BadInput("`monitoring_config` is no object")
     found: dict[str, ColumnConstraint] = {}
+    names = set[str]()
     for place, feature in enumerate(features):
         if not isinstance(feature, dict) or not isinstance(feature.get("name"), str):
             raise BadInput(f"feature {place} has no `name`")
+        if feature["name"] in names:
+            raise BadInput(f"feature {place}: `{feature['name']}` is there twice")
+        names.add(feature["name"])
         own = feature.get("monitoringConfigOverrides") or {}
         try:
             if (one := _column(feature, {**common, **own})) is not None:

@@ -21,7 +21,7 @@ from modelyard.monitor.book import Word
 from modelyard.quality import page as numbers
 from modelyard.quality import window as report
 from modelyard.quality.metrics import METRICS
-from modelyard.quality.window.course import glimpse, points, windows
+from modelyard.quality.window.course import glimpse, points, speaks, windows
 from modelyard.quality.window.evidence import MEASURED, measured
 from modelyard.registry.state import ModelState
 from modelyard.yard import Yard
@@ -81,8 +81,12 @@ class _Told:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """The metrics that the newest words on performance speak of."""
-        return measured([vars(word) for kind in MEASURED for word in self.words.get(kind, ())[-20:]])
+        """The metrics that words on performance speak of: the newest of those that have one. None has where nobody asked."""
+        found = []
+        for kind in MEASURED:
+            both = zip(self.words.get(kind, ()), self._glimpses.get(kind, ()), strict=True)
+            found += [vars(word) for word, seen in both if speaks(seen)][-20:]
+        return measured(found or [vars(word) for kind in MEASURED for word in self.words.get(kind, ())[-20:]])
 
     @cached_property
     def facts(self) -> list[dict[str, Any]]:
@@ -209,7 +213,7 @@ def _ways(axis: Axis, facts: Sequence[Mapping[str, Any]], now: datetime, metric:
     ways = [
         {"name": said, "query": _query(a.isoformat(timespec="seconds"), b.isoformat(timespec="seconds"), metric)}
         for said, a, b in found
-        if a.year > 1
+        if a.year in picturing.YEARS and b.year in picturing.YEARS
     ]
     return [*ways, {"name": "Newest windows", "query": _query("", "", metric)}]
 

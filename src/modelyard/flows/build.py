@@ -13,6 +13,7 @@ from modelyard.flows import (
     explanation,
     fairness,
     findings,
+    gauging,
     leaks,
     processing,
     reporting,
@@ -39,6 +40,7 @@ def build(shop: Workshop, run: Run) -> str:
         warmth.begin(site, code)
         data = run.step("data", steps.data, site)
         if (same := run.step("compare with what is there", _unchanged, site, code, data, lock)) is not None:
+            gauging.of_version(site, str(same))
             return str(same)
         return _new(site, code, data, lock)
 
@@ -56,6 +58,8 @@ def _new(site: Site, code: dict[str, Any], data: dict[str, Any], lock: dict[str,
         run.step("class", explanation.verify, site)
     if findings.named_parts(site.config.evaluate):
         run.step("parts", findings.verify, site)
+    if gauging.asked(site.config):
+        run.step("measures of drift", gauging.verify, site)
     run.step("environment", steps.environment, site, lock["own"])
     warmth.ready(site, code)
     # not before: from here on this process waits for others

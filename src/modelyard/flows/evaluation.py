@@ -14,7 +14,7 @@ from modelyard.data import snapshots
 from modelyard.durable import Outcome
 from modelyard.errors import BadInput
 from modelyard.events import Event, GateJudged
-from modelyard.flows import findings, inference, leaks, measuring, plans, reporting, warmth
+from modelyard.flows import findings, gauging, inference, leaks, measuring, plans, reporting, warmth
 from modelyard.flows.scoring import as_predictions, bundled, score, score_and_time
 from modelyard.flows.site import SPLITS, Site
 from modelyard.monitor import profile
@@ -111,6 +111,7 @@ def evaluate(site: Site) -> Outcome[dict[str, Any]]:
     import polars as pl
 
     config, signed, holdout = site.config, signature(site), pl.read_parquet(site.folder / "holdout.parquet")
+    gauging.of_baseline(config, json.loads((site.folder / gauging.BASELINE).read_text(encoding="utf-8")))
     own = measures.compute(holdout, signed)
     champion, naive = _champion(site), baseline.measure(holdout, signed, _history(site, signed, ("train", "validation")))
     others = {"champion": pl.read_parquet(site.folder / "champion.parquet")} if champion and champion["metrics"] else {}

@@ -17,7 +17,7 @@ from modelyard.data.parts import Parts
 from modelyard.errors import BadInput, no_room
 from modelyard.events import LabelsReceived
 from modelyard.flows import capturing
-from modelyard.flows.holdout import SMOKE
+from modelyard.flows.holdout import is_traffic
 from modelyard.monitor import labels
 from modelyard.monitor.labels import entities
 from modelyard.serve import captured
@@ -47,24 +47,20 @@ def answers(
 ) -> pl.DataFrame:
     """Captured production rows with `start <= event_time < end`, without labels; `only` as `captured.read` takes it. settled: the capture
     was compacted a moment ago."""
-    import polars as pl
-
     if not settled:
         capturing.compact(shop, model, "production")
     rows = captured.read(folder(shop, model), start=start, end=end, only=only)
-    return rows.filter(~pl.col(tables.INFERENCE_ID).str.starts_with(SMOKE))
+    return rows.filter(is_traffic(rows[tables.INFERENCE_ID]))
 
 
 def pieces(
     shop: Workshop, model: str, start: datetime, end: datetime, only: tuple[str, ...] | None = None, *, settled: bool = False
 ) -> Iterator[pl.DataFrame]:
     """As `answers`, a file at a time."""
-    import polars as pl
-
     if not settled:
         capturing.compact(shop, model, "production")
     for rows in captured.pieces(folder(shop, model), start, end, only):
-        yield rows.filter(~pl.col(tables.INFERENCE_ID).str.starts_with(SMOKE))
+        yield rows.filter(is_traffic(rows[tables.INFERENCE_ID]))
 
 
 def predictions(shop: Workshop, model: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
@@ -96,12 +92,10 @@ def labelled(shop: Workshop, model: str, rows: pl.DataFrame) -> pl.DataFrame:
 def newest(shop: Workshop, model: str, last: int, *, since: datetime | None = None, version: str | None = None) -> pl.DataFrame:
     """The newest `last` captured production rows, by when they came, oldest first; of one version where it is named, and not older than
     `since`."""
-    import polars as pl
-
     capturing.compact(shop, model, "production")
     found = captured.newest(folder(shop, model), last, since=since, version=version)
     found = found.sort(tables.RECEIVED_AT, maintain_order=True).tail(last)
-    return found.filter(~pl.col(tables.INFERENCE_ID).str.starts_with(SMOKE))
+    return found.filter(is_traffic(found[tables.INFERENCE_ID]))
 
 
 def labelled_since(shop: Workshop, model: str, since: datetime | None) -> int:
@@ -127,7 +121,7 @@ def _asked(
 ) -> pl.DataFrame:
     """The captured rows among `ids`, as `captured.among` gives them."""
     capturing.compact(shop, model, "production")
-    return captured.among(folder(shop, model), ids.filter(~ids.str.starts_with(SMOKE)), start, end, once=once)
+    return captured.among(folder(shop, model), ids.filter(is_traffic(ids)), start, end, once=once)
 
 
 def _matched_by_entity(shop: Workshop, config: Config, keys: pl.Series) -> int:
@@ -147,9 +141,10 @@ def _matched_by_entity(shop: Workshop, config: Config, keys: pl.Series) -> int:
 
 
 def _around(at: pl.Series, tolerance: timedelta) -> tuple[datetime, datetime]:
-    first, last = at.min(), at.max()
+    begun, ended = entities.near(at, tolerance)
+    first, last = begun.min(), ended.max()
     assert isinstance(first, datetime) and isinstance(last, datetime)
-    return first - tolerance, last + tolerance + timedelta(microseconds=1)
+    return first, last + timedelta(microseconds=1)
 
 
 def touched(shop: Workshop, model: str, keys: pl.Series, start: datetime, end: datetime) -> pl.DataFrame:
@@ -161,8 +156,8 @@ def touched(shop: Workshop, model: str, keys: pl.Series, start: datetime, end: d
 
     spans, config = [], shop.config(model)
     if config.labels.join == "entity":
-        at, tolerance = entities.times(keys).drop_nulls(), config.labels.tolerance
-        spans.append(pl.DataFrame({"first": at - tolerance, "last": at + tolerance}))
+        begun, ended = entities.near(entities.times(keys).drop_nulls(), config.labels.tolerance)
+        spans.append(pl.DataFrame({"first": begun, "last": ended}))
     at = _asked(shop, model, keys, start, end)[tables.EVENT_TIME]
     return pl.concat([*spans, pl.DataFrame({"first": at, "last": at})])
 

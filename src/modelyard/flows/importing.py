@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,8 @@ def take(shop: Workshop, model: str, folder: Path) -> dict[str, Any]:
 
     state = shop.model(model)
     judge = shop.version(model, state.champion)
-    rows = datacapture.read(folder, bundle.open(judge.digest, shop.home.path).signature)
+    now = max(shop.clock.now(), datetime.now(UTC))  # a replay's clock stands in the past
+    rows = datacapture.read(folder, bundle.open(judge.digest, shop.home.path).signature, now)
     if rows.filter(pl.col(tables.INFERENCE_ID) == "").height:
         raise BadInput("an event has an empty id", where=str(folder))
     known_version = pl.col(tables.VERSION).is_in(list(state.versions))

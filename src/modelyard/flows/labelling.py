@@ -64,11 +64,11 @@ def of_file(shop: Workshop, model: str, path: Path) -> dict[str, Any]:
 
 
 def of_bytes(shop: Workshop, model: str, data: bytes, content_type: str) -> dict[str, Any]:
-    """Take in labels that were sent. Raises BadInput for a content type that is none of `KINDS`, and for what does not hold."""
+    """Take in labels that were sent. Raises BadInput for a content type that is none of `KINDS`, and for a line that does not hold."""
     kind = KINDS.get(content_type.partition(";")[0].strip().lower())
     if kind is None:
         raise BadInput(f"labels are not read as `{content_type}`", where="Content-Type", next=f"send one of {', '.join(KINDS)}")
-    return history.label(shop, model, labelfiles.parse(data, kind, names(shop.config(model)), "the body"))
+    return history.label_file(shop, model, labelfiles.sent(data, kind, names(shop.config(model)), "the body"))
 
 
 # -- what is fetched --------------------------------------------------------------------------------------------------------------
@@ -92,7 +92,8 @@ def tick(shop: Workshop, model: str) -> dict[str, Any] | None:
 
 
 def fetch(shop: Workshop, model: str) -> dict[str, Any]:
-    """Read the source of labels, and take in what it did not say before. Reading it again, also after a crash, changes nothing.
+    """Read the source of labels, and take in what it did not say before. Reading it again, also after a crash, changes nothing (but what
+    somebody corrected between a crash and the next reading).
 
     With `incremental`, the rows from the highest value seen on, since more of that second or day may have come; else all. Those count that
     were not there at the last reading, or not so: what a source goes on saying is no correction of what came from elsewhere since. A row
@@ -213,7 +214,8 @@ def coverage(shop: Workshop, model: str, since: datetime | None = None, until: d
     end = min(until or now, now)
     if first is None or first >= end:
         return {"model": model, "usual": None, "watermark": None, "windows": []}
-    begin = max(first, since) if since else first
+    newest = windows.window_at(watch.window, zone, end)
+    begin = max(first, since or end - 2 * WINDOWS * (newest.end - newest.start))  # the first row may be of years ago
     outer = [windows.window_at(watch.window, zone, at) for at in (begin, end - timedelta(microseconds=1))]
     spans = windows.windows(watch.window, zone, outer[0].start, outer[1].end)
     spans = spans if since else spans[-WINDOWS:]
@@ -238,12 +240,14 @@ class Looked(NamedTuple):
 
     until: the labels received up to then; no two imports are received at once (`labels.add`), so that none falls between two looks. None:
     no label. came: spans of event time (first, last) in which rows were taken in after their windows were over, whose labels may be older.
-    rows: those captured up to then; None: no look has been yet.
+    rows: those captured up to then; None: no look has been yet. left: spans of event time (first, last) in which the last look did not
+    come to all windows that have rows.
     """
 
     until: datetime | None = None
     came: tuple[tuple[datetime, datetime], ...] = ()
     rows: datetime | None = None
+    left: tuple[tuple[datetime, datetime], ...] = ()
 
 
 def last_look(shop: Workshop, model: str) -> Looked:
@@ -252,9 +256,12 @@ def last_look(shop: Workshop, model: str) -> Looked:
     if not path.is_file():
         return Looked()
     said = json.loads(path.read_text(encoding="utf-8"))
-    came = tuple((datetime.fromisoformat(first), datetime.fromisoformat(last)) for first, last in said["came"])
+    came, left = (
+        tuple((datetime.fromisoformat(first), datetime.fromisoformat(last)) for first, last in spans)
+        for spans in (said["came"], said.get("left", ()))
+    )
     until, rows = (at and datetime.fromisoformat(at) for at in (said["until"], said.get("rows")))
-    return Looked(until, came, rows)
+    return Looked(until, came, rows, left)
 
 
 def looking(shop: Workshop, model: str) -> Looked:
@@ -266,9 +273,8 @@ def looked(shop: Workshop, model: str, seen: Looked) -> None:
     """A look is over: all windows have been judged by what it had `seen`."""
     with shop.busy(f"looked {model}"):
         before = last_look(shop, model)
-        _note(
-            shop, model, before, Looked(seen.until or before.until, tuple(span for span in before.came if span not in seen.came), seen.rows)
-        )
+        came = tuple(span for span in before.came if span not in seen.came)
+        _note(shop, model, before, Looked(seen.until or before.until, came, seen.rows, seen.left))
 
 
 def came(shop: Workshop, model: str, first: datetime, last: datetime) -> None:
@@ -283,7 +289,8 @@ def _note(shop: Workshop, model: str, before: Looked, now: Looked) -> None:
         path = _looked(shop, model)
         path.parent.mkdir(parents=True, exist_ok=True)
         until, rows = (at and at.isoformat() for at in (now.until, now.rows))
-        said = {"until": until, "came": [[at.isoformat() for at in span] for span in now.came], "rows": rows}
+        came, left = ([[at.isoformat() for at in span] for span in spans] for spans in (now.came, now.left))
+        said = {"until": until, "came": came, "rows": rows, "left": left}
         files.replace(path, json.dumps(said).encode(), durable=True)
 
 

@@ -25,7 +25,7 @@ from modelyard.monitor.book import Word
 from modelyard.monitor.words import did_you_mean
 from modelyard.quality import window as report
 from modelyard.quality.window.columns import ratio
-from modelyard.quality.window.course import glimpse
+from modelyard.quality.window.course import glimpse, speaks
 from modelyard.registry.state import ModelState
 from modelyard.signature import Signature
 from modelyard.workshop import Workshop
@@ -37,6 +37,8 @@ FORMAT = 2
 """Of the profiles that are drawn (monitor/profile)."""
 FIRST, LAST = "", "~"
 """What comes before and after every instant of the book."""
+YEARS = range(1900, 2200)
+"""Years that can be asked for: far from the ends of the calendar, where zones and lengths of time overflow."""
 
 
 def of_span(shop: Workshop, model: str, since: str = "", until: str = "", window: str = "") -> dict[str, Any]:
@@ -69,17 +71,24 @@ def of_span(shop: Workshop, model: str, since: str = "", until: str = "", window
 
 
 def instant(written: str, zone: ZoneInfo, now: datetime | None = None) -> datetime:
-    """An instant as a person writes it, in UTC; where `now` is given also a span back from it, such as 7d. Raises BadInput."""
+    """An instant as a person writes it, in UTC; where `now` is given also a span back from it, such as 7d. Raises BadInput, also for a
+    year beyond YEARS."""
     if now is not None:
         with suppress(ValueError, OverflowError):
-            return (now - parse_duration(written)).astimezone(UTC)
+            return _within_reach((now - parse_duration(written)).astimezone(UTC), written)
     try:
         at = datetime.fromisoformat(written)
     except ValueError as exc:
         ago = ", or a time ago as 7d" if now is not None else ""
         how = f"write it as 2026-11-24, or as 2026-11-24T12:00 with or without an offset{ago}"
         raise BadInput(f"`{written}` is no time", next=how) from exc
-    return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+    return _within_reach(at if at.tzinfo else at.replace(tzinfo=zone), written).astimezone(UTC)
+
+
+def _within_reach(at: datetime, written: str) -> datetime:
+    if at.year not in YEARS:
+        raise BadInput(f"`{written}` is out of reach", next=f"give a time from {YEARS[0]} to {YEARS[-1]}")
+    return at
 
 
 def zone_of(state: ModelState) -> ZoneInfo:
@@ -143,24 +152,33 @@ def _span(shop: Workshop, model: str, config: Config, since: str, until: str, wi
 
 
 def _words(shop: Workshop, model: str, span: windows.Span) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The newest words of each monitor in full, with what was said before of their windows, and a glimpse of all."""
+    """The newest words of each monitor in full, with what was said before of their windows, and a glimpse of all. The newest that has a
+    metric is among them, however many without any came after it."""
     newest: dict[str, list[Word]] = {}
+    speaking: dict[str, Word] = {}
     glimpses = []
     for word in _read(shop, model, span):
         kept = newest.setdefault(word.monitor, [])
         kept.append(word)
         del kept[: -report.MAX_WORDS]
         glimpses.append(glimpse(vars(word)))
-    return [{**vars(word), "history": _history(shop, word)} for kept in newest.values() for word in kept], glimpses
+        if speaks(glimpses[-1]):
+            speaking[word.monitor] = word
+    words = [*(w for kind, w in speaking.items() if w not in newest[kind]), *(w for kept in newest.values() for w in kept)]
+    return [{**vars(word), "history": _history(shop, word)} for word in words], glimpses
 
 
 def _read(shop: Workshop, model: str, span: windows.Span) -> Iterator[Word]:
-    """Words on windows that overlap a span and begin in it, or hold it whole; a part of the book at a time."""
-    begin = span.start
-    while begin < span.end:
-        end = min(begin + SLICE, span.end)
+    """Words on windows that overlap a span and begin in it, or hold it whole; a part of the book at a time, as far as it goes."""
+    first, last = span.start, span.end
+    if last - first > SLICE:
+        known = shop.book.extent(model)
+        first, last = (max(first, known.start), min(last, known.end)) if known is not None else (first, first)
+    begin = first
+    while begin < last:
+        end = min(begin + SLICE, last)
         for word in shop.book.between(model, begin.isoformat(), end.isoformat()):
-            if begin <= datetime.fromisoformat(word.start) or begin == span.start:
+            if begin <= datetime.fromisoformat(word.start) or begin == first:
                 yield word
         begin = end
 
@@ -213,7 +231,7 @@ def _with_median(profile: dict[str, Any]) -> dict[str, Any]:
 
 
 def _profile(shop: Workshop, model: str, version: str, span: windows.Span, baseline: dict[str, Any]) -> dict[str, Any]:
-    """What a version answered in a span: the kept profiles of its windows merged, else its captured rows counted, a day at a time."""
+    """What a version answered in a span: the kept profiles of its windows merged, else its captured rows counted, a file at a time."""
     import polars as pl
 
     try:
@@ -222,13 +240,8 @@ def _profile(shop: Workshop, model: str, version: str, span: windows.Span, basel
         kept = None
     if kept is not None and kept["rows"]:
         return kept
-    counted, begin = [], span.start
-    while begin < span.end:
-        end = min(begin + DAY, span.end)
-        rows = history.answers(shop, model, begin, end)
-        counted.append(profiles.profile(rows.filter(pl.col(tables.VERSION) == version) if rows.height else rows, baseline))
-        begin = end
-    return profiles.merge(counted)
+    mine = pl.col(tables.VERSION) == version
+    return profiles.profile_batches((rows.filter(mine) for rows in history.pieces(shop, model, span.start, span.end)), baseline)
 
 
 def _figures(profile: dict[str, Any], baseline: dict[str, Any], config: Config, signature: Signature) -> list[dict[str, Any]]:

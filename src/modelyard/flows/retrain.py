@@ -32,7 +32,7 @@ def retrain(shop: Workshop, run: Run) -> str:
     keeps out is dropped, which the journal says with the gate's reason, and does not come up again by itself."""
     version = build(shop, run)
     config = Order(**run.args).config
-    champion = run.step("champion", lambda: shop.model(run.model).champion)
+    champion = run.step("champion", _champion, shop, run)
     if shop.version(run.model, version).run != run.id:
         return f"there is nothing new to learn from: {run.model}:{version} was made of these very rows"
     won = ""
@@ -42,12 +42,18 @@ def retrain(shop: Workshop, run: Run) -> str:
             return f"{run.model}:{version} is kept as a challenger and not promoted. {verdict['reason']}"
         won = f". {verdict['reason']}"
     try:
-        release(shop, run, version, by=run.args["by"], retrained=True, stages=("staging", "production"))
+        # `approval.retrained` is about what took a champion's place: a first version is let in as any other
+        release(shop, run, version, by=run.args["by"], retrained=champion is not None, stages=("staging", "production"))
     except GateRefused as exc:
         if champion is not None and not shop.version(run.model, version).set_aside:  # a roll-back has said so already
             run.step("drop", _drop, shop, run, version, champion, exc.what)
         raise
     return f"{run.model}:{version} is the champion now{won}{_replayed(shop, run, version)}"
+
+
+def _champion(shop: Workshop, run: Run) -> Outcome[str | None]:
+    found = shop.model(run.model).champion
+    return Outcome(found, summary=found or "none in production to beat: it needs the approval that any first version does")
 
 
 def _drop(shop: Workshop, run: Run, version: str, champion: str, why: str) -> Outcome[None]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 CHANCE, DRAWS, SEED = 0.001, 2000, 42
 TOP, KEPT = 5, 20
 """Features that are named, and those of which the evidence keeps the weight."""
+LARGEST = 1e200
 LEAST = 0.01
 """A change of a feature's share of all importance that is worth a word."""
 
@@ -96,8 +97,13 @@ def judge(features: Sequence[str], before: Floats, now: Floats, asked: Attributi
     method), for the evidence."""
     import numpy as np
 
-    was, is_ = np.abs(before).mean(axis=0), np.abs(now).mean(axis=0)
     evidence = {**facts, "explained": len(now), "min_ndcg": asked.min_ndcg}
+    for rows, whose in ((before, "the hold-out"), (now, "the window")):
+        if endless := [name for name, column in zip(features, rows.T, strict=True) if not np.isfinite(column).all()]:
+            said = f"the weight of {listing(endless)} in some row of {whose} is beyond all numbers: look at its greatest values"
+            return Verdict("attribution", "unknown", f"attribution: {said}", evidence)
+    before, now = _summable(before), _summable(now)
+    was, is_ = np.abs(before).mean(axis=0), np.abs(now).mean(axis=0)
     if not was.any():
         return Verdict("attribution", "unknown", "attribution: no feature had any weight when the version was built", evidence)
     found, low = ndcg(was.tolist(), is_.tolist()), chance(before, len(now))
@@ -112,6 +118,14 @@ def judge(features: Sequence[str], before: Floats, now: Floats, asked: Attributi
     top = sorted(changes, key=lambda m: (m.rank, m.name))[:KEPT]
     evidence["importance"] = {m.name: [round(m.was, 4), round(m.now, 4)] for m in top}
     return Verdict("attribution", status, f"attribution: {_said(status, found, low, asked, moved)}", evidence)
+
+
+def _summable(rows: Floats) -> Floats:
+    """The same up to a factor, which nothing here depends on, such that no sum of them overflows."""
+    import numpy as np
+
+    greatest = float(np.abs(rows).max(initial=0.0))
+    return rows / greatest if greatest > LARGEST else rows
 
 
 def _said(status: Status, found: float, low: float, asked: AttributionDrift, moved: Sequence[Moved]) -> str:

@@ -115,6 +115,13 @@ class Book:
         query = query if monitor is None else query.where(_TABLE.c.monitor == monitor)
         return self._all(query.order_by(_TABLE.c.end, _TABLE.c.start, _TABLE.c.monitor))
 
+    def extent(self, model: str) -> Span | None:
+        """From the start of the first window of a model to the end of the last; None where none was judged."""
+        c = _TABLE.c
+        with self._database.transaction() as tx:
+            first, last = tx.execute(select(func.min(c.start), func.max(c.end)).where(c.model == model)).one()
+        return Span(datetime.fromisoformat(first), datetime.fromisoformat(last)) if first else None
+
     def immature(self, model: str, monitor: str, since: str, until: str) -> list[Word]:
         """The words that hold on the windows that ended after `since` and by `until`, of those whose evidence says `"mature": false`."""
         c = _TABLE.c

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+OLDEST, AHEAD = datetime(1970, 1, 1, tzinfo=UTC), timedelta(days=1)
+"""The times of events that are taken in, and how far they may be ahead of now, as an endpoint's may. Archives are older than what an
+endpoint takes."""
 _TYPES = {"int": "Int64", "float": "Float64", "str": "String", "bool": "Boolean"}
 
 
-def read(folder: Path, signature: Signature) -> pl.DataFrame:
+def read(folder: Path, signature: Signature, now: datetime | None = None) -> pl.DataFrame:
     """All that was captured below `folder` (or in one file), in the order of its time; `version` is the variant's name ("" if unknown).
+    now: by which an event is told to be ahead, by default the clock's.
 
     Features come by name (JSON objects), or in the signature's order (CSV, lists); a feature that an event does not name is null.
 
@@ -35,10 +39,11 @@ def read(folder: Path, signature: Signature) -> pl.DataFrame:
     import polars as pl
 
     rows: list[dict[str, Any]] = []
+    newest = (now or datetime.now(UTC)) + AHEAD
     for path in _files(folder):
         variant = _variant(path)
         for place, line in _lines(path):
-            rows += _rows(line, place, variant, signature)
+            rows += _rows(line, place, variant, signature, newest)
     if not rows:
         raise NotFound("there is no captured event", where=str(folder), next="name the folder that SageMaker's data capture wrote")
     columns = [_column(name, [row.get(name) for row in rows], signature) for name in dict.fromkeys(k for row in rows for k in row)]
@@ -106,26 +111,36 @@ def _variant(path: Path) -> str:
     return parents[4].name if is_hour else ""
 
 
-def _rows(line: dict[str, Any], place: str, variant: str, signature: Signature) -> list[dict[str, Any]]:
+def _rows(line: dict[str, Any], place: str, variant: str, signature: Signature, newest: datetime) -> list[dict[str, Any]]:
     try:
         captured, about = line["captureData"], line["eventMetadata"]
         given, answered = captured["endpointInput"], captured["endpointOutput"]
         at = datetime.fromisoformat(about["inferenceTime"]).astimezone(UTC)
         pairs = records.matched(records.side(given), records.side(answered))
-    except (KeyError, TypeError, ValueError) as exc:
+        _in_time(at, "inferenceTime", newest)
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
         raise BadInput(f"this is no event of SageMaker's data capture: {exc}", where=place) from exc
     id = about.get("inferenceId") or about["eventId"]
     rows = []
     for number, (one, other) in enumerate(pairs):
         try:
             row = {**records.features(one, signature), **records.answers(other, signature)}
+            _in_time(row.get(tables.EVENT_TIME, at), str(signature.time_col), newest)
         except ValueError as exc:
             raise BadInput(str(exc), where=place) from exc
+        except (KeyError, TypeError, AttributeError, OverflowError) as exc:  # of an answer, which may be any JSON
+            raise BadInput(f"an answer that is none of the model's: {json.dumps(other)[:100]}", where=place) from exc
         when = row.pop(tables.EVENT_TIME, None) or at
         name = str(id) if len(pairs) == 1 else f"{id}-{number}"
         fixed = {tables.INFERENCE_ID: name, tables.EVENT_TIME: when, tables.RECEIVED_AT: at, tables.VERSION: variant}
         rows.append({**fixed, tables.LATENCY_MS: None, **row})
     return rows
+
+
+def _in_time(at: datetime, name: str, newest: datetime) -> None:
+    """Raises ValueError for a time that no event can have: it would be the first, or the last, of all that was captured."""
+    if not OLDEST <= at <= newest:
+        raise ValueError(f"`{name}` lies {'before 1970' if at < OLDEST else 'more than a day ahead'} ({at.isoformat()})")
 
 
 def _column(name: str, values: list[Any], signature: Signature) -> pl.Series:

@@ -82,11 +82,11 @@ def opened(path: Path, names: Names) -> Iterator[Pieces]:
         yield Pieces(file, kind, names, path.name)
 
 
-def parse(data: bytes, kind: str, names: Names, where: str) -> pl.DataFrame:
-    """Labels as bytes of a `kind` (csv, parquet, json, jsonl), as `table` gives them. `where`: what errors call it. Raises BadInput."""
+def sent(data: bytes, kind: str, names: Names, where: str) -> Pieces:
+    """Labels as bytes of a `kind` (csv, parquet, json, jsonl), to be read in pieces. `where`: what errors call it."""
     from modelyard.monitor.labelpieces import Pieces
 
-    return _together(Pieces(BytesIO(data), kind, names, where))
+    return Pieces(BytesIO(data), kind, names, where)
 
 
 def _together(pieces: Pieces) -> pl.DataFrame:
@@ -150,18 +150,44 @@ def _times(frame: pl.DataFrame, name: str, names: Names, where: str, as_: str, p
     """A column of times as datetime[us, UTC], under the name `as_`."""
     import polars as pl
 
+    def at(i: int) -> str:
+        return f"{where}, row {i + 1}" if place is None else place(frame[LINE][i])
+
     column = frame[name]
     if column.dtype == pl.Date:
+        _within(column, at)
         column = column.cast(pl.Datetime("us"))
     if column.dtype == pl.String:
-        column = _parsed(column, names.timezone, lambda i: f"{where}, row {i + 1}" if place is None else place(frame[LINE][i]))
+        column = _parsed(column, names.timezone, at)
     if not isinstance(column.dtype, pl.Datetime):
         if column.null_count() == len(column):
             return column.cast(pl.Datetime("us", "UTC")).alias(as_)
         raise BadInput(f"'{column.name}' must hold times, not {column.dtype}", where=where, next="write 2013-03-01T06:00:00Z")
     if column.dtype.time_zone is None:
+        _within(column, at)
         column = column.dt.replace_time_zone(names.timezone, ambiguous="earliest", non_existent="null")
-    return column.dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC")).alias(as_)
+    column = column.dt.convert_time_zone("UTC")
+    _within(column, at)
+    return column.cast(pl.Datetime("us", "UTC")).alias(as_)
+
+
+def _within(times: pl.Series, place: Place) -> None:
+    """Raises BadInput for a time before the year 1 or after 9999, which a table may hold and Python not. place: of a row by its index."""
+    from datetime import date, datetime
+
+    import polars as pl
+
+    if isinstance(times.dtype, pl.Datetime):
+        good = times.dt.replace_time_zone(None).is_between(datetime.min, datetime.max)
+    else:
+        good = times.is_between(date.min, date.max)
+    if not good.all():
+        raise _beyond((~good).fill_null(value=False).arg_max() or 0, times.name, place)
+
+
+def _beyond(row: int, name: str, place: Place, said: str = "a time") -> BadInput:
+    what = f"{said} lies before the year 1 or after 9999, once in UTC"
+    return BadInput(what, where=f"{place(row)}, {name}", next="write 2013-03-01T06:00:00Z")
 
 
 def _parsed(column: pl.Series, timezone: str, place: Place) -> pl.Series:
@@ -178,5 +204,8 @@ def _parsed(column: pl.Series, timezone: str, place: Place) -> pl.Series:
         except ValueError as exc:
             next_ = "write 2013-03-01T06:00:00Z"
             raise BadInput(f"'{text}' is not a time", where=f"{place(i)}, {column.name}", next=next_) from exc
-        times.append(time and (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC))
+        try:
+            times.append(time and (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC))
+        except OverflowError as exc:
+            raise _beyond(i, column.name, place, f"'{text}'") from exc
     return pl.Series(column.name, times, pl.Datetime("us", "UTC"))

@@ -17,6 +17,8 @@ from modelyard.signature import Column, Signature
 Record = dict[str, Any] | list[Any]
 _HOLDERS = ("instances", "inputs", "predictions", "dataframe_records", "data", "outputs")
 """Keys under which a body of JSON holds its records."""
+_LEAST, _MOST = -(2**63), 2**63 - 1
+"""The whole numbers that a table holds."""
 _MISSING = ("", "nan", "NaN", "null", "None", "NA")
 
 
@@ -81,10 +83,17 @@ def features(record: Record, signature: Signature) -> dict[str, Any]:
             raise ValueError(f"a row of {len(record)} values; the model takes {len(signature.columns)} columns")
         record = dict(zip(signature.names, record, strict=True))
     found = {tables.feature(c.name): value(c, record[c.name]) for c in signature.columns if c.name in record}
-    found |= {tables.extra(name): record[name] for name in signature.companions if name in record}
+    found |= {tables.extra(name): _beside(record[name]) for name in signature.companions if name in record}
     if signature.time_col in record and (at := record[str(signature.time_col)]):
         found[tables.EVENT_TIME] = _instant(at, str(signature.time_col))
     return found
+
+
+def _beside(given: Any) -> Any:
+    """What comes along with a row, whatever it is: as text where a column of a table cannot hold it."""
+    if isinstance(given, dict | list):
+        return json.dumps(given)
+    return str(given) if isinstance(given, int) and not _LEAST <= given <= _MOST else given
 
 
 def value(column: Column, given: Any) -> Any:
@@ -103,7 +112,10 @@ def value(column: Column, given: Any) -> Any:
             return number
         if number != int(number):
             raise ValueError
-        return int(given) if isinstance(given, int | str) and str(given).lstrip("+-").isdigit() else int(number)
+        whole = int(given) if isinstance(given, int | str) and str(given).lstrip("+-").isdigit() else int(number)
+        if not _LEAST <= whole <= _MOST:
+            raise ValueError
+        return whole
     except (ValueError, KeyError, TypeError, OverflowError):
         raise ValueError(f"{given!r} in `{column.name}` is no {column.type}") from None
 
@@ -112,13 +124,13 @@ _TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.
 
 
 def _instant(given: Any, name: str) -> datetime:
-    if isinstance(given, int | float) and not isinstance(given, bool):
-        return datetime.fromtimestamp(given, UTC)
     try:
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            return datetime.fromtimestamp(given, UTC)
         at = datetime.fromisoformat(str(given))
-    except ValueError:
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
         raise ValueError(f"{given!r} in `{name}` is no time") from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def answers(record: Record, signature: Signature) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsRegressor
 
 from modelyard.config.spec import Config
@@ -174,6 +176,18 @@ def test_what_cannot_be_explained_is_unknown_with_its_reason(home: Path, monkeyp
     world.day(3)
     path.rename(path.with_name("elsewhere"))
     assert world.at(4)[-1].status == "unknown"
+
+
+def test_numbers_whose_sum_overflows_are_explained_and_others_are_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch, served: Served
+) -> None:
+    world = Explained(home, monkeypatch, served, LinearRegression())
+    world.day(0, scale=(1e307, 1.0, 1.0))
+    world.day(1, scale=(4e307, 1.0, 1.0))
+    summed, answered = world.at(2)
+    assert summed.status == "healthy" and summed.evidence["importance"]["a"][1] == 1.0, summed
+    assert answered.status == "unknown" and "a value that is not finite in row" in answered.reason
+    assert re.search(r"; `a` has numbers of up to 1\.\d+e\+308$", answered.reason), answered.reason
 
 
 def test_columns_that_the_capture_hides_keep_rows_from_being_explained(home: Path, monkeypatch: pytest.MonkeyPatch, served: Served) -> None:

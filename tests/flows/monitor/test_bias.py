@@ -120,6 +120,15 @@ def test_a_facet_that_does_not_come_with_requests_is_asked_for(world: Biased) ->
     assert word.status == "unknown" and "requests come without sex" in word.reason and "sensitive_not_served" in word.reason
 
 
+def test_a_facet_that_is_a_feature_and_missing_in_all_rows_is_not_asked_for(world: Biased) -> None:
+    times = pl.Series([T0 + timedelta(seconds=i) for i in range(600)], dtype=pl.Datetime("us", "UTC"))
+    kept = {"inference_id": [str(i) for i in range(600)], "event_time": times, "received_at": times, "version": "1", "latency_ms": 1.0}
+    rows = pl.DataFrame({**kept, "f.x": 1.0, "f.sex": None, "y.prediction": 2.0}, schema_overrides={"f.sex": pl.String})
+    captured.add(history.folder(world.shop, "demo"), rows)
+    word = world.at(T0 + DAY)
+    assert (word.status, word.reason) == ("unknown", "bias: sex is missing in all rows")
+
+
 def test_weights_and_groups_that_do_not_come_are_done_without(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = people(2000, 1).with_columns(w=pl.Series(np.random.default_rng(0).uniform(0.1, 3, 2000)), town=pl.lit("a"))
     asked = Asked((Facet(column="sex", privileged=("M",)),), Good(above=1.0), (), "town", "w", post_training=production.MONITORED)

@@ -161,9 +161,28 @@ def test_the_columns_that_no_longer_go_together_are_named() -> None:
     word = drift.judge(cast(Window, SimpleNamespace(**facts, segments={}, left_out={"site": 1200})))
     assert word.status == "warning" and set(word.evidence["joint"]["columns"][:2]) == {"a", "b"} and ", most of it " in word.reason
     assert word.reason.endswith("; not looked at by themselves: 1,200 rarer values of site")
-    for columns, lost in ((["a"], "b, c, d"), (["a", "b", "c"], "d"), (["a", "b", "c", "d"], "")):
+    for columns, lost in (([], "a, b, c and 1 more"), (["a"], "b, c, d"), (["a", "b", "c"], "d"), (["a", "b", "c", "d"], "")):
         watch = {**settings()["monitor"], "drift": {"columns": columns}}
         some = Config.model_validate(settings(monitor=watch))
         word = drift.judge(cast(Window, SimpleNamespace(**{**facts, "config": some}, segments={}, left_out={})))
         assert word.reason.endswith(f"; the columns together are not judged without {lost}") == bool(lost), word.reason
         assert ("joint" in word.evidence) == (not lost)
+
+
+def test_a_measure_that_does_not_fit_keeps_no_column_from_being_judged(make: Make) -> None:
+    """A build refuses such a config; one in force may be newer than the version that answers."""
+    odd = {"overrides": {"x": {"measure": "cramers_v", "threshold": 0.9}}, "prediction": {"measure": "l_infinity", "threshold": 0.05}}
+    world = make(odd)
+    world.at(T0, HIGH)
+    word = world.word()
+    assert word.status == "violated" and word.evidence["columns"][0]["measure"] == "psi"
+    assert word.evidence["columns"][0]["threshold"] == 0.2 and word.evidence["prediction"]["threshold"] == 0.05
+    assert word.reason.endswith("; by the usual measure, since 'cramers_v' does not measure numbers: x")
+
+
+def test_a_score_that_its_measure_does_not_fit_is_judged(make: Make) -> None:
+    world = make({"prediction": {"measure": "cramers_v"}})
+    world.at(T0, USUAL)
+    word = world.word()
+    assert word.status == "healthy" and word.evidence["prediction"]["measure"] == "psi"
+    assert word.reason.endswith("; by the usual measure, since 'cramers_v' does not measure numbers: the score")

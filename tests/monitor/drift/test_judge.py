@@ -11,7 +11,7 @@ import pytest
 
 from modelyard.config.spec import ColumnDrift, Drift
 from modelyard.errors import BadInput
-from modelyard.monitor.drift import DriftResult, Seasonal, Segment, columns, figures, judge, known_to
+from modelyard.monitor.drift import DriftResult, Seasonal, Segment, columns, figures, judge, kinds_of, known_to, misfits
 from modelyard.monitor.profile import baseline, merge, profile
 from modelyard.signature import Column, Signature
 
@@ -149,6 +149,20 @@ def test_a_measure_that_does_not_fit_its_column_is_refused() -> None:
     assert caught.value.where == "monitor.drift.overrides.c0" and "cramers_v" in (caught.value.next or "")
     with pytest.raises(BadInput, match="'cramers_v' does not measure numbers"):
         judged(mixed(np.random.default_rng(8), 300), prediction={"measure": "cramers_v"})
+
+
+def test_what_a_measure_does_not_fit_is_judged_by_the_usual_one() -> None:
+    asked = Drift(
+        categorical={"measure": "hellinger"}, overrides={"c0": {"measure": "ks", "threshold": 0.7}}, prediction={"measure": "cramers_v"}
+    )
+    used = known_to(REFERENCE, asked)
+    assert (used.overrides["c0"].measure, used.overrides["c0"].threshold, used.prediction.measure) == ("hellinger", None, "psi")
+    assert [(one.name, one.measure, one.kind) for one in misfits(asked, kinds_of(REFERENCE))] == [
+        ("c0", "ks", "categorical"),
+        ("", "cramers_v", "numeric"),
+    ]
+    right = Drift(overrides={"c0": {"measure": "cramers_v", "threshold": 0.7}, "gone": {"measure": "ks"}})
+    assert misfits(right, kinds_of(REFERENCE)) == [] and known_to(REFERENCE, right).overrides == {"c0": right.overrides["c0"]}
 
 
 def test_unseen_values_of_a_long_tail_are_no_drift() -> None:

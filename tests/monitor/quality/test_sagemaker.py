@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 from typing import Any, get_args
 
 import polars as pl
@@ -238,6 +240,48 @@ def test_our_own_statistics_break_what_the_rows_do(seed: int, shift: float) -> N
 def test_what_is_no_statistics_file(document: Any) -> None:
     with pytest.raises(BadInput):
         sagemaker.of_statistics(document, HELD, BASELINE)
+
+
+@pytest.mark.parametrize(
+    ("feature", "path", "value", "said"),
+    [
+        (0, "common.num_present", -5, "feature `stops`: numerical_statistics.common.num_present is -5, and no count"),
+        (0, "common.num_missing", math.nan, "feature `stops`: numerical_statistics.common.num_missing is nan, and no count"),
+        (0, "common.num_present", 1001, "feature `stops`: num_present is 1,001, and the data set has 1,000 rows"),
+        (0, "max", math.nan, "feature `stops`: numerical_statistics.max is nan, and no number"),
+        (1, "min", -math.inf, "feature `wind`: numerical_statistics.min is -inf, and no number"),
+        (1, "max", "16", "feature `wind`: numerical_statistics.max is 16, and no number"),
+        (1, "distribution.kll.buckets", [{"lower_bound": 1, "upper_bound": 2, "count": -1}], "kll.buckets[0].count is -1, and no count"),
+        (1, "distribution.kll.buckets", [{"lower_bound": math.nan, "upper_bound": 2, "count": 1}], "kll.buckets[0].lower_bound is nan"),
+        (0, "distribution.kll.sketch.data", [[1.0], [2.0, math.nan]], "kll.sketch.data[1][1] is nan, and no number"),
+    ],
+)
+def test_figures_that_cannot_be_are_told_with_their_place(feature: int, path: str, value: Any, said: str) -> None:
+    document = copy.deepcopy(STATISTICS)
+    part, *_, last = document["features"][feature]["numerical_statistics"], *path.split(".")
+    for key in path.split(".")[:-1]:
+        part = part[key]
+    part[last] = value
+    with pytest.raises(BadInput) as caught:
+        sagemaker.of_statistics(document, HELD, BASELINE)
+    assert said in caught.value.what
+
+
+def test_a_feature_that_is_there_twice_is_refused() -> None:
+    for document, read in (
+        (STATISTICS, lambda found: sagemaker.of_statistics(found, HELD, BASELINE)),
+        (CONSTRAINTS, reading.read),
+    ):
+        twice = {**document, "features": [*document["features"], document["features"][0]]}
+        name, place = document["features"][0]["name"], len(document["features"])
+        with pytest.raises(BadInput, match=f"feature {place}: `{name}` is there twice"):
+            read(twice)
+
+
+def test_a_column_without_a_value_may_have_no_least_one() -> None:
+    document = copy.deepcopy(STATISTICS)
+    document["features"][1]["numerical_statistics"] = {"common": {"num_present": 0, "num_missing": 1000}, "min": math.nan, "max": math.nan}
+    assert sagemaker.of_statistics(document, HELD, BASELINE)[0]["wind"].present == 0
 
 
 @given(st.lists(st.builds(Violation, st.text(max_size=8), st.sampled_from(get_args(Check)), st.text(max_size=20))))

@@ -43,6 +43,8 @@ from modelyard.config.spec.deploy import (
     Traces,
 )
 from modelyard.config.spec.drift import (
+    FITTING,
+    KINDS,
     CategoricalDrift,
     CategoricalMeasure,
     ColumnDrift,
@@ -109,7 +111,9 @@ from modelyard.signature import ProblemType
 
 __all__ = [
     "DATABASES",
+    "FITTING",
     "GOES_WITH",
+    "KINDS",
     "OPERATIONAL",
     "PLANNED",
     "RESERVED",

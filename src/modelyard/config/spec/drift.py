@@ -12,6 +12,13 @@ from modelyard.config.spec.types import ColumnName, Duration, Part, Share
 NumericMeasure = Literal["psi", "ks", "jensen_shannon", "hellinger", "wasserstein"]
 CategoricalMeasure = Literal["psi", "jensen_shannon", "hellinger", "l_infinity", "cramers_v"]
 Measure = Literal[NumericMeasure, CategoricalMeasure]
+FITTING: dict[str, tuple[Measure, ...]] = {
+    "numeric": ("psi", "ks", "jensen_shannon", "hellinger", "wasserstein", "l_infinity"),
+    "categorical": ("psi", "jensen_shannon", "hellinger", "l_infinity", "cramers_v"),
+}
+"""The measures of each kind of column."""
+KINDS = {"int": "numeric", "float": "numeric", "datetime": "numeric", "str": "categorical", "bool": "categorical"}
+"""The kind of each type that a column may have."""
 _THRESHOLD = "Effect from which a column has moved; by default the measure's usual one (docs/reference/drift.md)."
 
 

@@ -8,7 +8,8 @@ whoever is killed, so that the next look finds what is still to be judged. A per
 from __future__ import annotations
 
 from modelyard.flows.monitor.governing import govern
-from modelyard.flows.monitor.looking import Due, due, judge, look, relabelled
+from modelyard.flows.monitor.looking import due, judge, look, relabelled
 from modelyard.flows.monitor.monitors import MONITORS, Monitor
+from modelyard.flows.monitor.unjudged import Due
 
 __all__ = ["MONITORS", "Due", "Monitor", "due", "govern", "judge", "look", "relabelled"]

@@ -27,6 +27,8 @@ from modelyard.monitor.words import listing
 if TYPE_CHECKING:
     import polars as pl
 
+MOST = 3.4e38
+"""The greatest number of 32 bits, which many models reckon in."""
 SOME = datetime(2026, 1, 5, tzinfo=UTC)
 
 
@@ -55,7 +57,7 @@ def span(config: Config) -> str:
 
 def judge(window: Window) -> Verdict:
     """The verdict on a sample of the window's rows, drawn as they are read: a day may have many more than can be held."""
-    asked, count = window.config.monitor.attribution, window.height
+    asked, count, drawn = window.config.monitor.attribution, window.height, None
     facts = {"rows": count}
     if count < asked.min_rows:
         return _unknown(f"{count:,} rows in the window, {asked.min_rows:,} are needed", facts)
@@ -71,12 +73,23 @@ def judge(window: Window) -> Verdict:
     except (YardError, OSError, ValueError) as exc:  # a bundle that is gone, a runner that does not come up, rows that do not fit
         if no_room(exc, window.shop.home.path) is not None:
             raise
-        return _unknown(f"rows could not be explained: {exc.what if isinstance(exc, YardError) else exc}", facts)
+        return _unknown(f"rows could not be explained: {exc.what if isinstance(exc, YardError) else exc}{_huge(drawn)}", facts)
     if found.output != kept.document["output"]:
         return _unknown(f"rows are explained in {found.output}, the hold-out was in {kept.document['output']}", facts)
     names = opened.signature.names
     before = kept.attributions.select(tables.feature(name) for name in names).to_numpy()
     return attribution.judge(names, before, found.attributions, asked, {**facts, "method": found.method, "of": found.of})
+
+
+def _huge(rows: pl.DataFrame | None) -> str:
+    """Which features have numbers that models reckon with badly, as the end of a sentence: what may be why."""
+    import polars as pl
+    import polars.selectors as cs
+
+    features = () if rows is None else rows.select(cs.numeric() & cs.starts_with(tables.FEATURE))
+    greatest = {column.name.removeprefix(tables.FEATURE): column.cast(pl.Float64).abs().max() for column in features}
+    said = [f"`{name}` has numbers of up to {most:.4g}" for name, most in greatest.items() if isinstance(most, float) and most > MOST]
+    return f"; {listing(said, 3)}" if said else ""
 
 
 def _unknown(why: str, facts: dict[str, Any]) -> Verdict:

@@ -100,8 +100,10 @@ def _with_columns(
     if not lacking:
         return table, document, ""
     kept = [name for name in lacking if name in redacted]
-    sent = [name for name in lacking if name not in redacted]
+    empty = [name for name in lacking if name not in redacted and tables.feature(name) in rows.columns]
+    sent = [name for name in lacking if name not in (*kept, *empty)]
     said = [f"the capture redacts {listing(kept)}"] if kept else []
+    said += [f"{listing(empty)} {'is' if len(empty) == 1 else 'are'} missing in all rows"] if empty else []
     said += [f"requests come without {listing(sent)}: send it beside the features, with `data.schema.sensitive_not_served`"] if sent else []
     return table, document, "; ".join(said)
 

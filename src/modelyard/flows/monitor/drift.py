@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from modelyard import tables
@@ -19,6 +19,7 @@ def judge(window: Window) -> Verdict:
     """The verdict; columns that the capture does not keep, or that the version does not know, are left out, and named."""
     watched, redacted = as_captured(window.config.monitor.drift, window.config, window.signature, window.rows.columns)
     unknown = [name for name in watched.columns or () if name not in window.baseline["columns"]]
+    odd = drift.misfits(watched, drift.kinds_of(window.baseline))
     watched = drift.known_to(window.baseline, watched)
     enough = window.rows.height >= watched.min_rows
     segments, lacking = beside.segments(window) if enough else ([], [])
@@ -29,7 +30,8 @@ def judge(window: Window) -> Verdict:
 
     verdict = drift.judge(window.profile, window.baseline, watched, window.signature, seasonal, segments, blamed).verdict
     evidence = {**verdict.evidence, "redacted": redacted} if redacted else verdict.evidence
-    notes = [*_notes(window, redacted, lacking, looked=enough), *_unknown(window, unknown), *_apart(window, redacted, looked=enough)]
+    notes = [*_notes(window, redacted, lacking, looked=enough), *_unknown(window, unknown), *_otherwise(odd)]
+    notes += _apart(window, redacted, looked=enough)
     return replace(verdict, reason="; ".join([verdict.reason, *notes]), evidence=evidence)
 
 
@@ -39,11 +41,19 @@ def _unknown(window: Window, names: list[str]) -> Iterator[str]:
         yield f"not judged, since version {window.version} has no such feature: {', '.join(names)}"
 
 
+def _otherwise(odd: Iterable[drift.Misfit]) -> Iterator[str]:
+    """A build refuses a measure that does not fit; of another version the same column may be of another kind."""
+    said: dict[str, list[str]] = {}
+    for name, measure, kind in odd:
+        said.setdefault(f"'{measure}' does not measure {'numbers' if kind == 'numeric' else 'categories'}", []).append(name or "the score")
+    yield from (f"by the usual measure, since {why}: {listing(names, 3)}" for why, names in said.items())
+
+
 def _apart(window: Window, redacted: Collection[str], *, looked: bool) -> Iterator[str]:
     """What the columns show together cannot be told of some of them alone."""
     asked, related = window.config.monitor.drift, window.baseline["joint"] or {"numbers": (), "categories": ()}
-    left = [name for name in (*related["numbers"], *related["categories"]) if name not in (asked.columns or window.signature.names)]
-    left = [name for name in left if name not in redacted]
+    watched = window.signature.names if asked.columns is None else asked.columns
+    left = [name for name in (*related["numbers"], *related["categories"]) if name not in (*watched, *redacted)]
     if looked and left and asked.multivariate.enabled:
         yield f"the columns together are not judged without {listing(left, 3)}"
 

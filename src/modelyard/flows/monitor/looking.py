@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from modelyard import tables
 from modelyard.config.spec import Config
@@ -18,13 +18,13 @@ from modelyard.events import Event, WindowJudged
 from modelyard.flows import capturing, history, labelling
 from modelyard.flows.monitor.alarming import sound
 from modelyard.flows.monitor.monitors import MONITORS, Monitor
+from modelyard.flows.monitor.unjudged import Due, News, begin, stretches, unjudged
 from modelyard.flows.monitor.window import Built, Window
 from modelyard.monitor import labels, windows
 from modelyard.monitor.book import Word
 from modelyard.monitor.verdicts import Verdict
 from modelyard.monitor.words import percent
 from modelyard.registry.state import ModelState
-from modelyard.serve import captured
 from modelyard.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -35,38 +35,26 @@ RIPE = timedelta(days=7)
 """How long after its labels are due a window is still judged with them, where the yard was down; later, when some come."""
 GROWN = 1.1
 """A window is judged again when late rows make it so many times as large as it was."""
-UNWRITTEN = timedelta(seconds=10)
-"""How long before a look a row may have been answered that the look did not find yet."""
-STRETCH = timedelta(days=1)
-"""Changed rows that are no farther apart are asked for together."""
 CATCH_UP = 500
-"""Windows judged in one look at the most; after a long downtime the next look goes on."""
+"""Words in one look at the most, one a window and monitor; after a long downtime the next look goes on."""
 LONGEST = 300
 """Characters of what a library says when it fails."""
-
-
-class Due(NamedTuple):
-    """A window that a monitor is to judge; times in UTC."""
-
-    monitor: str
-    span: windows.Span
-
-    def __str__(self) -> str:
-        return f"{self.monitor} {self.span.start.isoformat()[:19]}"
 
 
 def look(shop: Workshop, model: str, tell: Callable[[Word], None] = lambda word: None) -> int:
     """Judge every window that is due, and those that labels came late for. Returns how many that were. `tell` is told of each."""
     words, seen, opened = list[Word](), labelling.looking(shop, model), dict[str, Built]()
-    first = captured.earliest(history.folder(shop, model))
-    found = [*due(shop, model, first), *relabelled(shop, model, first)] if first is not None else []
+    news = News(shop, model, shop.clock.now())
+    chosen, left = _due(shop, model, news)
+    found = [*chosen, *relabelled(shop, model, news)]
     settled = bool(found) and _settled(shop, model)
     for span, kinds in by_span(found):
         for word in judge(shop, model, span, kinds, opened, settled=settled):
             tell(word)
             words.append(word)
     sound(shop, model, words)
-    labelling.looked(shop, model, seen)  # at last: whoever is killed, or finds the disk full, looks at the same labels and rows again
+    # at last: whoever is killed, or finds the disk full, looks at the same labels and rows again
+    labelling.looked(shop, model, seen._replace(left=left))
     return len(words)
 
 
@@ -88,29 +76,50 @@ def by_span(found: list[Due]) -> Iterator[tuple[windows.Span, list[str]]]:
     yield from spans.items()
 
 
-def due(shop: Workshop, model: str, first: datetime | None = None) -> list[Due]:
-    """Windows to judge now, oldest first. Those that were over before the windows changed are left alone: they were judged by their own.
-    first: when what was captured begins, where that is known already."""
-    config, state, now = shop.config(model), shop.model(model), shop.clock.now()
-    first = first or captured.earliest(history.folder(shop, model))
+def due(shop: Workshop, model: str) -> list[Due]:
+    """Windows to judge now, oldest first. Those that were over before the windows changed are left alone: they were judged by their own."""
+    return _due(shop, model, News(shop, model, shop.clock.now()))[0]
+
+
+def _due(shop: Workshop, model: str, news: News) -> tuple[list[Due], tuple[tuple[datetime, datetime], ...]]:
+    """`due`, and the spans of time in which windows with rows are left to the next look (`_chosen`)."""
+    config, state, now = shop.config(model), shop.model(model), news.now
     on = _on(config)
-    if first is None or not on:
-        return []
+    if news.first is None or not on:
+        return [], ()
     zone, since = config.timezone, {str(monitor.kind): _since(state, monitor) for monitor in on}
     until = shop.book.until(model, list(since), now.isoformat())  # what was judged while the clock was ahead says nothing of before
-    begin = max(first, min(max(since[kind], _instant(at)) for kind, at in until.items()))  # windows are judged in order: none is left
-    known = shop.book.judged(model, list(until), begin.isoformat())
-    lengths = {monitor.span(config) for monitor in on}
-    spans = {length: windows.windows(length, zone, windows.window_at(length, zone, begin).start, now) for length in lengths}
-    found = [
+    begins = {monitor.kind: begin(news, monitor, since[monitor.kind], _instant(until[monitor.kind])) for monitor in on}
+    known = shop.book.judged(model, list(since), min(begins.values()).isoformat())
+    recent = {
         Due(monitor.kind, span)
         for monitor in on
-        for span in spans[monitor.span(config)]
-        if since[monitor.kind] < span.end <= now - monitor.delay(config)
-        and (monitor.kind, span.start.isoformat(), span.end.isoformat()) not in known
-    ]
-    found += [one for monitor in on for one in _ripe(shop, model, monitor, now)]
-    return sorted(found, key=lambda one: one.span)[:CATCH_UP]
+        for span in _over(monitor.span(config), zone, begins[monitor.kind], now - monitor.delay(config))
+        if since[monitor.kind] < span.end and (monitor.kind, span.start.isoformat(), span.end.isoformat()) not in known
+    }
+    recent |= {one for monitor in on for one in _ripe(shop, model, monitor, now)}
+    return _chosen(recent, unjudged(news, on, since, max(begins.values())) - recent)
+
+
+def _over(length: str, zone: str, begin: datetime, end: datetime) -> list[windows.Span]:
+    """The windows that are over by `end`, from the one on that `begin` is in."""
+    return windows.windows(length, zone, windows.window_at(length, zone, begin).start, end) if begin < end else []
+
+
+def _chosen(recent: set[Due], old: set[Due]) -> tuple[list[Due], tuple[tuple[datetime, datetime], ...]]:
+    """As many as are judged in one look, oldest first: of recent windows the oldest, since the book's end says from when on they are due;
+    then of those long over the newest, and the span of time that the others are in."""
+    taken = sorted(recent, key=_place)[:CATCH_UP]
+    older = sorted(sorted(old, key=_place), key=lambda one: one.span, reverse=True)
+    room = CATCH_UP - len(taken)
+    left = older[room:]
+    spans = ((left[-1].span.start, left[0].span.end),) if left else ()
+    return sorted([*taken, *older[:room]], key=_place), spans
+
+
+def _place(one: Due) -> tuple[windows.Span, int]:
+    """By time; of a window the monitors in their order, since one may ask what another says of it."""
+    return one.span, list(MONITORS).index(one.monitor)
 
 
 def _on(config: Config) -> list[Monitor]:
@@ -135,11 +144,11 @@ def _instant(at: str) -> datetime:
     return datetime.fromisoformat(at) if at else datetime.min.replace(tzinfo=UTC)
 
 
-def relabelled(shop: Workshop, model: str, first: datetime | None = None) -> list[Due]:
+def relabelled(shop: Workshop, model: str, news: News | None = None) -> list[Due]:
     """Judged windows whose rows are kept still and that were changed since the last look: whose rows got a label or another one, for the
-    monitors of labels; and, for every monitor, those that rows were added to. first: as for `due`."""
-    config, last, now = shop.config(model), labelling.last_look(shop, model), shop.clock.now()
-    oldest, found = first or captured.earliest(history.folder(shop, model)), list[Due]()
+    monitors of labels; and, for every monitor, those that rows were added to. news: what this look has asked of the capture already."""
+    news = news or News(shop, model, shop.clock.now())
+    config, last, now, oldest, found = shop.config(model), news.last, news.now, news.first, list[Due]()
     if oldest is None:
         return found
     on = _on(config)
@@ -149,21 +158,20 @@ def relabelled(shop: Workshop, model: str, first: datetime | None = None) -> lis
         found += _within(shop, model, kinds, history.touched(shop, model, fresh, oldest, now))
     if came := [(max(first, oldest), end) for first, end in last.came if end >= oldest]:
         found += _within(shop, model, every, history.spans(came))
-    return found + (_late(shop, model, every, min(last.rows, now)) if last.rows else [])
+    return found + (_late(news, every, min(last.rows, now)) if last.rows else [])
 
 
-def _late(shop: Workshop, model: str, kinds: Sequence[str], since: datetime) -> list[Due]:
+def _late(news: News, kinds: Sequence[str], since: datetime) -> list[Due]:
     """Judged windows that rows came for since the last look, as callers that send the time of an event may send it late: those that have
     `GROWN` by them, so that a trickle does not have a day's windows judged again at each look."""
-    import polars as pl
-
+    shop, model = news.shop, news.model
     config = shop.config(model)
     over = windows.window_at(config.monitor.window, config.timezone, since).start  # what ended later was not judged yet
-    rows = captured.received(history.folder(shop, model), since - UNWRITTEN).filter(pl.col(tables.EVENT_TIME) < over)
-    if rows.is_empty():
+    late = news.came.filter(news.came < over)
+    if late.is_empty():
         return []
     found, counts = [], dict[windows.Span, int]()
-    for one in _within(shop, model, kinds, history.spans((at, at) for at in rows[tables.EVENT_TIME].unique())):
+    for one in _within(shop, model, kinds, history.spans((at, at) for at in late)):
         count = counts.get(one.span)
         if count is None:
             versions = history.answers(shop, model, one.span.start, one.span.end, (tables.INFERENCE_ID, tables.VERSION))[tables.VERSION]
@@ -176,14 +184,9 @@ def _late(shop: Workshop, model: str, kinds: Sequence[str], since: datetime) -> 
 
 def _within(shop: Workshop, model: str, kinds: Sequence[str], times: pl.DataFrame) -> list[Due]:
     """The judged windows of some monitors that any of the spans of event time is in: `first` and `last`, both included."""
-    import polars as pl
-
-    times = times.sort("first")
-    apart = (pl.col("first") > pl.col("last").cum_max().shift(1) + STRETCH).fill_null(value=False).cum_sum()
-    stretches = times.group_by(apart.alias("stretch")).agg(pl.col("first").min(), pl.col("last").max())
-    begun, ended = times["first"].to_list(), times["last"].sort().to_list()
+    begun, ended = times["first"].sort().to_list(), times["last"].sort().to_list()
     found = set[Due]()
-    for first, last in stretches.select("first", "last").iter_rows():  # few, and of each only the windows near it are looked at
+    for first, last in stretches(times):  # few, and of each only the windows near it are looked at
         for kind, start, end in shop.book.judged(model, kinds, first.isoformat(), f"{last.isoformat()}~"):
             span = windows.Span(datetime.fromisoformat(start), datetime.fromisoformat(end))
             # of all that begin before a window's end, not all are over before it begins

@@ -5,7 +5,34 @@ figures of one column, `together` those of the columns at once, and `judge` says
 `season` finds the same time of earlier periods. docs/reference/drift.md has the thresholds and their sources.
 """
 
-from modelyard.monitor.drift.judge import DriftResult, Seasonal, Segment, figures, judge, known_to, watched
+from modelyard.monitor.drift.judge import (
+    SCORE,
+    DriftResult,
+    Misfit,
+    Seasonal,
+    Segment,
+    figures,
+    judge,
+    kinds_of,
+    known_to,
+    misfits,
+    verify,
+    watched,
+)
 from modelyard.monitor.drift.telling import measured
 
-__all__ = ["DriftResult", "Seasonal", "Segment", "figures", "judge", "known_to", "measured", "watched"]
+__all__ = [
+    "SCORE",
+    "DriftResult",
+    "Misfit",
+    "Seasonal",
+    "Segment",
+    "figures",
+    "judge",
+    "kinds_of",
+    "known_to",
+    "measured",
+    "misfits",
+    "verify",
+    "watched",
+]

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from modelyard.config.spec import Measure
+from modelyard.config.spec import FITTING, Measure
 from modelyard.monitor.drift import measures, testing
 from modelyard.monitor.drift.cells import ODD, Cells, Ordered, of, ordered, rows, values
 
@@ -44,8 +44,7 @@ WORDS: dict[Measure, str] = {
     "cramers_v": "V",
     "l_infinity": "L-infinity",
 }
-OF_NUMBERS: tuple[Measure, ...] = ("psi", "ks", "jensen_shannon", "hellinger", "wasserstein", "l_infinity")
-OF_CATEGORIES: tuple[Measure, ...] = ("psi", "jensen_shannon", "hellinger", "l_infinity", "cramers_v")
+OF_NUMBERS, OF_CATEGORIES = FITTING["numeric"], FITTING["categorical"]
 _OF_SHARES: dict[Measure, Callable[[Floats, Floats], float]] = {
     "psi": measures.psi,
     "jensen_shannon": measures.jensen_shannon,
@@ -61,7 +60,7 @@ BEYOND = 1e300
 
 def fitting(kind: str) -> tuple[Measure, ...]:
     """The measures of a kind of column."""
-    return OF_NUMBERS if kind == "numeric" else OF_CATEGORIES
+    return FITTING[kind]
 
 
 def enough(moved: int, columns: int, share: float) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelyard.config.spec import CategoricalDrift, ColumnDrift, Drift, Measure, NumericDrift
 from modelyard.errors import BadInput
@@ -140,10 +140,47 @@ def watched(drift: Drift, signature: Signature) -> tuple[str, ...]:
 
 
 def known_to(baseline: Profile, drift: Drift) -> Drift:
-    """The settings without the columns that a version does not have: it may be older, or newer, than the config."""
+    """The settings as a version can be judged by them, which may be older, or newer, than the config: without the columns that it does
+    not have, and with the usual measure where the one asked for does not fit (`misfits`)."""
     kept = None if drift.columns is None else tuple(name for name in drift.columns if name in baseline["columns"])
-    overrides = {name: asked for name, asked in drift.overrides.items() if name in baseline["columns"]}
-    return drift.model_copy(update={"columns": kept, "overrides": overrides})
+    overrides, prediction = {name: asked for name, asked in drift.overrides.items() if name in baseline["columns"]}, drift.prediction
+    for odd in misfits(drift, kinds_of(baseline)):
+        usual = drift.numeric if odd.kind == "numeric" else drift.categorical
+        if odd.name == SCORE:
+            prediction = ColumnDrift()
+        else:
+            overrides[odd.name] = ColumnDrift(measure=usual.measure, threshold=usual.threshold)
+    return drift.model_copy(update={"columns": kept, "overrides": overrides, "prediction": prediction})
+
+
+class Misfit(NamedTuple):
+    """A column, or SCORE, and the measure asked for that does not fit its kind."""
+
+    name: str
+    measure: Measure
+    kind: str
+
+
+def kinds_of(baseline: Profile) -> dict[str, str]:
+    """`numeric` or `categorical` by column, and of the score."""
+    return {name: str(column["kind"]) for name, column in baseline["columns"].items()} | {SCORE: str(baseline["score"]["kind"])}
+
+
+def misfits(drift: Drift, kinds: Mapping[str, str]) -> list[Misfit]:
+    """What is asked to be measured as nothing of its kind can be, of the columns (and SCORE) whose kind is known."""
+    asked = {**drift.overrides, SCORE: drift.prediction}
+    return [
+        Misfit(name, how.measure, kinds[name])
+        for name, how in asked.items()
+        if name in kinds and how.measure not in columns.fitting(kinds[name])
+    ]
+
+
+def verify(drift: Drift, kinds: Mapping[str, str]) -> None:
+    """Raises BadInput for the first of the `misfits`."""
+    for odd in misfits(drift, kinds):
+        where = "prediction" if odd.name == SCORE else f"overrides.{odd.name}"
+        _asked(odd.kind, drift.prediction if odd.name == SCORE else drift.overrides[odd.name], where)
 
 
 def _all_of(joint: dict[str, Any] | None, asked: Asked) -> bool:

@@ -12,7 +12,7 @@ One label may so serve several predictions of one event, such as a forecast that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from modelyard import tables
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 KEY = "label_key"
 """A column of a table that `join` labelled: the ledger's id of the label that a prediction took."""
 _TIME = "%Y-%m-%dT%H:%M:%S%.6fZ"
+_FIRST, _LAST = datetime(2, 1, 1, tzinfo=UTC), datetime(9998, 12, 31, tzinfo=UTC)
 _SUFFIX = len("@2013-03-01T06:00:00.000000Z")
 
 
@@ -96,6 +97,12 @@ def times(ids: pl.Series) -> pl.Series:
 
     parsed = pl.col("id").str.slice(-_SUFFIX + 1).str.to_datetime(_TIME, time_unit="us", strict=False).dt.replace_time_zone("UTC")
     return ids.alias("id").to_frame().select(pl.when(pl.col("id").str.slice(-_SUFFIX, 1) == "@").then(parsed).alias("at"))["at"]
+
+
+def near(at: pl.Series, tolerance: timedelta) -> tuple[pl.Series, pl.Series]:
+    """From when to when the predictions may be that take labels of these times (UTC). A label may have any time: it is kept within those
+    that one can reckon with."""
+    return (at - tolerance).clip(_FIRST, _LAST), (at + tolerance).clip(_FIRST, _LAST)
 
 
 def _parted(labels: pl.DataFrame) -> pl.DataFrame:

@@ -56,23 +56,36 @@ def add(frame: pl.DataFrame, folder: Path, received_at: datetime, place: Place |
     given = once(rows, place)
     batch = digest([given])
     with held(folder) as found:
-        if given.is_empty() or seen(found, batch):
-            return Added(0, 0, given.height, blank)
-        fresh, new, corrected = news(given, holding(found, given[tables.INFERENCE_ID]), after(found, received_at))
-        segments.write(fresh, folder, [batch])  # even if empty: it records that this import was seen
-        tidy(folder)
+        if given.is_empty():
+            return Added(0, 0, 0, blank)
+        one = coming(found, batch, received_at)
+        fresh, new, corrected = news(given, holding(found, given[tables.INFERENCE_ID]), one)
+        if not (one.again and fresh.is_empty()):  # else even if empty: it records that this import was seen
+            segments.write(fresh, folder, [one.name])
+            tidy(folder)
     return Added(new, corrected, given.height - new - corrected, blank)
 
 
-def seen(found: list[Segment], batch: str) -> bool:
-    """Whether an import was taken in before, by its digest."""
-    return any(batch in segment.about.imports for segment in found)
+@dataclass(frozen=True)
+class Coming:
+    """An import that is to be taken in: what its files are called; when it counts as received, which is after all others; and whether the
+    same was taken in before.
+
+    One that came before is looked at again, since what was corrected in between, without a later time, it corrects back. It has another
+    name then: parts of a large one count once a file is there that has their name (see `segments`).
+    """
+
+    name: str
+    at: datetime
+    again: bool
 
 
-def after(found: list[Segment], received_at: datetime) -> datetime:
-    """When an import counts as received: after all others."""
+def coming(found: list[Segment], batch: str, received_at: datetime) -> Coming:
+    """What an import is, by its digest, to a ledger of these files."""
     last = _newest(found)
-    return received_at if last is None else max(received_at, last + TICK)
+    at = received_at if last is None else max(received_at, last + TICK)
+    again = any(batch in segment.about.imports for segment in found)
+    return Coming(hashlib.sha256(f"{batch} {at.isoformat()}".encode()).hexdigest()[:32] if again else batch, at, again)
 
 
 def tidy(folder: Path) -> None:
@@ -83,15 +96,18 @@ def tidy(folder: Path) -> None:
         log.warning("the label ledger in %s cannot be tidied: %s", folder, exc)
 
 
-def news(given: pl.DataFrame, before: pl.DataFrame, at: datetime) -> tuple[pl.DataFrame, int, int]:
-    """The rows that say something new, how many ids of theirs had no label, and how many had another."""
+def news(given: pl.DataFrame, before: pl.DataFrame, one: Coming) -> tuple[pl.DataFrame, int, int]:
+    """The rows that say something new, how many ids of theirs had no label, and how many had another. before: the labels that hold."""
     import polars as pl
 
-    rows = given.with_columns(pl.col(LABELLED_AT).fill_null(at), pl.lit(at, instant()).alias(tables.RECEIVED_AT))
+    rows = given.with_columns(pl.col(LABELLED_AT).fill_null(one.at), pl.lit(one.at, instant()).alias(tables.RECEIVED_AT))
     before, rows = alike([before, rows])
     dated = given[LABELLED_AT].is_not_null()
     known = [tables.INFERENCE_ID, tables.LABEL]  # without a time, saying again what holds says nothing new
     fresh = pl.concat([rows.filter(dated).join(before, [*known, LABELLED_AT], "anti"), rows.filter(~dated).join(before, known, "anti")])
+    if one.again:  # its rows are there already: one is worth another only where it comes to hold
+        later = fresh.join(before, tables.INFERENCE_ID).filter(pl.col(f"{LABELLED_AT}_right") > pl.col(LABELLED_AT))
+        fresh = fresh.join(later, fresh.columns, "anti")
     was = before.select(tables.INFERENCE_ID, pl.col(tables.LABEL).alias("was"))
     changed = fold([before, fresh]).join(was, on=tables.INFERENCE_ID, how="left")
     new = changed.filter(pl.col("was").is_null()).height

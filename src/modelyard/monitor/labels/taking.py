@@ -54,18 +54,19 @@ class Taking:
         rows = sum(part.height for part in map(segments.laid, self._parts))
         with ledger.held(folder) as found:
             batch = ledger.digest(map(segments.laid, self._parts))
-            if not rows or ledger.seen(found, batch):
-                return Added(0, 0, rows, self._blank)
-            at, made, new, corrected = ledger.after(found, received_at), list[Path](), 0, 0
+            if not rows:
+                return Added(0, 0, 0, self._blank)
+            one, made, new, corrected = ledger.coming(found, batch, received_at), list[Path](), 0, 0
             try:
                 for path in self._parts:
                     given = segments.laid(path)
-                    fresh, first, changed = ledger.news(given, ledger.holding(found, given[tables.INFERENCE_ID]), at)
+                    fresh, first, changed = ledger.news(given, ledger.holding(found, given[tables.INFERENCE_ID]), one)
                     new, corrected = new + first, corrected + changed
-                    if path == self._parts[-1]:  # even if empty: it records that this import was seen, and has the others count
-                        segments.write(fresh, folder, [batch])
-                    elif not fresh.is_empty():
-                        made.append(segments.write(fresh, folder, [], part_of=batch))
+                    last = path == self._parts[-1]
+                    if last and not (one.again and not made and fresh.is_empty()):
+                        segments.write(fresh, folder, [one.name])  # even if empty: it says that this was seen, and has the others count
+                    elif not last and not fresh.is_empty():
+                        made.append(segments.write(fresh, folder, [], part_of=one.name))
             except BaseException:
                 with suppress(OSError):  # they count for nothing, and go at the next look
                     for path in made:

@@ -73,15 +73,12 @@ class Profiles:
         Windows that were never put are left out. Of windows that overlap, after their length was changed, the earliest and longest count.
         """
         parts: list[tuple[int, int, dict[str, Any]]] = []
-        begin = day_of(start)
-        while begin < end:
-            day = Span(begin, begin + _DAY)
+        for day in self._days_between(start, end):
             whole = self._day(version, day, segment) if start <= day.start and day.end <= end else None
             if whole is not None:
                 parts.append((_micros(day.start), _micros(day.end), whole))
             else:
                 parts += [p for p in self._of_day(version, day, segment) if p[0] >= _micros(start) and p[1] <= _micros(end)]
-            begin += _DAY
         chosen, last = [], _micros(start)
         for first, until, one in sorted(parts, key=lambda p: (p[0], -p[1])):
             if first >= last:
@@ -103,6 +100,13 @@ class Profiles:
                 log.rewrite(without=over)
                 count += 1
         return count
+
+    def _days_between(self, start: datetime, end: datetime) -> Iterator[Span]:
+        """The days on which windows that are kept began: a span may be of centuries, and is of few such days."""
+        for path in sorted(self.folder.glob("????-??-??.windows")):
+            begin = datetime.fromisoformat(path.stem).replace(tzinfo=UTC)
+            if day_of(start) <= begin < end:
+                yield Span(begin, begin + _DAY)
 
     def _windows(self, at: datetime) -> Path:
         return self.folder / f"{at.astimezone(UTC):%Y-%m-%d}.windows"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, cast, get_args
@@ -163,11 +163,52 @@ def of_statistics(document: Any, held: Mapping[str, ColumnConstraint], baseline:
         raise BadInput("no statistics.json: none of its features has statistics", next="a constraints.json goes into the config")
     by_name, known = {f["name"]: f for f in features}, baseline["columns"]
     try:
+        _sound(document, features)
         rows = _items(document, features)
         counts = {n: _told(by_name[n], one, rows, known.get(n)) if n in by_name else Counts(rows, absent=True) for n, one in held.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise BadInput(f"a feature of it does not hold: {type(exc).__name__} {exc}") from exc
     return counts, [name for name in by_name if name not in held]
+
+
+def _sound(document: Mapping[str, Any], features: list[dict[str, Any]]) -> None:
+    """Raises BadInput for a feature that is there twice, and for counts and values that are none, with their place."""
+    names = set[str]()
+    _reckon(document.get("dataset") or {}, "dataset: ", _no_count)
+    for number, feature in enumerate(features):
+        where = f"feature `{feature['name']}`: "
+        if feature["name"] in names:
+            raise BadInput(f"feature {number}: `{feature['name']}` is there twice")
+        names.add(feature["name"])
+        _reckon(feature, where, _no_count)
+        if present := _common(feature)["num_present"]:  # of no value some write NaN
+            _reckon(feature, where, _no_value)
+        if present > (rows := _items(document, features)):
+            raise BadInput(f"{where}num_present is {present:,}, and the data set has {rows:,} rows")
+
+
+def _reckon(found: Any, path: str, wrong: Callable[[Any, str, Any], str]) -> None:
+    """Raises BadInput for the first part of a document of which something is `wrong`, by its key, its path and its value."""
+    for key, value in found.items() if isinstance(found, dict) else enumerate(found):
+        here = f"{path}[{key}]" if isinstance(found, list) else f"{path}{'' if path.endswith(' ') else '.'}{key}"
+        if isinstance(value, dict | list):
+            _reckon(value, here, wrong)
+        elif value is not None and (said := wrong(key, here, value)):
+            raise BadInput(f"{here} is {value}, and {said}")
+
+
+def _no_count(key: Any, path: str, value: Any) -> str:
+    counts = key in ("item_count", "num_present", "num_missing", "count")
+    return "no count" if counts and not (_is_number(value) and value >= 0) else ""
+
+
+def _no_value(key: Any, path: str, value: Any) -> str:
+    values = key in ("min", "max", "lower_bound", "upper_bound") or ".sketch.data[" in path
+    return "no number" if values and not _is_number(value) else ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 _KINDS = {"numerical_statistics", "string_statistics"}

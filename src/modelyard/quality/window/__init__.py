@@ -12,7 +12,8 @@ The document, `modelyard.window/1` (JSON; numbers that are undefined are null, t
     versions    {version: how many windows it was judged by}
     verdict     {"state": passed | warning | failed | none, "sentence"}
     words       [{"monitor", "start", "end", "version", "status", "reason", "judged_at", "revision", "evidence",
-                  "history": [{"revision", "judged_at", "status", "reason"}]}], newest first, the newest MAX_WORDS of each monitor
+                  "history": [{"revision", "judged_at", "status", "reason"}]}], newest first, the newest MAX_WORDS of each monitor,
+                  and its newest that has a number of a metric
     tally       {monitor: {status: windows}} of all windows
     course      {"points": how drift went in all windows of the span (see `course.points`), "metrics": {metric: the same, with its numbers}}
     rows        {"window", "baseline", "scores": of the baseline's hold-out}
@@ -32,7 +33,7 @@ from typing import Any
 
 from modelyard.quality.report import plain, template
 from modelyard.quality.window.columns import compared
-from modelyard.quality.window.course import ORDER, glimpse, points, windows, worst
+from modelyard.quality.window.course import ORDER, glimpse, points, speaks, windows, worst
 from modelyard.quality.window.evidence import MEASURED, measured
 
 SCHEMA = "modelyard.window/1"
@@ -128,7 +129,10 @@ def _course(seen: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str
 
 
 def _newest(words: Sequence[Mapping[str, Any]], monitor: str) -> list[dict[str, Any]]:
-    return [dict(word) for word in words if word["monitor"] == monitor][:MAX_WORDS]
+    """Of the newest first. The newest that has a metric is kept however many without any came after it."""
+    own = [dict(word) for word in words if word["monitor"] == monitor]
+    speaking = next((i for i, word in enumerate(own) if speaks(glimpse(word))), 0)
+    return own[:MAX_WORDS] if speaking < MAX_WORDS else [*own[:MAX_WORDS], own[speaking]]
 
 
 def _tally(words: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:

@@ -28,6 +28,11 @@ def glimpse(word: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def speaks(fact: Mapping[str, Any], *ends: str) -> bool:
+    """Whether a glimpse or a window has a number of some metric: by default one that was measured or estimated."""
+    return any(numbers.get(end) is not None for numbers in fact["metrics"].values() for end in ends or ("value", "estimated"))
+
+
 def windows(glimpses: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One fact a window, oldest first: {"start", "end", "version", "rows", "labels", "effect", "status": {monitor: status}, "metrics"}."""
     found: dict[tuple[str, str], dict[str, Any]] = {}

@@ -10,7 +10,7 @@ from modelyard.quality import page
 from modelyard.quality.metrics import METRICS
 from modelyard.quality.svg import Plot
 from modelyard.quality.window import STATES, evidence, plots
-from modelyard.quality.window.course import glimpse, windows, worst
+from modelyard.quality.window.course import glimpse, speaks, windows, worst
 from modelyard.quality.window.features import features, prediction, segments
 from modelyard.quality.window.spans import span_of, zone_of
 
@@ -147,9 +147,10 @@ def performance(found: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any] | No
     if not names:
         return None
     facts = windows(glimpse(word) for word in words if word["monitor"] in evidence.MEASURED)
-    known = [fact for fact in facts if any(numbers["value"] is not None for numbers in fact["metrics"].values())] or facts
-    newest, last = known[-1], facts[-1]
-    rows = [{"name": name, "title": _metric(name), **newest["metrics"].get(name, {})} for name in names]
+    guessed = [fact for fact in facts if speaks(fact)] or facts  # a window without traffic has not even an estimate
+    known = [fact for fact in facts if speaks(fact, "value")] or guessed
+    newest, last = known[-1], guessed[-1]
+    rows = [{"name": name, "title": _metric(name), "value": None, **newest["metrics"].get(name, {})} for name in names]
     shown = [_measured(row, last["metrics"].get(row["name"], {})) for row in rows]
     courses = found["course"]["metrics"]
     drawn = [plots.over_time(_metric(name), points, zone, f"over-{i}") for i, (name, points) in enumerate(courses.items())]

@@ -7,7 +7,7 @@ holds it (`folder`): no row is seen twice, none is missed.
 from __future__ import annotations
 
 from modelyard.serve.captured.merging import add, compact
-from modelyard.serve.captured.reading import among, earliest, find, newest, pieces, read, received
+from modelyard.serve.captured.reading import among, begun, earliest, find, newest, pieces, read, received
 from modelyard.serve.captured.trimming import Trimmed, trim
 
-__all__ = ["Trimmed", "add", "among", "compact", "earliest", "find", "newest", "pieces", "read", "received", "trim"]
+__all__ = ["Trimmed", "add", "among", "begun", "compact", "earliest", "find", "newest", "pieces", "read", "received", "trim"]

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 _NOTE = ".replacing-"
+_ROWS = re.compile(r"rows-(-?\d+)-(-?\d+)-[^-]+\.parquet")
+"""A row may have come before 1970, where it was taken in from elsewhere: then the number has a sign."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ def listing(folder: Path) -> tuple[list[Path], list[Part]]:
     """The segments, in the order of their opening, and the Parquet files, by their first row. Under the lock."""
     gone = {name for note in folder.glob(f"{_NOTE}*") for name in _void(note)}
     found = [path for path in folder.iterdir() if path.name not in gone and not path.name.startswith(".")]
-    parts = [_part(path) for path in found if path.suffix == ".parquet" and path.name.startswith("rows-")]
+    parts = [
+        Part(path, int(name[1]), int(name[2]), path.stat().st_size) for path in found if (name := _ROWS.fullmatch(path.name)) is not None
+    ]
     return sorted(p for p in found if p.suffix == SUFFIX), sorted(parts, key=lambda part: (part.first, part.path.name))
 
 
@@ -89,6 +94,11 @@ def is_open(segment: Path) -> bool:
         except BlockingIOError:
             return True
         return False
+
+
+def opened(segment: Path) -> int:
+    """When its front began to write it, in microseconds."""
+    return int(segment.name.split("-")[1])
 
 
 def replace(folder: Path, old: Iterable[Path], frames: Iterable[pl.DataFrame]) -> None:
@@ -148,8 +158,3 @@ def _void(note: Path) -> list[str]:
     """The files that do not count: the old ones once all new ones are there, else the new ones."""
     said = json.loads(note.read_bytes())
     return list(said["old"] if all(note.with_name(name).exists() for name in said["new"]) else said["new"])
-
-
-def _part(path: Path) -> Part:
-    first, last = path.name.split("-")[1:3]
-    return Part(path, int(first), int(last), path.stat().st_size)

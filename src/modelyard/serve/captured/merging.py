@@ -91,7 +91,7 @@ def _chunks(paths: list[Path]) -> Iterator[list[Path]]:
 
 
 def _day(segment: Path) -> str:
-    return datetime.fromtimestamp(int(segment.name.split("-")[1]) / 1e6, UTC).strftime("%Y%m%d")
+    return datetime.fromtimestamp(places.opened(segment) / 1e6, UTC).strftime("%Y%m%d")
 
 
 def _to_merge(parts: list[Part], today: str) -> Iterator[list[Part]]:

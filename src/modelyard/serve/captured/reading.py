@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modelyard.serve.captured import tables
-from modelyard.serve.captured.folder import is_open, listing, locked
+from modelyard.serve.captured.folder import is_open, listing, locked, opened
 from modelyard.tables import EVENT_TIME, INFERENCE_ID, RECEIVED_AT, VERSION
 
 if TYPE_CHECKING:
@@ -171,3 +171,13 @@ def earliest(folder: Path) -> datetime | None:
         segments, parts = listing(folder)
         found = [_facts(part.path).first for part in parts] + [tables.segment(path.read_bytes())[EVENT_TIME].min() for path in segments]
     return min((at for at in found if isinstance(at, datetime)), default=None)
+
+
+def begun(folder: Path) -> datetime | None:
+    """When the first row came that is kept (at the latest then: the files' names say so); None where there is no file."""
+    if not folder.is_dir():
+        return None
+    with locked(folder):
+        segments, parts = listing(folder)
+    first = min([*(opened(path) for path in segments), *(part.first for part in parts)], default=None)
+    return None if first is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=first)
