@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
@@ -18,13 +17,14 @@ from modelyard.feed import FEED, Feed
 from modelyard.home import Home, scratch_prefix
 from modelyard.serve import left, routes
 from modelyard.serve import runner as serve_runner
+from modelyard.targets import bytecode
 from modelyard.targets.base import EndpointSpec, EndpointState, Job, JobState, OnLine
 from modelyard.targets.endpoint import LocalEndpoint, OnFailure
 from modelyard.targets.jobs import Jobs
 from modelyard.targets.shared import SharedFront
 
 log = logging.getLogger("modelyard")
-RUNNER, COMPILED = "modelyard.runtime.runner", ".compiled"
+RUNNER = "modelyard.runtime.runner"
 WATCH = 0.2
 """Seconds between two looks at the endpoints' processes."""
 
@@ -149,15 +149,9 @@ class LocalTarget:
 
 
 def _meanwhile(runtime: Path) -> None:
-    """What is wanted later: the other kind of sandbox, for what cannot be forked (0.1 s); the bytecode of the runtime, which is read-only
-    for every runner, so that each would compile it anew (0.05 s)."""
+    """What is wanted later: the other kind of sandbox, for what cannot be forked (0.1 s), and the runtime's bytecode."""
     sandbox.find()
-    if not (runtime / COMPILED).exists():
-        import compileall
-
-        with contextlib.suppress(OSError):
-            compileall.compile_dir(runtime, quiet=2)
-            (runtime / COMPILED).touch()
+    bytecode.compile_all(runtime)
 
 
 def _work(job: Job, on_line: OnLine, cancel: threading.Event, warm: Warm | None = None) -> JobState:
