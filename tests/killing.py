@@ -75,6 +75,10 @@ def below(pid: int) -> list[Process]:
     return found
 
 
+FORKED = "process 2 of a fork"
+"""Words of a script that was forked from a warm interpreter."""
+
+
 def _inside(pid: int) -> str:
     """Which process of a fork's own namespace it is: the first keeps the script, which comes second and has no words of its own."""
     try:

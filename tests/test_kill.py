@@ -24,7 +24,7 @@ from modelyard.events import (
     StepDone,
     VersionRegistered,
 )
-from tests.killing import Command, Home, Place, Process, gone, until
+from tests.killing import FORKED, Command, Home, Place, Process, gone, until
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ SOME = [
     *("production: deploy", "production: smoke test", "production: promote", "champion in MLflow"),
 ]
 """Steps of `up` that there are at least; `steps` are all of them."""
-FRONT, RUNNER, TRAINING, FORKED = "modelyard.serve.front", "modelyard.runtime.runner", "train.py", "process 2 of a fork"
+FRONT, RUNNER, TRAINING = "modelyard.serve.front", "modelyard.runtime.runner", "train.py"
 
 
 @pytest.fixture(scope="module")
