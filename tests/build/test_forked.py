@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -22,6 +21,7 @@ import pytest
 
 from modelyard.build import ask, forked, processes, sandbox
 from modelyard.build.warm import Warm
+from tests.build.test_warm import HOLD, holding
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}
 PYTHON = Path(sys.executable)
@@ -49,27 +49,6 @@ def run(tmp_path: Path, argv: list[str], on_line: Callable[[str], None], **optio
     record = tmp_path / processes.RECORD
     settings: dict[str, Any] = {"env": ENVIRONMENT, "cwd": tmp_path, "timeout": 120.0, "log": tmp_path / "log", "record": record}
     return processes.run(argv, on_line=on_line, **(settings | options))
-
-
-def holding(lock: Path) -> bool:
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
-
-
-HOLD = """
-import fcntl, os, signal, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-file = open("lock", "w"); fcntl.flock(file, fcntl.LOCK_EX)
-if os.fork() == 0:
-    os.setsid()
-    time.sleep(600)
-print("held", flush=True)
-time.sleep(600)
-"""
 
 
 def test_it_runs_with_no_process_in_between(warm: Warm, tmp_path: Path) -> None:
