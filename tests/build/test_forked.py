@@ -21,10 +21,7 @@ import pytest
 
 from modelyard.build import ask, forked, processes, sandbox
 from modelyard.build.warm import Warm
-from tests.build.test_warm import HOLD, holding
-
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}
-PYTHON = Path(sys.executable)
+from tests.build.test_warm import ENVIRONMENT, HOLD, PYTHON, holding
 
 pytestmark = [pytest.mark.needs("bwrap"), pytest.mark.skipif(not sandbox.namespaces(), reason="users may not make namespaces here")]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.config import files
 from modelyard.config.load import Loaded
-from modelyard.config.spec import FITTING, KINDS, Config
+from modelyard.config.spec import FITTING, KINDS, Config, unfit
 from modelyard.signature import answer_of
 
 if TYPE_CHECKING:
@@ -17,35 +17,35 @@ if TYPE_CHECKING:
 def findings(loaded: Loaded) -> Iterator[files.Finding]:
     """Measures that fit no value of what they are to measure."""
     config, drift, quality = loaded.config, loaded.config.monitor.drift, loaded.config.monitor.data_quality
-    named = (quality.enabled and quality.columns) or (drift.enabled and drift.overrides)
+    named = quality.ranged() or (drift.enabled and drift.overrides)
     types = _types(loaded) if named and config.preprocess is None else {}  # which may make others of them
     yield from _ranges(config, types)
     if not drift.enabled:
         return
     for name, asked in drift.overrides.items():
-        if name in types and asked.measure not in FITTING[KINDS[types[name]]]:
-            said, next = _told(asked.measure, KINDS[types[name]])
-            yield ("monitor", "drift", "overrides", name, "measure"), f"{said}, and `{name}` is of type {types[name]}", next
+        if name in types and (said := unfit(asked.measure, KINDS[types[name]])):
+            said, instead = f"{said}, and `{name}` is of type {types[name]}", _instead(KINDS[types[name]])
+            yield ("monitor", "drift", "overrides", name, "measure"), said, instead
     kind = config.model.problem_type
     numeric = answer_of(kind) == "number" or kind == "anomaly_detection"  # whether a classifier gives probabilities, the build sees
-    if numeric and drift.prediction.measure not in FITTING["numeric"]:
-        said, next = _told(drift.prediction.measure, "numeric")
-        yield ("monitor", "drift", "prediction", "measure"), f"{said}, and the score of {kind.replace('_', ' ')} is one", next
+    if numeric and (said := unfit(drift.prediction.measure, "numeric")):
+        yield (
+            ("monitor", "drift", "prediction", "measure"),
+            f"{said}, and the score of {kind.replace('_', ' ')} is one",
+            _instead("numeric"),
+        )
 
 
 def _ranges(config: Config, types: Mapping[str, str]) -> Iterator[files.Finding]:
     """Ranges of columns of words, of which no value would ever lie outside."""
-    quality = config.monitor.data_quality
-    for name, one in quality.columns.items() if quality.enabled else ():
-        for key in ("min", "max"):
-            if getattr(one, key) is not None and name in types and KINDS[types[name]] == "categorical":
-                said = f"`{key}` is about numbers, and `{name}` is of type {types[name]}"
-                yield ("monitor", "data_quality", "columns", name, key), said, "write `categories`, or leave it out"
+    for name, key in config.monitor.data_quality.ranged():
+        if name in types and KINDS[types[name]] == "categorical":
+            said = f"`{key}` is about numbers, and `{name}` is of type {types[name]}"
+            yield ("monitor", "data_quality", "columns", name, key), said, "write `categories`, or leave it out"
 
 
-def _told(measure: str, kind: str) -> tuple[str, str]:
-    what = "numbers" if kind == "numeric" else "categories"
-    return f"'{measure}' does not measure {what}", f"take one of {', '.join(FITTING[kind])}"
+def _instead(kind: str) -> str:
+    return f"take one of {', '.join(FITTING[kind])}"
 
 
 def _types(loaded: Loaded) -> dict[str, str]:

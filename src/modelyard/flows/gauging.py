@@ -24,9 +24,8 @@ def asked(config: Config) -> bool:
 
 
 def _named(config: Config) -> set[str]:
-    drift, held = config.monitor.drift, config.monitor.data_quality
-    ranges = {name for name, _ in quality.ranged(held)} if held.enabled else set()
-    return ranges | set(drift.overrides if drift.enabled else ())
+    drift = config.monitor.drift
+    return {name for name, _ in config.monitor.data_quality.ranged()} | set(drift.overrides if drift.enabled else ())
 
 
 def verify(site: Site) -> Outcome[int]:

@@ -54,6 +54,7 @@ from modelyard.config.spec.drift import (
     NumericDrift,
     NumericMeasure,
     Season,
+    unfit,
 )
 from modelyard.config.spec.labels import Labels
 from modelyard.config.spec.monitor import (
@@ -217,6 +218,7 @@ __all__ = [
     "format_duration",
     "parse_duration",
     "timezone_name",
+    "unfit",
 ]
 
 

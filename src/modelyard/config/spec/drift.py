@@ -17,8 +17,21 @@ FITTING: dict[str, tuple[Measure, ...]] = {
     "categorical": ("psi", "jensen_shannon", "hellinger", "l_infinity", "cramers_v"),
 }
 """The measures of each kind of column."""
-KINDS = {"int": "numeric", "float": "numeric", "datetime": "numeric", "str": "categorical", "bool": "categorical"}
+KINDS: dict[str, Literal["numeric", "categorical"]] = {
+    "int": "numeric",
+    "float": "numeric",
+    "datetime": "numeric",
+    "str": "categorical",
+    "bool": "categorical",
+}
 """The kind of each type that a column may have."""
+
+
+def unfit(measure: Measure, kind: str) -> str:
+    """What is wrong with a measure of a kind of column, as a sentence; empty where it fits."""
+    return "" if measure in FITTING[kind] else f"'{measure}' does not measure {'numbers' if kind == 'numeric' else 'categories'}"
+
+
 _THRESHOLD = "Effect from which a column has moved; by default the measure's usual one (docs/reference/drift.md)."
 
 

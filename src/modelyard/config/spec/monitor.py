@@ -68,6 +68,11 @@ class DataQuality(Part):
     extra_columns: Literal["ignore", "warn", "violate"] = "warn"
     min_rows: int = Field(50, ge=1, description="Windows with fewer rows are `unknown`.")
 
+    def ranged(self) -> list[tuple[str, str]]:
+        """The columns with a range of their own, and by which of its words; none where nothing is held."""
+        columns = self.columns.items() if self.enabled else ()
+        return [(name, key) for name, one in columns for key in ("min", "max") if getattr(one, key) is not None]
+
 
 class PerformanceCriterion(Part):
     metric: MetricName = Field(description="A metric of the problem type, or one of `evaluate.custom_metrics`.")

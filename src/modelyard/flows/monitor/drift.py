@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from modelyard import tables
-from modelyard.config.spec import Config, Drift
+from modelyard.config.spec import Config, Drift, unfit
 from modelyard.flows.monitor import beside
 from modelyard.flows.monitor.window import Window
 from modelyard.monitor import drift, joint
@@ -45,7 +45,7 @@ def _otherwise(odd: Iterable[drift.Misfit]) -> Iterator[str]:
     """A build refuses a measure that does not fit; of another version the same column may be of another kind."""
     said: dict[str, list[str]] = {}
     for name, measure, kind in odd:
-        said.setdefault(f"'{measure}' does not measure {'numbers' if kind == 'numeric' else 'categories'}", []).append(name or "the score")
+        said.setdefault(unfit(measure, kind), []).append(name or "the score")
     yield from (f"by the usual measure, since {why}: {listing(names, 3)}" for why, names in said.items())
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from modelyard.config.spec import CategoricalDrift, ColumnDrift, Drift, Measure, NumericDrift
+from modelyard.config.spec import CategoricalDrift, ColumnDrift, Drift, Measure, NumericDrift, unfit
 from modelyard.errors import BadInput
 from modelyard.monitor.drift import columns, telling, testing
 from modelyard.monitor.drift.together import together
@@ -169,11 +169,7 @@ def kinds_of(baseline: Profile) -> dict[str, str]:
 def misfits(drift: Drift, kinds: Mapping[str, str]) -> list[Misfit]:
     """What is asked to be measured as nothing of its kind can be, of the columns (and SCORE) whose kind is known."""
     asked = {**drift.overrides, SCORE: drift.prediction}
-    return [
-        Misfit(name, how.measure, kinds[name])
-        for name, how in asked.items()
-        if name in kinds and how.measure not in columns.fitting(kinds[name])
-    ]
+    return [Misfit(name, how.measure, kinds[name]) for name, how in asked.items() if name in kinds and unfit(how.measure, kinds[name])]
 
 
 def verify(drift: Drift, kinds: Mapping[str, str]) -> None:
@@ -189,10 +185,8 @@ def _all_of(joint: dict[str, Any] | None, asked: Asked) -> bool:
 
 
 def _asked(kind: str, asked: NumericDrift | CategoricalDrift | ColumnDrift, where: str) -> tuple[Measure, float]:
-    fitting = columns.fitting(kind)
-    if asked.measure not in fitting:
-        said = f"'{asked.measure}' does not measure {'numbers' if kind == 'numeric' else 'categories'}"
-        raise BadInput(said, where=f"monitor.drift.{where}", next=f"take one of {', '.join(fitting)}")
+    if said := unfit(asked.measure, kind):
+        raise BadInput(said, where=f"monitor.drift.{where}", next=f"take one of {', '.join(columns.fitting(kind))}")
     return asked.measure, asked.threshold or columns.THRESHOLDS[asked.measure]
 
 

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from modelyard import tables
+from modelyard.config.spec import KINDS
 from modelyard.errors import BadInput
 from modelyard.monitor import joint
 from modelyard.monitor.profile import counting, reading, sketch
@@ -35,7 +36,7 @@ def baseline(table: pl.DataFrame | pl.LazyFrame, signature: Signature, scores: p
 
     lazy = table.lazy()
     known = lazy.collect_schema()
-    kinds: dict[str, Kind] = {c.name: "categorical" if c.type in ("str", "bool") else "numeric" for c in signature.columns}
+    kinds: dict[str, Kind] = {c.name: KINDS[c.type] for c in signature.columns}
     scored = known if scores is None else scores.schema
     score, kind = _score(signature, scored)
     lacking = [n for n in kinds if tables.feature(n) not in known]

@@ -6,7 +6,7 @@ Monitor: statistics.json, constraints.json, constraint_violations.json.
 """
 
 from modelyard.monitor.quality.checking import Violation, check, judge
-from modelyard.monitor.quality.constraints import held, ranged, suggest, verify
+from modelyard.monitor.quality.constraints import held, suggest, verify
 from modelyard.monitor.quality.counting import Counts, of_window
 
-__all__ = ["Counts", "Violation", "check", "held", "judge", "of_window", "ranged", "suggest", "verify"]
+__all__ = ["Counts", "Violation", "check", "held", "judge", "of_window", "suggest", "verify"]

@@ -54,15 +54,10 @@ def held(baseline: Mapping[str, Any], signature: Signature, quality: DataQuality
 def verify(quality: DataQuality, kinds: Mapping[str, str]) -> None:
     """See that the config asks for no range of a column of words, of which no value would ever lie outside. kinds: `numeric` or
     `categorical`, by column, where that is known. Raises BadInput."""
-    for name, key in ranged(quality) if quality.enabled else ():
+    for name, key in quality.ranged():
         if kinds.get(name) == "categorical":
             what, where = f"`{key}` is about numbers, and `{name}` holds categories", f"monitor.data_quality.columns.{name}.{key}"
             raise BadInput(what, where=where, next="write `categories`, or leave it out")
-
-
-def ranged(quality: DataQuality) -> list[tuple[str, str]]:
-    """The columns that the config gives a range, and by which of its words."""
-    return [(name, key) for name, one in quality.columns.items() for key in ("min", "max") if getattr(one, key) is not None]
 
 
 def upper(hits: float, rows: int, doubt: float) -> float:

@@ -163,16 +163,16 @@ def of_statistics(document: Any, held: Mapping[str, ColumnConstraint], baseline:
         raise BadInput("no statistics.json: none of its features has statistics", next="a constraints.json goes into the config")
     by_name, known = {f["name"]: f for f in features}, baseline["columns"]
     try:
-        _sound(document, features)
-        rows = _items(document, features)
+        rows = _sound(document, features)
         counts = {n: _told(by_name[n], one, rows, known.get(n)) if n in by_name else Counts(rows, absent=True) for n, one in held.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise BadInput(f"a feature of it does not hold: {type(exc).__name__} {exc}") from exc
     return counts, [name for name in by_name if name not in held]
 
 
-def _sound(document: Mapping[str, Any], features: list[dict[str, Any]]) -> None:
-    """Raises BadInput for a feature that is there twice, and for counts and values that are none, with their place."""
+def _sound(document: Mapping[str, Any], features: list[dict[str, Any]]) -> int:
+    """The rows of the data set. Raises BadInput for a feature that is there twice, and for counts and values that are none, with their
+    place."""
     names = set[str]()
     _reckon(document.get("dataset") or {}, "dataset: ", _no_count)
     for number, feature in enumerate(features):
@@ -181,10 +181,13 @@ def _sound(document: Mapping[str, Any], features: list[dict[str, Any]]) -> None:
             raise BadInput(f"feature {number}: `{feature['name']}` is there twice")
         names.add(feature["name"])
         _reckon(feature, where, _no_count)
-        if present := _common(feature)["num_present"]:  # of no value some write NaN
+        if _common(feature)["num_present"]:  # of no value some write NaN
             _reckon(feature, where, _no_value)
-        if present > (rows := _items(document, features)):
-            raise BadInput(f"{where}num_present is {present:,}, and the data set has {rows:,} rows")
+    rows = _items(document, features)
+    for feature in features:
+        if (present := _common(feature)["num_present"]) > rows:
+            raise BadInput(f"feature `{feature['name']}`: num_present is {present:,}, and the data set has {rows:,} rows")
+    return rows
 
 
 def _reckon(found: Any, path: str, wrong: Callable[[Any, str, Any], str]) -> None:
