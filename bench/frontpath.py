@@ -24,6 +24,7 @@ import uvloop
 
 from modelyard.serve import routes, server, sockets, stats
 from modelyard.serve.app import Front
+from modelyard.serve.capture import Unwritten
 from modelyard.serve.live import Live, Router
 from modelyard.serve.plane import Plane
 from modelyard.serve.quick import Quick
@@ -66,7 +67,8 @@ async def serve(mode: str, folder: Path) -> None:
     log = str(folder / "access.log") if mode == "log" else None
     table = routes.RoutingTable("churn-production", "churn", "production", (variant,), capture, access_log=log)
     routes.write(folder / "routes.json", table)
-    router = Router(folder / "routes.json", stats.Stats(pid=0, started_at=time.time()))
+    unwritten = Unwritten()
+    router = Router(folder / "routes.json", stats.Stats(pid=0, started_at=time.time()), unwritten)
     await router.look()
     assert router.live is not None
     router.live.variants[0].plan = StandIn()  # type: ignore[assignment]
@@ -96,7 +98,7 @@ async def serve(mode: str, folder: Path) -> None:
             plane.tick()
 
     ticking = asyncio.ensure_future(tick())
-    await server.run(Front(plane, hosts), quick, listener)
+    await server.run(Front(plane, hosts), quick, listener, unwritten=unwritten)
     ticking.cancel()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from modelyard.serve import routes, stats
+from modelyard.serve.capture import Unwritten
 from modelyard.serve.live import Router
 from modelyard.serve.plan import schema
 from modelyard.serve.plane import Plane
@@ -76,12 +77,12 @@ def variant(folder: Path, version: str = "7", weight: float = 100, *, slope: flo
     return routes.Variant(version, weight, (), signed.to_dict(), plan=str(path), **more)
 
 
-async def plane(folder: Path, *variants: routes.Variant, **more: Any) -> Plane:
+async def plane(folder: Path, *variants: routes.Variant, unwritten: Unwritten | None = None, **more: Any) -> Plane:
     """The data plane of these variants (by default one, with a capture)."""
     fields = {"capture": routes.Capture(str(folder / "capture")), **more}
     table = routes.RoutingTable("demo-production", "demo", "production", variants or (variant(folder),), **fields)
     routes.write(folder / "routes.json", table)
-    router = Router(folder / "routes.json", stats.Stats(pid=0, started_at=0.0))
+    router = Router(folder / "routes.json", stats.Stats(pid=0, started_at=0.0), unwritten)
     await router.look()
     assert router.live is not None and all(v.plan is not None for v in router.live.variants)
     return Plane(router)

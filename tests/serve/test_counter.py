@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import gc
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from modelyard.serve import routes, server, sockets, stats
 from modelyard.serve.answers import Deferred
 from modelyard.serve.app import Front
+from modelyard.serve.capture import Unwritten
 from modelyard.serve.captured import read
 from modelyard.serve.counter import Waiting
 from modelyard.serve.live import Router
@@ -56,6 +58,7 @@ async def answering(
     limits: Any = None,
     capture: Any = None,
     signed: Signature = SIGNED,
+    unwritten: Unwritten | None = None,
 ) -> AsyncIterator[Plane]:
     """A data plane whose one version a runner answers."""
     fake = FakeRunner(folder / "7.sock", predict, NAMES)
@@ -63,7 +66,7 @@ async def answering(
     capture = capture or routes.Capture(str(folder / "capture"))
     table = routes.RoutingTable("demo-production", "demo", "production", (variant,), capture=capture, limits=limits or routes.Limits())
     routes.write(folder / "routes.json", table)
-    router = Router(folder / "routes.json", stats.Stats(pid=0, started_at=0.0))
+    router = Router(folder / "routes.json", stats.Stats(pid=0, started_at=0.0), unwritten)
     await router.look()
     assert router.live is not None
     await asyncio.wait_for(router.live.variants[0].runners.ready.wait(), 5)
@@ -204,6 +207,27 @@ async def test_an_answered_request_leaves_nothing_for_the_garbage_collector(tmp_
         writer.close()
 
 
+@pytest.mark.parametrize("end", [False, True])
+@in_a_loop
+async def test_what_a_runner_answered_is_on_file_before_the_answer_is_sent(tmp_path: Path, end: bool) -> None:
+    gate, unwritten = Gate(), Unwritten()
+    held = answering(tmp_path, lambda c, n: (gate.predict({"x": [0.0]}, 1), model(c, n))[1], unwritten=unwritten)
+    async with held as one, serving(one, unwritten) as port:
+        callers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        for _, writer in callers:
+            writer.write(post(json.dumps(RECORD).encode(), *(["Connection: close"] if end else [])))
+        await asyncio.to_thread(gate.held.wait, 5)
+        assert read(tmp_path / "capture").height == 0
+        gate.open.set()
+        for reader, writer in callers:
+            head = await reader.readuntil(b"\r\n\r\n")
+            (name,) = re.findall(r'"([0-9a-f]{32})"', (await reader.readuntil(b"}")).decode())
+            assert head.startswith(b"HTTP/1.1 200") and name in read(tmp_path / "capture")["inference_id"].to_list()
+            writer.close()
+        capture = one.router.refresh_stats().capture
+        assert capture.eligible == capture.captured == 5
+
+
 @in_a_loop
 async def test_where_capture_is_required_everything_goes_the_long_way(tmp_path: Path) -> None:
     async with answering(tmp_path, capture=routes.Capture(str(tmp_path / "capture"), mode="required")) as one:
@@ -237,10 +261,10 @@ async def test_what_cannot_wait_goes_the_long_way_which_says_why(tmp_path: Path)
 
 
 @asynccontextmanager
-async def serving(one: Plane) -> AsyncIterator[int]:
+async def serving(one: Plane, unwritten: Unwritten | None = None) -> AsyncIterator[int]:
     listener = sockets.listen("127.0.0.1", 0)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    uvicorn = server.server(Front(one, HOSTS), Quick(one, HOSTS))
+    uvicorn = server.server(Front(one, HOSTS), Quick(one, HOSTS), unwritten=unwritten)
     task = asyncio.ensure_future(server.serve(uvicorn, listener))
     await asyncio.sleep(0.05)
     try:

@@ -19,6 +19,8 @@ import pytest
 
 from modelyard.serve import answers, app, http, server, sockets
 from modelyard.serve.app import Front
+from modelyard.serve.capture import Unwritten
+from modelyard.serve.captured import read
 from modelyard.serve.plane import Answer, Plane
 from modelyard.serve.quick import Quick
 
@@ -40,11 +42,12 @@ LONG = post(BODY, "X-Amzn-SageMaker-Custom-Attributes: a")
 
 @asynccontextmanager
 async def serving(folder: Path, wrap: Any = None) -> AsyncIterator[tuple[Plane, int]]:
-    one = await plane(folder)
+    unwritten = Unwritten()
+    one = await plane(folder, unwritten=unwritten)
     front = Front(one, HOSTS)
     listener = sockets.listen("127.0.0.1", 0)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    uvicorn = server.server(front if wrap is None else wrap(front), Quick(one, HOSTS))
+    uvicorn = server.server(front if wrap is None else wrap(front), Quick(one, HOSTS), unwritten=unwritten)
     task = asyncio.ensure_future(server.serve(uvicorn, listener))
     await asyncio.sleep(0.05)
     try:
@@ -130,7 +133,7 @@ async def test_what_is_no_http_is_refused_after_the_answers_before_it(tmp_path: 
 
 @in_a_loop
 async def test_answers_of_one_round_are_written_when_it_is_over_and_no_more_of_them_wait_than_may() -> None:
-    connections, made = [Connection() for _ in range(40)], answers.Answers()
+    connections, made = [Connection() for _ in range(40)], answers.Answers(Unwritten())
     loop = asyncio.get_running_loop()
     for number, one in enumerate(connections):
         made.add(one, b"%d" % number, loop)  # type: ignore[arg-type]
@@ -142,6 +145,44 @@ async def test_answers_of_one_round_are_written_when_it_is_over_and_no_more_of_t
     made.add(connections[0], b"!", loop)  # type: ignore[arg-type]
     await asyncio.sleep(0)
     assert connections[0].written == b"0!", "the next round is written as well"
+
+
+class Witness(Connection):
+    """Sees, when its first answer is written to it, how many rows are on file."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder, self.saw = folder, 0
+
+    def write(self, data: bytes) -> None:
+        if not self.written:
+            self.saw = read(self.folder).height
+        super().write(data)
+
+
+@pytest.mark.parametrize("callers", [1, 2, 40])
+@in_a_loop
+async def test_what_was_answered_is_on_file_before_the_answer_is_sent(tmp_path: Path, callers: int) -> None:
+    unwritten = Unwritten()
+    one = await plane(tmp_path, unwritten=unwritten)
+    made = server.server(Front(one, HOSTS), Quick(one, HOSTS), unwritten=unwritten)
+    witnesses = [Witness(tmp_path / "capture") for _ in range(callers)]
+    for each in witnesses:
+        caller = made.config.http_protocol_class(config=made.config, server_state=made.server_state, app_state={})  # type: ignore[call-arg]
+        caller.connection_made(each)
+        each.caller = caller  # type: ignore[attr-defined]
+    for number, each in enumerate(witnesses):
+        each.caller.data_received(post())  # type: ignore[attr-defined]
+        if number == 5:
+            await asyncio.sleep(0)  # a round is over
+    await asyncio.sleep(0)
+    groups = {1: [1], 2: [2], 40: [6, 38, 40]}[callers]
+    assert sorted({each.saw for each in witnesses}) == groups, (
+        "written together with the others of its round, and before any of their answers"
+    )
+    capture = one.router.refresh_stats().capture
+    assert capture.eligible == capture.captured == callers
+    await one.close()
 
 
 @pytest.mark.parametrize("others", [0, 1])

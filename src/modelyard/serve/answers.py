@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from modelyard.serve.capture import Unwritten
 from modelyard.serve.counter import Waiting
 
 if TYPE_CHECKING:
@@ -25,11 +26,13 @@ class Answers:
     """Answers of the short way that are ready, each written when the round of the event loop is over, or once there are `AT_ONCE` of them.
 
     A caller who waits for several of them then is woken once, and not for each, which may cost as much as half an answer does. Tasks that
-    began since write after them. Whoever closes a connection writes them first.
+    began since write after them. Whoever closes a connection writes them first. What was captured of them is `unwritten`, and written
+    before any of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unwritten: Unwritten) -> None:
         self._ready: list[tuple[asyncio.Transport, bytes]] = []
+        self._unwritten = unwritten
 
     def add(self, transport: asyncio.Transport, answer: bytes, loop: asyncio.AbstractEventLoop) -> None:
         ready = self._ready
@@ -39,8 +42,14 @@ class Answers:
         if len(ready) >= AT_ONCE:
             self.write()
 
+    def at_once(self, transport: asyncio.Transport, answer: bytes) -> None:
+        """One that waits for no other."""
+        self._unwritten.write()
+        transport.write(answer)
+
     def write(self) -> None:
         """Write what there is."""
+        self._unwritten.write()
         ready, self._ready = self._ready, []
         for transport, answer in ready:
             if not transport.is_closing():  # its caller may have hung up since
@@ -67,7 +76,7 @@ class Deferred:
             self._protocol.answers.add(transport, answer, self._protocol.loop)
             self._protocol.on_response_complete()
         else:
-            transport.write(answer.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1))
+            self._protocol.answers.at_once(transport, answer.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1))
             transport.close()
 
     def leave(self) -> None:

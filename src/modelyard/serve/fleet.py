@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -22,6 +23,7 @@ from pathlib import Path
 from modelyard.errors import NotFound, YardError
 from modelyard.serve import prometheus, server, stats
 from modelyard.serve.app import Front, Receive, Scope, Send, respond
+from modelyard.serve.capture import Unwritten
 from modelyard.serve.counter import Waiting
 from modelyard.serve.hosts import check_host
 from modelyard.serve.live import POLL_SECONDS, Router
@@ -81,10 +83,11 @@ class Fleet:
         hosts: frozenset[str],
         plane: Callable[[Router], Plane] = Plane,
         *,
+        unwritten: Unwritten | None = None,
         kept: int = KEPT,
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
-        self._tables, self._told, self._hosts, self._plane = tables, told, hosts, plane
+        self._tables, self._told, self._hosts, self._plane, self._unwritten = tables, told, hosts, plane, unwritten
         self._kept, self._kept_bytes = kept, kept_bytes
         self.own = stats.Stats(os.getpid(), time.time(), generation=1, port=port, ready=True)
         self._seats: OrderedDict[str, Seat] = OrderedDict()  # the one used last at the end
@@ -164,7 +167,7 @@ class Fleet:
         if "/" in name or name.startswith(".") or not path.is_file():
             raise NotFound(f"there is no endpoint `{name[:80]}`", next="`modelyard status` lists them.")
         counts = self._counted.setdefault(name, stats.Stats(os.getpid(), time.time(), port=self.own.port))
-        router = Router(path, counts)
+        router = Router(path, counts, self._unwritten)
         await router.look()
         if router.live is None:
             await router.close()
@@ -277,11 +280,12 @@ async def serve(
 ) -> None:
     """Serve until told to end. `public`: other machines reach it. `lasts`: it goes on when its owner is gone."""
     port = listener.getsockname()[1]
-    fleet = Fleet(tables, told, port, hosts, lambda router: Plane(router, public=public), kept=kept, kept_bytes=kept_bytes)
+    unwritten, plane = Unwritten(), functools.partial(Plane, public=public)
+    fleet = Fleet(tables, told, port, hosts, plane, unwritten=unwritten, kept=kept, kept_bytes=kept_bytes)
     following = asyncio.ensure_future(fleet.follow())
     server.settle()
     try:
-        await server.run(fleet, fleet.quick, listener, certificate, lasts_with=tables if lasts else None)
+        await server.run(fleet, fleet.quick, listener, certificate, unwritten=unwritten, lasts_with=tables if lasts else None)
     finally:
         following.cancel()
         await fleet.close()

@@ -31,6 +31,7 @@ import uvloop
 from modelyard.errors import BadInput, YardError
 from modelyard.serve import fleet, routes, server, sockets, stats
 from modelyard.serve.app import Front
+from modelyard.serve.capture import Unwritten
 from modelyard.serve.hosts import hosts_of
 from modelyard.serve.live import Router
 from modelyard.serve.plane import Plane
@@ -89,7 +90,8 @@ def _write_stats(router: Router, path: Path) -> None:
 async def serve(options: Options, listener: socket.socket, certificate: Certificate | None) -> None:
     """Serve until told to end."""
     counts = stats.Stats(pid=os.getpid(), started_at=time.time(), port=listener.getsockname()[1])
-    router = Router(options.routes, counts)
+    unwritten = Unwritten()
+    router = Router(options.routes, counts, unwritten)
     await router.look()
     if router.live is None:
         raise BadInput("there is no routing table that holds", where=str(options.routes), next="See the lines above.")
@@ -104,7 +106,8 @@ async def serve(options: Options, listener: socket.socket, certificate: Certific
     server.settle()
     try:
         lasts_with = options.routes if options.lasts else None
-        await server.run(Front(plane, hosts), Quick(plane, hosts), listener, certificate, lasts_with=lasts_with)
+        quick = Quick(plane, hosts)
+        await server.run(Front(plane, hosts), quick, listener, certificate, unwritten=unwritten, lasts_with=lasts_with)
         if over_grpc is not None:
             await over_grpc.stop(server.GRACE_SECONDS)
     finally:

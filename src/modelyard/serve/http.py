@@ -153,7 +153,7 @@ class FrontProtocol(HttpToolsProtocol):
                     if len(self.connections) > 1:
                         self.answers.add(self.transport, passed, self.loop)
                     else:  # nobody else may be answered in this round
-                        self.transport.write(passed)
+                        self.answers.at_once(self.transport, passed)
                     self.server_state.total_requests += 1
                     self._phase = "idle"
                     return

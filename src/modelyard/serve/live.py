@@ -139,10 +139,11 @@ def claim(session: str, version: str, weight: float) -> float:
 
 
 class Router:
-    """Follows the routing table's file. `live` is the table in force, `writer` its capture (None when off)."""
+    """Follows the routing table's file. `live` is the table in force, `writer` its capture (None when off), which may leave rows to
+    `unwritten` where there is one."""
 
-    def __init__(self, path: Path, stats: Stats) -> None:
-        self.path, self.stats = path, stats
+    def __init__(self, path: Path, stats: Stats, unwritten: capture.Unwritten | None = None) -> None:
+        self.path, self.stats, self._unwritten = path, stats, unwritten
         self.live: Live | None = None
         self.writer: capture.Writer | None = None
         self.urgent = asyncio.Event()  # somebody waits for what the stats tell
@@ -220,7 +221,7 @@ class Router:
         """Raises BadInput, before anything has changed, where what the table asks for cannot be kept."""
         if self.live is not None and self.live.table.capture == table.capture:
             return
-        writer = capture.begin(table.capture, self.stats.capture)
+        writer = capture.begin(table.capture, self.stats.capture, self._unwritten)
         if self.writer is not None:
             self.writer.close()
         self.writer = writer

@@ -16,6 +16,7 @@ import uvicorn
 
 from modelyard.serve import http
 from modelyard.serve.answers import Answers
+from modelyard.serve.capture import Unwritten
 from modelyard.serve.http import FrontProtocol, Quick, sweep
 from modelyard.serve.tls import Certificate
 
@@ -27,9 +28,11 @@ _OTHER_FILES = 256
 """File descriptors that a front needs beside its callers' connections."""
 
 
-def server(app: Any, quick: Quick | None, certificate: Certificate | None = None) -> uvicorn.Server:
-    """A server of `app` (ASGI) and of what is answered the short way. `should_exit` ends it, once what is in flight is answered."""
-    mine = {"quick": None if quick is None else staticmethod(quick), "answers": Answers(), "most": _most()}
+def server(app: Any, quick: Quick | None, certificate: Certificate | None = None, *, unwritten: Unwritten | None = None) -> uvicorn.Server:
+    """A server of `app` (ASGI) and of what is answered the short way, of which `unwritten` is to be written first. `should_exit` ends it,
+    once what is in flight is answered."""
+    answers = Answers(unwritten or Unwritten())
+    mine = {"quick": None if quick is None else staticmethod(quick), "answers": answers, "most": _most()}
     config = uvicorn.Config(
         app,
         http=type("Protocol", (FrontProtocol,), mine),
@@ -109,10 +112,16 @@ async def serve(server: uvicorn.Server, listener: socket.socket, certificate: Ce
 
 
 async def run(
-    app: Any, quick: Quick | None, listener: socket.socket, certificate: Certificate | None = None, *, lasts_with: Path | None = None
+    app: Any,
+    quick: Quick | None,
+    listener: socket.socket,
+    certificate: Certificate | None = None,
+    *,
+    unwritten: Unwritten | None = None,
+    lasts_with: Path | None = None,
 ) -> None:
     """Serve until a signal comes or standard input ends; with `lasts_with`, until that has been gone for a while."""
-    made = server(app, quick, certificate)
+    made = server(app, quick, certificate, unwritten=unwritten)
     if lasts_with is None:
         threading.Thread(target=_watch_stdin, args=(asyncio.get_running_loop(), made), daemon=True).start()
         await serve(made, listener, certificate)

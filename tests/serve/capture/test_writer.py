@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -16,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.serve import capture
-from modelyard.serve.capture import segment
+from modelyard.serve.capture import Unwritten, Writer, frames, segment
+from modelyard.serve.capture.redaction import Redaction
 from modelyard.serve.captured import find, read
-from modelyard.serve.routes import Capture
+from modelyard.serve.routes import Capture, Redact
 from modelyard.serve.rows import Rows
 from modelyard.serve.stats import CaptureStats
 from modelyard.signature import Column, Signature
@@ -53,6 +55,119 @@ def test_rows_that_come_either_way_follow_each_other_however_the_segment_grows(
             w.write("1", SIGNED, many, outputs(count), 1.5)
     assert read(folder).select("inference_id", "f.s").rows() == wanted
     assert w.stats.eligible == w.stats.captured == len(wanted)
+
+
+def row(w: Writer, name: str, value: int | None = None) -> Any:
+    return w.lane("1", SIGNED).row(NOW, 1.5, name, (value, NOW, "x\n"), ("y", 0.25, 0.75))
+
+
+def _frames(data: bytes) -> int:
+    """How many frames a segment has."""
+    at = found = 0
+    while length := int.from_bytes(data[at : at + frames.LENGTH], "little"):
+        at, found = at + frames.LENGTH + length, found + 1
+    return found
+
+
+def test_rows_that_may_wait_are_written_together_and_count_from_then_on(tmp_path: Path) -> None:
+    unwritten = Unwritten()
+    w = writer(tmp_path, unwritten=unwritten)
+    for number in range(20):
+        row(w, f"{number}")
+    w.write("1", SIGNED, rows(["at once"]), outputs(1), 1.5)
+    assert read(tmp_path)["inference_id"].to_list() == ["at once"]
+    unwritten.write()
+    assert read(tmp_path)["inference_id"].to_list() == ["at once", *map(str, range(20))]
+    assert w.segment is not None
+    assert _frames(w.segment.path.read_bytes()) == 3, "a head, the one at once, and the others"
+    unwritten.write()
+    assert w.stats.captured == w.stats.eligible == read(tmp_path).height == 21
+
+
+def test_a_row_that_waits_is_kept_as_one_at_once_is(tmp_path: Path) -> None:
+    unwritten = Unwritten()
+    w = writer(tmp_path, unwritten=unwritten)
+    row(w, "p")
+    unwritten.write()
+    w.lane("1", SIGNED).now(NOW, 1.5, "q", (None, NOW, "x\n"), ("y", 0.25, 0.75))
+    one, other = (found for id in ("p", "q") if (found := find(tmp_path, id)) is not None)
+    assert {**one, "inference_id": ""} == {**other, "inference_id": ""}
+
+
+@pytest.mark.parametrize("end", ["close", "tick", "count"])
+def test_nothing_waits_beyond_its_writer_nor_for_long(tmp_path: Path, end: str) -> None:
+    w = writer(tmp_path, unwritten=Unwritten())
+    row(w, "p")
+    getattr(w, end)()
+    assert read(tmp_path)["inference_id"].to_list() == ["p"]
+    assert w.stats.captured == 1
+
+
+def test_a_version_whose_signature_is_another_now_keeps_what_waits_under_the_old_one(tmp_path: Path) -> None:
+    w = writer(tmp_path, unwritten=Unwritten())
+    row(w, "p")
+    other = Signature("regression", (Column("a", "float"),))
+    w.lane("1", other).row(NOW, 1.0, "q", (0.5,), (0.25,))
+    w.close()
+    assert read(tmp_path)["inference_id"].to_list() == ["p", "q"]
+
+
+def test_where_rows_are_required_none_of_them_waits(tmp_path: Path) -> None:
+    w = writer(tmp_path, unwritten=Unwritten(), required=True)
+
+    async def wait() -> None:
+        await row(w, "p")
+
+    asyncio.run(wait())
+    assert w.stats.captured == 1
+
+
+def test_chance_and_redaction_have_their_say_in_rows_that_wait(tmp_path: Path) -> None:
+    unwritten = Unwritten()
+    w = writer(tmp_path, unwritten=unwritten, sample=0.3, redaction=Redaction([Redact("s", "drop")]))
+    for number in range(300):
+        row(w, f"{number}")
+    unwritten.write()
+    assert w.stats.eligible + w.stats.sampled_out == 300 and 50 < w.stats.captured < 140
+    assert read(tmp_path).height == w.stats.captured and "f.s" not in read(tmp_path).columns
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    groups=st.lists(
+        st.tuples(st.integers(0, 40), st.booleans(), st.sampled_from([0, 0, 0, errno.ENOSPC, errno.EIO]), st.booleans()), max_size=30
+    ),
+    segment_bytes=st.sampled_from([1, 900, 70_000]),
+)
+def test_each_row_of_those_that_wait_has_its_own_fate(
+    groups: list[tuple[int, bool, int, bool]], segment_bytes: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder, unwritten = tmp_path_factory.mktemp("capture"), Unwritten()
+    w, asked, odd = writer(folder, segment_bytes=segment_bytes, unwritten=unwritten), 0, 0
+    real, fault, fired = os.posix_fallocate, [0], [0]
+
+    def faulty(*args: Any) -> None:
+        if fault[0]:
+            fired[0] += 1
+            raise OSError(fault[0], os.strerror(fault[0]))
+        real(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", faulty)
+        for count, too_large, fault[0], close in groups:
+            for number in range(count):
+                row(w, f"{asked + number}", 2**70 if too_large and number == count // 2 else number)
+            asked, odd = asked + count, odd + (too_large and count > 0)
+            unwritten.write()
+            assert exact(w.stats) and w.stats.eligible == asked
+            if close:
+                w.close()
+        fault[0] = 0
+    found = read(folder)["inference_id"]
+    assert found.n_unique() == len(found) == w.stats.captured
+    assert w.stats.failed >= odd
+    if not fired[0]:
+        assert (w.stats.failed, w.stats.captured) == (odd, asked - odd), "one that cannot be written takes no other with it"
 
 
 def test_segments_rotate_by_size_and_by_age_and_give_back_their_room(tmp_path: Path) -> None:

@@ -18,9 +18,8 @@ SUFFIX = ".rows"
 """How the names of segments end."""
 put_length = struct.Struct("<I").pack_into
 LENGTH = 4
-_encoder = msgspec.msgpack.Encoder()
-encode, encode_into = _encoder.encode, _encoder.encode_into
-HEAD, ROW, ROWS = 0, 1, 2
+_encode_into = msgspec.msgpack.Encoder().encode_into
+HEAD, ROW, ROWS, TOGETHER = 0, 1, 2, 3
 
 
 class Head(msgspec.Struct, array_like=True, tag=HEAD):
@@ -58,16 +57,29 @@ class Rows(msgspec.Struct, array_like=True, tag=ROWS):
     outputs: dict[str, list[Any]]
 
 
-_decode = msgspec.msgpack.Decoder(Head | Row | Rows).decode
+class Together(msgspec.Struct, array_like=True, tag=TOGETHER):
+    """Requests of one row each that were answered together."""
+
+    requests: list[Row]
 
 
-def frame(message: Any) -> bytes:
-    """A whole frame. Raises OSError for a number of more than 64 bits."""
+_decode = msgspec.msgpack.Decoder(Head | Row | Rows | Together).decode
+
+
+def blank() -> bytearray:
+    """What `frame` may fill, again and again."""
+    return bytearray(LENGTH)
+
+
+def frame(message: Any, into: bytearray) -> bytearray:
+    """Make `into` a whole frame but for its length, which is zero until it is put. Raises OSError for what cannot be written, as a number
+    of more than 64 bits."""
     try:
-        body = encode(message)
-    except OverflowError as exc:
-        raise OSError(errno.ERANGE, os.strerror(errno.ERANGE)) from exc
-    return len(body).to_bytes(LENGTH, "little") + body
+        _encode_into(message, into, LENGTH)
+    except (OverflowError, TypeError, ValueError) as exc:
+        code = errno.ERANGE if isinstance(exc, OverflowError) else errno.EILSEQ
+        raise OSError(code, os.strerror(code)) from exc
+    return into
 
 
 def read(data: bytes) -> Iterator[Head | Row | Rows]:
@@ -78,7 +90,11 @@ def read(data: bytes) -> Iterator[Head | Row | Rows]:
         if end == at + LENGTH or end > size:
             return
         try:
-            yield _decode(data[at + LENGTH : end])
+            found = _decode(data[at + LENGTH : end])
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
+        if isinstance(found, Together):
+            yield from found.requests
+        else:
+            yield found
         at = end

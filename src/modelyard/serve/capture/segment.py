@@ -47,16 +47,14 @@ class Segment:
                 hidden.unlink()
             raise
 
-    def append(self, data: bytes) -> None:
-        """Write frames: the length of the first goes last. Raises OSError; then nothing has changed. `map` is left where the next frame
-        begins, for who writes it there (`writer`)."""
-        start, end = self.size, self.size + len(data)
+    def append(self, frame: bytes | bytearray) -> None:
+        """Write a frame, and its length last. Raises OSError; then nothing has changed."""
+        start, end = self.size, self.size + len(frame)
         if end > self.room:
             self._grow(end)
-        self.map[start + frames.LENGTH : end] = data[frames.LENGTH :]
-        self.map[start : start + frames.LENGTH] = data[: frames.LENGTH]
+        self.map.write(frame)
+        frames.put_length(self.map, start, len(frame) - frames.LENGTH)
         self.size = end
-        self.map.seek(end)
 
     def _grow(self, needed: int) -> None:
         self._room_for(needed, self.room + min(self.room, LAST_STEP))

@@ -1,4 +1,4 @@
-"""What a front captures by: a writer a process, and a lane a version for requests of one row."""
+"""What a front captures by: a writer an endpoint, and a lane a version for requests of one row."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from modelyard.serve.capture import frames
 from modelyard.serve.capture.commits import Commits, refusal
 from modelyard.serve.capture.redaction import Redaction
 from modelyard.serve.capture.segment import Segment
+from modelyard.serve.capture.unwritten import Unwritten
 from modelyard.serve.routes import Capture
 from modelyard.serve.stats import CaptureStats
 from modelyard.signature import Signature
@@ -27,14 +28,15 @@ SEGMENT_BYTES = 16 * 2**20
 SEGMENT_SECONDS = 60.0
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _chance = random.random
+Values = Sequence[Any]
 
 
-def begin(capture: Capture, stats: CaptureStats) -> Writer | None:
+def begin(capture: Capture, stats: CaptureStats, unwritten: Unwritten | None = None) -> Writer | None:
     """A writer as the routing table asks for; None where nothing is kept. Raises BadInput where the key of hashed columns is not there."""
     if capture.mode == "off" or not capture.sample:
         return None
-    redaction = Redaction(capture.redact, Path(capture.key) if capture.key else None)
-    return Writer(Path(capture.dir), sample=capture.sample, stats=stats, required=capture.mode == "required", redaction=redaction)
+    redaction, required = Redaction(capture.redact, Path(capture.key) if capture.key else None), capture.mode == "required"
+    return Writer(Path(capture.dir), sample=capture.sample, stats=stats, required=required, redaction=redaction, unwritten=unwritten)
 
 
 def column_types(signature: Signature) -> dict[str, str]:
@@ -53,10 +55,11 @@ def column_types(signature: Signature) -> dict[str, str]:
 
 
 class Writer:
-    """Appends to a segment in `folder` (made if missing). Not thread-safe: one writer a process, in its event loop.
+    """Appends to a segment in `folder` (made if missing). Not thread-safe: it belongs to its process's event loop.
 
     Rows are counted once their fate is known, so captured + dropped + failed == eligible at any moment. `required`: a request
     must wait for what `write` and `row` return. Which requests are kept is left to chance, so no caller has a say in it.
+    `unwritten`: rows that come by their lanes are written when that is, before their answers are sent, and not each at once.
     """
 
     def __init__(
@@ -67,15 +70,17 @@ class Writer:
         sample: float = 1.0,
         required: bool = False,
         redaction: Redaction | None = None,
+        unwritten: Unwritten | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         segment_seconds: float = SEGMENT_SECONDS,
     ) -> None:
         self.folder, self.sample, self.required = folder, sample, required
-        self._stats, self.uncounted = stats, 0  # rows that were captured and are not counted yet
-        self.redaction = redaction or Redaction()
+        self._stats, self.redaction = stats, redaction or Redaction()
+        self.unwritten = None if required else unwritten
         self.segment_bytes, self.segment_seconds = segment_bytes, segment_seconds
         self.segment: Segment | None = None
         self._number = self._keys = 0
+        self._frame = frames.blank()
         self._lanes: dict[str, Lane] = {}
         self._commits = Commits(self.settle, self._abandon) if required else None
 
@@ -83,6 +88,8 @@ class Writer:
         """The lane of a version."""
         lane = self._lanes.get(version)
         if lane is None or (lane.signature is not signature and lane.signature != signature):
+            if lane is not None:
+                lane.write()
             self._keys += 1
             lane = self._lanes[version] = Lane(self, self._keys, version, signature)
         return lane
@@ -97,23 +104,25 @@ class Writer:
         lane = self.lane(version, signature)
         if rows.count == 1 and rows.event_times is None and not rows.extras:
             values = [rows.columns[name][0] for name in lane.names]
-            return lane.row(rows.received_at, latency_ms, rows.inference_ids[0], values, [outputs[name][0] for name in lane.outputs])
-        if self.sample < 1.0 and _chance() >= self.sample:
-            self.stats.sampled_out += rows.count
+            return lane.now(rows.received_at, latency_ms, rows.inference_ids[0], values, [outputs[name][0] for name in lane.outputs])
+        if not self.chosen(rows.count):
             return None
         clean, latency = self.redaction.of_columns, float(latency_ms)
         ids, features, extras = rows.inference_ids, clean(rows.columns), clean(rows.extras)
         message = (frames.ROWS, lane.key, rows.received_at, latency, ids, rows.event_times, features, extras, outputs)
         return self.append(lane, message, rows.count)
 
+    def chosen(self, rows: int) -> bool:
+        """Whether a request of so many rows is one to keep."""
+        if self.sample >= 1.0 or _chance() < self.sample:
+            return True
+        self._stats.sampled_out += rows
+        return False
+
     def append(self, lane: Lane, message: tuple[Any, ...], rows: int) -> Future[None] | None:
-        """Write a frame of a lane's, with its head where the segment has none yet."""
+        """Write a frame of a lane's. Returns and raises what `write` does."""
         try:
-            data, segment = frames.frame(message), self._open()
-            if lane.segment is not segment:
-                data = lane.head + data
-            segment.append(data)
-            lane.segment = segment
+            segment = self._put(lane, message)
         except OSError as exc:
             self.settle(rows, exc)
             if self.required:
@@ -124,6 +133,25 @@ class Writer:
         self.settle(rows, None)
         return None
 
+    def append_together(self, lane: Lane, requests: Sequence[tuple[Any, ...]]) -> None:
+        """Write messages of one row each in one frame, or where that does not work, each in its own. Raises nothing."""
+        try:
+            self._put(lane, (frames.TOGETHER, requests))
+        except OSError:
+            for request in requests:
+                self.append(lane, request, 1)
+        else:
+            self.settle(len(requests), None)
+
+    def _put(self, lane: Lane, message: tuple[Any, ...]) -> Segment:
+        """Write a frame, after the lane's head where the segment has none yet. Raises OSError."""
+        frame, segment = frames.frame(message, self._frame), self._open()
+        if lane.segment is not segment:
+            segment.append(lane.head)
+            lane.segment = segment
+        segment.append(frame)
+        return segment
+
     @property
     def stats(self) -> CaptureStats:
         """The counters, as they are now."""
@@ -131,14 +159,13 @@ class Writer:
         return self._stats
 
     def count(self) -> None:
-        """Put down what was captured since the last time: counting each row by itself would take longer than it should."""
-        rows, self.uncounted = self.uncounted, 0
-        self._stats.eligible += rows
-        self._stats.captured += rows
+        """Write, and so count, what is still to be written."""
+        for lane in self._lanes.values():
+            lane.write()
 
     def settle(self, rows: int, exc: OSError | None) -> None:
         """Count rows: captured, or by the error dropped or failed."""
-        stats = self.stats
+        stats = self._stats
         stats.eligible += rows
         if exc is None:
             stats.captured += rows
@@ -151,12 +178,17 @@ class Writer:
 
     def tick(self) -> None:
         """Close a segment that is old enough. Call it a few times a second."""
+        self.count()
         if self.segment is not None and time.monotonic() - self.segment.opened >= self.segment_seconds:
-            self.close()
+            self._end()
 
     def close(self) -> None:
-        """Close the open segment: it is complete, and may be compacted. One that requests wait for is closed when they need not."""
+        """Write what is to be written, and close the open segment: it is complete, and may be compacted."""
         self.count()
+        self._end()
+
+    def _end(self) -> None:
+        """Close the open segment. One that requests wait for is closed when they need not."""
         segment, self.segment = self.segment, None
         if segment is None:
             return
@@ -170,7 +202,7 @@ class Writer:
 
     def _open(self) -> Segment:
         if self.segment is not None and self.segment.size >= self.segment_bytes:
-            self.close()
+            self._end()
         if self.segment is None:
             self._number += 1
             self.segment = Segment(self.folder, self._number, self.segment_bytes)
@@ -178,67 +210,57 @@ class Writer:
 
 
 class Lane:
-    """One version's way into the capture.
+    """One version's way into the capture, for requests of one row: values in the order of the signature's columns and outputs.
 
-    `row(received_at, latency_ms, inference_id, values, outputs)` keeps an answered request of one row, in the order of the signature's
-    columns and outputs; otherwise it is as `Writer.write`.
+    `row(received_at, latency_ms, inference_id, values, outputs)` keeps one, which is on file once the writer's `unwritten` is written; by
+    `now` it is at once. Otherwise both are as `Writer.write`.
     """
 
-    __slots__ = ("_clean", "_writer", "head", "key", "names", "outputs", "row", "segment", "signature")
+    __slots__ = ("_clean", "_unwritten", "_writer", "head", "key", "names", "outputs", "row", "segment", "signature")
 
-    row: Callable[[int, float, str, Sequence[Any], Sequence[Any]], Future[None] | None]
+    row: Callable[[int, float, str, Values, Values], Future[None] | None]
 
     def __init__(self, writer: Writer, key: int, version: str, signature: Signature) -> None:
         self._writer, self.key, self.signature = writer, key, signature
         self.names, self.outputs = signature.names, signature.outputs
         self.segment: Segment | None = None
+        self._unwritten: list[tuple[Any, ...]] = []
         redaction, types = writer.redaction, column_types(signature)
         types |= {feature(name): "str" for name in signature.names if redaction.is_hashed(name)}
         kept = redaction.kept(signature.names)
         gone = {feature(name) for name in set(signature.names) - set(kept)}
         types = {name: kind for name, kind in types.items() if name not in gone}
-        self.head = frames.frame((frames.HEAD, key, version, types, kept, list(signature.outputs)))
+        self.head = bytes(frames.frame((frames.HEAD, key, version, types, kept, list(signature.outputs)), frames.blank()))
         self._clean = redaction.of_row(signature.names)
-        plain = self._clean is None and writer.sample >= 1.0 and not writer.required
-        self.row = _quick(self, writer) if plain else self._row
+        self.row = self.now if writer.unwritten is None else self._later(writer.unwritten)
 
-    def _row(
-        self, received_at: int, latency_ms: float, inference_id: str, values: Sequence[Any], outputs: Sequence[Any]
-    ) -> Future[None] | None:
-        writer = self._writer
-        if writer.sample < 1.0 and _chance() >= writer.sample:
-            writer.stats.sampled_out += 1
+    def now(self, received_at: int, latency_ms: float, inference_id: str, values: Values, outputs: Values) -> Future[None] | None:
+        if not self._writer.chosen(1):
             return None
         if self._clean is not None:
             values = self._clean(values)
-        return writer.append(self, (frames.ROW, self.key, received_at, latency_ms, inference_id, values, outputs), 1)
+        return self._writer.append(self, (frames.ROW, self.key, received_at, latency_ms, inference_id, values, outputs), 1)
 
+    def _later(self, others: Unwritten) -> Callable[[int, float, str, Values, Values], None]:
+        """`row` where it is written later. A front calls it tens of thousands of times a second."""
+        kind, key, clean, write = frames.ROW, self.key, self._clean, self.write
+        mine, keep = self._unwritten, self._unwritten.append
+        chosen = None if self._writer.sample >= 1.0 else self._writer.chosen
 
-def _quick(lane: Lane, writer: Writer) -> Callable[[int, float, str, Sequence[Any], Sequence[Any]], None]:
-    """`Lane.row` where every row is kept as it is, without waiting: what a front calls tens of thousands of times a second. It does what
-    `Writer.append` does; what the segment has no room for goes that longer way."""
-    key, kind, encode_into, put_length = lane.key, frames.ROW, frames.encode_into, frames.put_length
-    frame = bytearray(frames.LENGTH)  # of the row at hand: its length, which stays zero here, and its body
+        def row(received_at: int, latency_ms: float, inference_id: str, values: Values, outputs: Values) -> None:
+            if chosen is not None and not chosen(1):
+                return
+            if clean is not None:
+                values = clean(values)
+            if not mine:
+                others.add(write)
+            keep((kind, key, received_at, latency_ms, inference_id, values, outputs))
 
-    def row(received_at: int, latency_ms: float, inference_id: str, values: Sequence[Any], outputs: Sequence[Any]) -> None:
-        message = (kind, key, received_at, latency_ms, inference_id, values, outputs)
-        segment = lane.segment
-        if segment is None or segment is not writer.segment:
-            writer.append(lane, message, 1)
-            return
-        try:
-            encode_into(message, frame, 4)
-        except OverflowError:
-            writer.append(lane, message, 1)
-            return
-        start = segment.size
-        end = start + len(frame)
-        if end > segment.room or start >= writer.segment_bytes:
-            writer.append(lane, message, 1)
-            return
-        segment.map.write(frame)
-        put_length(segment.map, start, len(frame) - 4)
-        segment.size = end
-        writer.uncounted += 1
+        return row
 
-    return row
+    def write(self) -> None:
+        """Write what is not written yet."""
+        if self._unwritten:
+            requests = tuple(self._unwritten)
+            self._unwritten.clear()
+            self._writer.append_together(self, requests)
