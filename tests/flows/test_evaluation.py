@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +24,7 @@ from modelyard.events import GateJudged
 from modelyard.flows import evaluation, findings, gauging, leaks, measuring
 from modelyard.flows.site import Order, Site
 from modelyard.home import Home
-from modelyard.monitor import labels
+from modelyard.monitor import labels, profile
 from modelyard.quality.metrics import names_of
 from modelyard.serve.capture import column_types
 from modelyard.serve.protocols import Formats, Writer
@@ -87,7 +88,10 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
     monkeypatch.setattr(evaluation, "loadable", lambda *_: None)
     latency = {"p50_ms": 1.5, "p99_ms": 4.0, "requests": 50}
 
-    def score(what: Any, table: pl.DataFrame, signature: Signature, log: Path, *_: Any) -> tuple[pl.DataFrame, dict[str, Any]]:
+    def score(
+        what: Any, table: pl.DataFrame, signature: Signature, log: Path, *_: Any, quiet: Callable[[], object]
+    ) -> tuple[pl.DataFrame, dict[str, Any]]:
+        quiet()
         return pl.concat([table, answers(table, signature)], how="horizontal"), latency
 
     def make(kind: str, evaluate: dict[str, Any] | None = None, data: dict[str, Any] | None = None, **more: Any) -> Site:
@@ -231,13 +235,43 @@ def test_a_weak_part_is_found_and_refused(build: Build, monkeypatch: pytest.Monk
 def test_what_the_runner_says_of_the_model_is_in_the_summary_alone(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     site, usual = build("regression"), evaluation.score_and_time
 
-    def score(*given: Any) -> tuple[pl.DataFrame, dict[str, Any]]:
-        scored, latency = usual(*given)
+    def score(*given: Any, **more: Any) -> tuple[pl.DataFrame, dict[str, Any]]:
+        scored, latency = usual(*given, **more)
         return scored, {**latency, "note": "the model numbers its classes"}
 
     monkeypatch.setattr(evaluation, "score_and_time", score)
     assert evaluation.predict(site, "", {}).summary.endswith("by the runner that will serve; the model numbers its classes")
     assert "note" not in json.loads((site.folder / "latency.json").read_text())
+
+
+@pytest.mark.usefixtures("unreported")
+def test_rows_are_timed_once_the_baseline_is_made_which_takes_no_time_of_its_own(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, usual, done, scoring = build("regression"), evaluation.score_and_time, threading.Event(), threading.Event()
+
+    def of_features(*given: Any) -> dict[str, Any]:
+        assert scoring.wait(10), "it is made while the runner answers"
+        done.set()
+        return profile.of_features(*given)
+
+    def score(*given: Any, quiet: Any) -> tuple[pl.DataFrame, dict[str, Any]]:
+        scoring.set()
+        quiet()
+        assert done.is_set()
+        return usual(*given, quiet=quiet)
+
+    monkeypatch.setattr(evaluation, "profile", SimpleNamespace(of_features=of_features, with_scores=profile.with_scores))
+    monkeypatch.setattr(evaluation, "score_and_time", score)
+    evaluation.predict(site, "", {})
+    assert json.loads((site.folder / "baseline.json").read_text())["rows"] == 400
+
+
+def test_a_baseline_that_cannot_be_made_fails_the_step(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_features(*_: Any) -> dict[str, Any]:
+        raise BadInput("the baseline table has no rows")
+
+    monkeypatch.setattr(evaluation, "profile", SimpleNamespace(of_features=of_features, with_scores=profile.with_scores))
+    with pytest.raises(BadInput, match="has no rows"):
+        evaluation.predict(build("regression"), "", {})
 
 
 def test_what_learned_nothing_beats_a_bad_model(build: Build) -> None:
@@ -264,7 +298,9 @@ def test_the_champion_answers_the_same_rows_and_is_compared(build: Build, tmp_pa
     (tmp_path / "sealed" / "evaluation.json").write_text('{"latency": {"p50_ms": 1, "p99_ms": 3.0}, "size": {"bytes": 1000000}}')
     sealed = SimpleNamespace(signature=old, path=tmp_path / "sealed")
     monkeypatch.setattr(evaluation, "bundled", lambda *_: None)
-    monkeypatch.setattr(evaluation, "score", lambda what, table, signed, log: evaluation.score_and_time(what, table, signed, log)[0])
+    monkeypatch.setattr(
+        evaluation, "score", lambda what, table, signed, log: evaluation.score_and_time(what, table, signed, log, quiet=list)[0]
+    )
     monkeypatch.setattr(evaluation.bundle, "open", lambda *_: sealed)
     monkeypatch.setattr(site.shop, "model", lambda name: SimpleNamespace(champion="7", versions={}))
     monkeypatch.setattr(site.shop, "version", lambda *_: SimpleNamespace(digest="0"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,13 +52,16 @@ def predict(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, An
     test = pl.read_parquet(site.part("test"))
     extras, signed = site.config.data.schema_.sensitive_not_served, sign(site)
     (site.folder / "signature.json").write_text(json.dumps(signed.to_dict(), indent=1), encoding="utf-8")
-    scored, latency = score_and_time(loadable(site, lock, code), test, signed, site.folder / "runner.log", warmth.of(site))
+    seen = pl.scan_parquet(site.part("train")).rename({name: tables.feature(name) for name in signed.names})
+    with ThreadPoolExecutor(1, "baseline") as aside:  # while the runner starts and answers
+        features = aside.submit(profile.of_features, seen, signed)
+        what, log, warm = loadable(site, lock, code), site.folder / "runner.log", warmth.of(site)
+        scored, latency = score_and_time(what, test, signed, log, warm, quiet=features.result)
     note = latency.pop("note", "")
     (site.folder / plans.LATENCY).write_text(json.dumps({**latency, "by": "runner"}), encoding="utf-8")
     holdout = as_predictions(scored, signed, "candidate", extras)
     holdout.write_parquet(site.folder / "holdout.parquet")
-    seen = pl.scan_parquet(site.part("train")).rename({name: tables.feature(name) for name in signed.names})
-    usual = profile.baseline(seen, signed, holdout)
+    usual = profile.with_scores(features.result(), holdout, signed)
     (site.folder / "baseline.json").write_text(json.dumps(usual), encoding="utf-8")
     said = f"{holdout.height:,} rows of the hold-out by the runner that will serve{inference.certain(holdout, signed)}"
     return Outcome({"rows": holdout.height}, summary=f"{said}; {note}" if note else said)

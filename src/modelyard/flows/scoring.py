@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,16 +49,17 @@ WARM_UP, REQUESTS = 10, 50
 
 
 def score_and_time(
-    what: Loadable, table: pl.DataFrame, signature: Signature, log: Path, warm: Warm | None = None
+    what: Loadable, table: pl.DataFrame, signature: Signature, log: Path, warm: Warm | None = None, *, quiet: Callable[[], object]
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """`score`, and how long the same runner takes for single rows: {"p50_ms", "p99_ms", "requests"}; with a `note` where the runner has
-    to say something of the model."""
+    to say something of the model. `quiet` comes back when nothing is at work beside it: only then does the clock run."""
     import numpy as np
     import polars as pl
 
     with running(what, log, warm) as socket:
         answered = pl.concat([table, runner.predict(socket, table, signature)], how="horizontal")
         note = runner.wait_ready(socket, 60.0).get("note")
+        quiet()
         seconds = runner.time_rows(socket, table.head(WARM_UP + REQUESTS), signature, WARM_UP, REQUESTS)
     p50, p99 = np.quantile(seconds, [0.5, 0.99]) * 1000
     found = {"p50_ms": round(float(p50), 4), "p99_ms": round(float(p99), 4), "requests": REQUESTS}

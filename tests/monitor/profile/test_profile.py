@@ -267,8 +267,12 @@ def test_scores_may_come_from_the_hold_out() -> None:
 def test_a_column_that_a_window_lacks_is_missing_and_one_that_the_baseline_lacks_is_an_error() -> None:
     made = baseline(table([1.0, 2.0]), NUMBER)
     assert profile(table([1.0, 2.0]).drop("f.x"), made)["columns"]["x"]["missing"] == 2
-    with pytest.raises(BadInput, match=r"lacks 'x', 'y.prediction'"):
+    with pytest.raises(BadInput, match=r"lacks 'x'"):
         baseline(pl.DataFrame({"z": [1]}), NUMBER)
+    with pytest.raises(BadInput, match=r"lacks 'y.prediction'"):
+        baseline(table([1.0]).drop("y.prediction"), NUMBER)
+    with pytest.raises(BadInput, match="no rows"):
+        baseline(table([1.0]), NUMBER, scores=table([1.0]).clear())
     with pytest.raises(BadInput, match="no rows"):
         baseline(table([1.0]).clear(), NUMBER)
 

@@ -33,8 +33,8 @@ needs finer steps has the sketch.
 from modelyard.monitor.profile.counting import profile, profile_batches
 from modelyard.monitor.profile.merging import merge
 from modelyard.monitor.profile.scan import parquet
-from modelyard.monitor.profile.shapes import baseline
+from modelyard.monitor.profile.shapes import baseline, of_features, with_scores
 from modelyard.monitor.profile.sketch import quantile
 from modelyard.monitor.profile.store import Profiles
 
-__all__ = ["Profiles", "baseline", "merge", "parquet", "profile", "profile_batches", "quantile"]
+__all__ = ["Profiles", "baseline", "merge", "of_features", "parquet", "profile", "profile_batches", "quantile", "with_scores"]

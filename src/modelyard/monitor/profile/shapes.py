@@ -32,31 +32,50 @@ def baseline(table: pl.DataFrame | pl.LazyFrame, signature: Signature, scores: p
     Raises:
         BadInput: a table is empty, or lacks a feature or the score.
     """
+    return with_scores(of_features(table, signature), table if scores is None else scores, signature)
+
+
+def of_features(table: pl.DataFrame | pl.LazyFrame, signature: Signature) -> dict[str, Any]:
+    """A baseline but for the scores (`with_scores`), which are not needed for it."""
     import polars as pl
 
     lazy = table.lazy()
     known = lazy.collect_schema()
     kinds: dict[str, Kind] = {c.name: KINDS[c.type] for c in signature.columns}
-    scored = known if scores is None else scores.schema
-    score, kind = _score(signature, scored)
-    lacking = [n for n in kinds if tables.feature(n) not in known]
-    lacking += [] if score in scored else [score]
-    if lacking:
-        raise BadInput(f"the baseline table lacks {', '.join(map(repr, lacking))}", where="baseline")
+    _verify([n for n in kinds if tables.feature(n) not in known])
     rows = int(lazy.select(pl.len()).collect().item())
-    if not rows or (scores is not None and scores.is_empty()):
-        raise BadInput("the baseline table has no rows", where="baseline")
-    answers = lazy.select(score).collect()[score] if scores is None else scores[score]
+    if not rows:
+        raise _no_rows()
     features = {tables.feature(n) for n in kinds}
     others = [n for n in known if n.startswith((tables.FEATURE, tables.EXTRA)) and n not in features]
     return {
         "format": 2,
         "rows": rows,
         "columns": {n: _column(lazy.select(tables.feature(n)).collect()[tables.feature(n)], k) for n, k in kinds.items()},
-        "score": {"column": score, "rows": len(answers), **_column(answers, kind)},
         "extra": {n: rows - int(lazy.select(pl.col(n).null_count()).collect().item()) for n in others},
         "joint": _joint(lazy, rows, signature),
     }
+
+
+def with_scores(features: dict[str, Any], scores: pl.DataFrame | pl.LazyFrame, signature: Signature) -> dict[str, Any]:
+    """The baseline of `features` and of the answers in `scores`, a predictions table. Raises BadInput as `baseline` does."""
+    lazy = scores.lazy()
+    known = lazy.collect_schema()
+    score, kind = _score(signature, known)
+    _verify([score] if score not in known else [])
+    answers = lazy.select(score).collect()[score]
+    if answers.is_empty():
+        raise _no_rows()
+    return {**features, "score": {"column": score, "rows": len(answers), **_column(answers, kind)}}
+
+
+def _verify(lacking: list[str]) -> None:
+    if lacking:
+        raise BadInput(f"the baseline table lacks {', '.join(map(repr, lacking))}", where="baseline")
+
+
+def _no_rows() -> BadInput:
+    return BadInput("the baseline table has no rows", where="baseline")
 
 
 def _score(signature: Signature, columns: Any) -> tuple[str, Kind]:

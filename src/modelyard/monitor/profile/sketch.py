@@ -165,11 +165,30 @@ def ends_of(values: Floats, limit: float, shape: Mapping[str, Any]) -> Floats:
     import numpy as np
 
     cells, low, high = places_of(values, shape), _ordered(values), _ordered(np.full(len(values), limit))
+
+    def look(at: NDArray[np.int64]) -> None:
+        nonlocal low, high
+        inside = places_of(_unordered(at), shape) == cells
+        low, high = np.where(inside, at, low), np.where(inside, high, at - 1)
+
+    for about in _ends_about(cells, shape):  # mostly hardly any steps are left after these
+        look(np.clip(_ordered(about), low, high))
     while (low < high).any():
-        middle = (low | high) - ((low ^ high) >> 1)  # halfway, rounded up, without overflow
-        inside = places_of(_unordered(middle), shape) == cells
-        low, high = np.where(inside, middle, low), np.where(inside, high, middle - 1)
+        look((low | high) - ((low ^ high) >> 1))  # halfway, rounded up, without overflow
     return _unordered(low)
+
+
+def _ends_about(cells: NDArray[np.int64], shape: Mapping[str, Any]) -> tuple[Floats, Floats]:
+    """Somewhat less and somewhat more than the ends of cells, by what rounding may make of them."""
+    import numpy as np
+
+    centre, unit, down = float(shape["centre"]), float(shape["unit"]), cells < 0
+    nearest = np.where(down, ~cells, cells) << _CUT
+    beyond = np.where(down, nearest, nearest | ((1 << _CUT) - 1)).view(np.float64)  # of the cell's |e|, that of its greatest value
+    with np.errstate(over="ignore", invalid="ignore"):
+        about = centre + np.copysign(beyond - unit, np.where(down, -1.0, 1.0))
+        off = 4 * np.spacing(np.maximum(beyond, max(abs(centre), unit)))
+        return np.nan_to_num(about - off), np.nan_to_num(about + off)
 
 
 def _ordered(values: Floats) -> NDArray[np.int64]:
