@@ -201,6 +201,59 @@ async def test_requests_of_both_ways_in_one_breath_are_answered_in_order(tmp_pat
 
 
 @in_a_loop
+async def test_parts_of_bodies_wait_in_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond them they go the long way, which asks for a key first, and reads no faster than somebody takes."""
+    monkeypatch.setattr(http, "QUICK_HELD", 3 * len(BODY))
+    long = list[bytes]()
+
+    def counted(front: Front) -> Any:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            long.append(scope["path"])
+            await front(scope, receive, send)
+
+        return app
+
+    async with serving(tmp_path, counted) as (one, port):
+        callers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        for _, writer in callers:
+            writer.write(post()[:-1])
+        await asyncio.sleep(0.1)
+        assert len(long) == 2, "there is no room for two of them"
+        callers[0][1].transport.abort()
+        for reader, writer in callers[1:]:
+            writer.write(post()[-1:])
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            writer.close()
+        assert statuses(await talk(port, *(post()[:-1], 0.05, post()[-1:]) * 8)) == [200] * 8
+        assert len(long) == 2, "what was held is given back, whether it was answered or its caller hung up"
+        assert one.router.stats.variants["7"].answered == 12
+
+
+_WISH = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA")
+
+
+@pytest.mark.parametrize("size", [10_000, 7])
+@in_a_loop
+async def test_who_would_rather_speak_another_protocol_is_answered_in_this_one(tmp_path: Path, size: int) -> None:
+    """As Java's HttpClient asks by default, and `curl --http2`."""
+    async with serving(tmp_path) as (one, port):
+        chunked = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked\r\n" + "\r\n".join(_WISH).encode())
+        asked = post(BODY, *_WISH) + post() + chunked + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY) + LONG + post(BODY, *_WISH)
+        asked += b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+        asked += post(BODY, _WISH[0] + ", close", *_WISH[1:])
+        answers = await talk(port, *(asked[i : i + size] for i in range(0, len(asked), size)))
+        assert statuses(answers) == [200] * 7
+        assert answers.count(b"connection: close") == 1
+        assert one.router.stats.variants["7"].answered == 6
+
+
+@in_a_loop
+async def test_a_tunnel_is_refused(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, port):
+        assert statuses(await talk(port, b"CONNECT localhost:443 HTTP/1.1\r\nHost: localhost\r\n\r\n")) == [400]
+
+
+@in_a_loop
 async def test_a_request_in_small_pieces(tmp_path: Path) -> None:
     async with serving(tmp_path) as (one, port):
         data = post() + LONG + b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -18,12 +18,13 @@ from modelyard.serve.answers import Answers, Deferred
 from modelyard.serve.counter import Waiting
 from modelyard.serve.quick import NOTHING, VARYING, Passed
 from modelyard.serve.refusals import SlowBody, TooManyCallers
+from modelyard.serve.upgrades import without_wish
 
 log = logging.getLogger("modelyard.front")
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 128
-QUICK_BODY = 256 * 1024
-"""Bytes of body up to which a request may go the short way."""
+QUICK_BODY, QUICK_HELD = 256 * 1024, 64 * 2**20
+"""Bytes of body up to which a request may go the short way, and of all bodies that wait there for the rest of themselves."""
 HEAD_SECONDS, BODY_SECONDS, IDLE_SECONDS, READ_SECONDS = 30.0, 60.0, 75.0, 60.0
 """How long a caller may take to send a head, or a body; be idle between requests; read nothing of an answer that waits for it."""
 LAST_SECONDS = 1.0
@@ -46,17 +47,25 @@ class HeadTooLarge(BadInput):
     code, http_status = "head_too_large", 431
 
 
+class Room:
+    """Bytes of bodies that wait on the short way for the rest of themselves."""
+
+    taken = 0
+
+
 class FrontProtocol(HttpToolsProtocol):
-    """One connection of the front. `quick`, `answers` and `most` (connections) are the class's: a front has one short way."""
+    """One connection of the front. `quick`, `answers`, `room` and `most` (connections) are the class's: a front has one short way."""
 
     quick: Quick | None = None
     answers: Answers
+    room: Room
     most = MAX_CONNECTIONS
 
     _head = 0
+    _wishes = False  # a request for another protocol is left until it is asked again without
     _held = False  # a request that may go the short way is kept back until its body is there
     _draining = False
-    _body = b""
+    _body, _taken = b"", 0
     _varying: dict[bytes, bytes]
     _phase, _since = "head", 0.0
     _stalled: float | None = None
@@ -75,8 +84,32 @@ class FrontProtocol(HttpToolsProtocol):
                 self._refuse(HeadTooLarge(f"a head has at most {MAX_HEAD} bytes and {MAX_HEADERS} headers"))
             else:
                 self.send_400_response("")
-        except httptools.HttpParserUpgrade:
-            pass  # no other protocol is spoken here: the request is answered as if it had not asked
+        except httptools.HttpParserUpgrade as exc:  # no other protocol is spoken here
+            if self._wishes:
+                self._ask_again(data[exc.args[0] :])
+        if self._held:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Part of a body is there. Where too much waits so, it goes the long way: that asks for a key first, and reads in bounds."""
+        self.room.taken += len(self._body) - self._taken
+        self._taken = len(self._body)
+        if self.room.taken > QUICK_HELD:
+            self._held = False
+            self._wait_no_more()
+            self._start(NOTHING)
+            super().on_body(self._body)
+
+    def _wait_no_more(self) -> None:
+        self.room.taken -= self._taken
+        self._taken = 0
+
+    def _ask_again(self, rest: bytes) -> None:
+        """Take the request as if it had not wished for another protocol."""
+        head = without_wish(self.parser.get_method(), self.url, self.parser.get_http_version(), [*self.headers, *self._varying.items()])
+        self._wishes, self.parser = False, httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self.data_received(head + rest)
 
     def on_message_begin(self) -> None:
         self.url = self._body = b""
@@ -101,6 +134,9 @@ class FrontProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._phase = "body"
+        self._wishes = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if self._wishes:
+            return
         self._held = self._may_be_quick()
         if not self._held:
             self._start(NOTHING)
@@ -143,9 +179,13 @@ class FrontProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._wishes:
+            return
         self._phase = "answer"
         if self._held:
             self._held = False
+            if self._taken:
+                self._wait_no_more()
             passed: Any = NOTHING
             if self.quick is not None and self.parser.should_keep_alive() and not self._draining:
                 passed = self.quick(self.url, self.headers, self._varying, self._body)
@@ -194,6 +234,7 @@ class FrontProtocol(HttpToolsProtocol):
         self.tasks.add(task)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
         cycle: Any = self.cycle
         if isinstance(cycle, Deferred) and not cycle.response_complete:
             cycle.leave()

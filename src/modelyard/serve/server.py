@@ -32,7 +32,7 @@ def server(app: Any, quick: Quick | None, certificate: Certificate | None = None
     """A server of `app` (ASGI) and of what is answered the short way, of which `unwritten` is to be written first. `should_exit` ends it,
     once what is in flight is answered."""
     answers = Answers(unwritten or Unwritten())
-    mine = {"quick": None if quick is None else staticmethod(quick), "answers": answers, "most": _most()}
+    mine = {"quick": None if quick is None else staticmethod(quick), "answers": answers, "room": http.Room(), "most": _most()}
     config = uvicorn.Config(
         app,
         http=type("Protocol", (FrontProtocol,), mine),
