@@ -16,9 +16,9 @@ from tests.control.test_console import EVIL, Page, a_model
 from tests.control.yards import Plane, plane
 
 FIELDS = [
-    {"name": EVIL, "type": "str", "nullable": False, "value": EVIL},
+    {"name": EVIL, "type": "str", "nullable": False, "value": EVIL, "words": ["a", EVIL]},
     {"name": "vip", "type": "bool", "nullable": True, "value": ""},
-    {"name": "n", "type": "int", "nullable": True, "value": "3"},
+    {"name": "n", "type": "int", "nullable": True, "value": "3", "between": [0.0, 72.0]},
 ]
 
 
@@ -51,8 +51,11 @@ def send(served: Plane, **fields: str) -> httpx.Response:
 def test_the_form_has_a_field_a_column_with_the_example(served: Plane) -> None:
     page = Page(served.web.get("/models/m/try").text)
     assert {i["name"]: i["value"] for i in page.all("input") if i.get("type") != "checkbox"}["c2"] == "3"
-    assert [o["value"] for o in page.all("option")] == ["true", "false", ""]
-    assert "whole number, may be empty" in page.text and "version 7" in page.text
+    options = [o["value"] for o in page.all("option")]
+    assert [options[0], *options[2:]] == ["a", "true", "false", ""] and options[1].startswith(EVIL[:9])
+    assert [i.get("list") for i in page.all("input") if i.get("type") != "checkbox"] == ["c0-values", None]
+    assert [d["id"] for d in page.all("datalist")] == ["c0-values"]
+    assert "whole number, 0 to 72 in training, may be empty" in page.text and "version 7" in page.text
     assert page.scripts == [] and EVIL[:5] not in {t for t, _ in page.tags}
 
 

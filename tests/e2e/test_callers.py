@@ -88,6 +88,7 @@ def _tried(said: str, record: dict[str, Any]) -> None:
         page = browser.get("/models/breast-cancer/try")
         form = Form(page.text)
         assert [float(v) for v in form.fields.values()] == list(record.values())
+        assert page.text.count(" in training") == len(record), "of numbers, the least and the greatest"
         sent = {**form.fields, "explain": "on"}
         answer = browser.post(form.action.partition("#")[0], content=urlencode(sent), headers={"Origin": link[1]})
         assert answer.status_code == 200

@@ -53,8 +53,9 @@ def _page(model: str, stage: Stage, form: dict[str, Any], said: dict[str, Any] |
             "id": f"c{i}",
             "name": field["name"],
             "value": field["value"],
-            "hint": _HINTS[field["type"]] + (", may be empty" if field["nullable"] else ""),
+            "hint": _hint(field),
             "choices": _choices(field),
+            "words": field.get("words", []),
         }
         for i, field in enumerate(form["fields"])
     ]
@@ -71,6 +72,12 @@ def _page(model: str, stage: Stage, form: dict[str, Any], said: dict[str, Any] |
         "error": said.get("error") if said is not None else None,
         "ms": f"{said['ms']:.1f}" if said is not None else "",
     }
+
+
+def _hint(field: dict[str, Any]) -> str:
+    low, high = field.get("between", (None, None))
+    seen = f", {low:.6g} to {high:.6g} in training" if low is not None else ""
+    return _HINTS[field["type"]] + seen + (", may be empty" if field["nullable"] else "")
 
 
 def _choices(field: dict[str, Any]) -> list[str]:

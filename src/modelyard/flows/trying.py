@@ -18,16 +18,31 @@ from modelyard.workshop import Workshop
 
 def form(shop: Workshop, model: str, stage: Stage) -> dict[str, Any]:
     """What the stage's endpoint takes: `address`, `version` (the one with most of the traffic), and `fields`: of each column its name,
-    type, whether it may be missing, and an example as text. Raises NotFound, Unavailable where nothing is deployed."""
+    type, whether it may be missing, an example as text, and what training saw of it: its `words`, where they are few, and
+    the least and greatest number as `between`. Raises NotFound, Unavailable where nothing is deployed."""
     state, weights = _up(shop, model, stage), shop.model(model).stage(stage).weights
     version = max(weights, key=lambda v: weights[v])
     opened = bundle.open(shop.version(model, version).digest, shop.home.path)
     records, _ = holdout.sample(opened.path, opened.signature, 1)
     example = records[0] if records else {}
+    usual = opened.path / "baseline.json"
+    seen: dict[str, Any] = json.loads(usual.read_text(encoding="utf-8"))["columns"] if usual.exists() else {}
     fields = [
-        {"name": c.name, "type": c.type, "nullable": c.nullable, "value": as_text(example.get(c.name))} for c in opened.signature.columns
+        {"name": c.name, "type": c.type, "nullable": c.nullable, "value": as_text(example.get(c.name)), **_seen(seen.get(c.name), c.type)}
+        for c in opened.signature.columns
     ]
     return {"address": state.address, "version": version, "fields": fields}
+
+
+def _seen(column: dict[str, Any] | None, kind: str) -> dict[str, Any]:
+    """What a baseline says of the values of a column."""
+    if column is None:
+        return {}
+    if kind == "str" and column["kind"] == "categorical" and not column["other"]:
+        return {"words": sorted(column["counts"])}
+    if kind in ("int", "float") and column["kind"] == "numeric" and column["min"] is not None:
+        return {"between": [column["min"], column["max"]]}
+    return {}
 
 
 def _up(shop: Workshop, model: str, stage: Stage) -> EndpointState:
