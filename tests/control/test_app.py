@@ -213,7 +213,7 @@ def test_a_name_that_was_rebound_to_this_machine_is_refused(served: Plane, host:
     assert response.status_code in (400, 401, 403)
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost", "http://["])
 def test_other_sites_are_refused_even_with_the_token(served: Plane, origin: str) -> None:
     response = served.web.post("/api/v1/status", json={}, headers={"Origin": origin})
     assert response.status_code == 403

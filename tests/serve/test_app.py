@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,6 +56,26 @@ def test_a_caller_who_hangs_up_or_never_ends(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(app, "BODY_SECONDS", 0.05)
     with pytest.raises(SlowBody):
         body(part(b"x"), 5.0, part(b"x"))
+
+
+@pytest.mark.parametrize(("path", "shape"), [("/a", "error"), ("/endpoints/e/call", "Message"), ("/v2/a", "error")])
+def test_what_nobody_thought_of_has_the_paths_error_shape_too(path: str, shape: str) -> None:
+    async def fails(plane: Plane, request: Request) -> Answer:
+        raise ValueError("a defect")
+
+    plane: Any = SimpleNamespace(tracer=None, access_log=None, admit=lambda headers: "", note=lambda *told: None)
+    plane.router = SimpleNamespace(stats=SimpleNamespace(unrouted=0))
+    front, sent = app.Front(plane), []
+    front._routing = Routing((Route("GET", path, fails),))
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", b"localhost")], "query_string": b""}
+    asyncio.run(front(scope, send, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 500 and (b"content-type", b"application/json") in sent[0]["headers"]
+    assert shape in json.loads(sent[1]["body"]) and b"a defect" not in sent[1]["body"]
+    assert plane.router.stats.unrouted == 1
 
 
 async def _nothing(plane: Plane, request: Request) -> Answer:

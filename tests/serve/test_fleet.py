@@ -107,6 +107,19 @@ def test_an_endpoint_answers_below_its_name_and_where_protocols_name_it(fleet: F
         assert fleet.call(path, {"x": 1.0})[0] == 404, path
     assert fleet.call(f"/{name}/invocations", {"x": 1.0}, host="evil.example")[0] == 403
     assert fleet.call(f"/{name}/invocations", {"z": 1.0})[0] == 400
+    for path in ("/ping", "/metrics", "/v2", "/v2/health/ready"):  # its own pages are guarded as an endpoint's are
+        assert fleet.call(path, host="evil.example")[0] == 403, path
+        assert fleet.call(path, {"x": 1.0})[0] == 405, path
+
+
+def test_a_name_that_no_file_can_have_is_no_endpoint(fleet: Fleet) -> None:
+    fleet.table(0)
+    fleet.start()
+    long = "n" * 300
+    for path in (f"/{long}/invocations", f"/v2/models/{long}/infer", f"/{long}/ping"):
+        assert fleet.call(path, {"x": 1.0})[0] == 404, path
+    status, text = fleet.call(f"/endpoints/{long}/invocations", {"x": 1.0})
+    assert (status, json.loads(text)["Message"][:20]) == (400, "there is no endpoint")
 
 
 def test_a_new_table_is_taken_up_and_one_that_is_gone_is_no_endpoint(fleet: Fleet) -> None:

@@ -42,6 +42,15 @@ def one(found: Found, name: str, **labels: str) -> Any:
     return value
 
 
+def test_large_numbers_are_told_in_full() -> None:
+    told = counted(1.0)
+    told.started_at, told.unrouted, told.variants["1"].latency_sum_ms = 1_796_000_158.25, 12_345_678_901, 123_456_789_012.5
+    found = parsed(prometheus.text([Said("demo-production", 0, told)]))
+    assert one(found, "modelyard_front_start_time_seconds") == 1_796_000_158.25
+    assert one(found, "modelyard_unrouted_requests_total") == 12_345_678_901
+    assert one(found, "modelyard_request_seconds_sum") == 123_456_789.0125
+
+
 def test_what_is_counted_is_told() -> None:
     told = counted(1.0, 10.0)
     told.runners = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -16,6 +17,7 @@ from modelyard.serve.plane import Answer, Plane, Request, Route
 from modelyard.serve.protocols import ROUTES, refusal
 from modelyard.serve.refusals import NoRunner, SlowBody, TooLarge, WrongMethod
 
+log = logging.getLogger("modelyard.front")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -82,9 +84,10 @@ class Front:
             return
         except YardError as exc:
             plane.router.stats.unrouted += 1
-            answer = refusal(request.target)(exc)
-            if isinstance(exc, WrongMethod):
-                answer.headers.append((b"allow", ", ".join(exc.methods).encode()))
+            answer = refused(request.target, exc)
+        except Exception:
+            plane.router.stats.unrouted += 1
+            answer = failed(request.target)
         except asyncio.CancelledError:  # the caller hung up, or the front must end now
             answer = refusal(request.target)(NoRunner("the endpoint is ending"))
         if request.trace is not None:
@@ -113,6 +116,20 @@ class Front:
         if callable(route.to):
             return await route.to(self.plane, request)
         return await self.plane.invoke(request, route.to, endpoint=request.names.get("endpoint"))
+
+
+def refused(path: str, error: YardError) -> Answer:
+    """The answer to what was refused before a route had it."""
+    answer = refusal(path)(error)
+    if isinstance(error, WrongMethod):
+        answer.headers.append((b"allow", ", ".join(error.methods).encode()))
+    return answer
+
+
+def failed(path: str) -> Answer:
+    """The answer where the front has a defect, which is being handled: its log has it."""
+    log.exception("a request failed in the front")
+    return refusal(path)(YardError("the endpoint failed", next="See the front's log."))
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:

@@ -26,6 +26,7 @@ _LOW, _HIGH = -(2**63), 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INT = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _FLOAT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_ABSENT = frozenset({"", "nan", "NaN"})
 _TRUE, _FALSE = frozenset({"true", "True", "TRUE", "1"}), frozenset({"false", "False", "FALSE", "0"})
 
 
@@ -168,8 +169,10 @@ def json_coercer(column: Column, *, finite: bool = True) -> Coercer:
 
 
 def text_coercer(column: Column) -> Coercer:
-    """A coercer of CSV cells; an empty cell is a missing value (in a text column that is never missing: empty text)."""
+    """A coercer of CSV cells; an empty cell is a missing value (in a text column that is never missing: empty text), and so is the NaN
+    that NumPy writes in a column of numbers."""
     one, name, kind = _TEXT[column.type], column.name, column.type
+    absent = _ABSENT if kind in ("float", "int") else frozenset({""})
     empty_is_text = kind == "str" and not column.nullable
 
     def coerce(values: list[Any]) -> list[Any]:
@@ -177,7 +180,7 @@ def text_coercer(column: Column) -> Coercer:
             return values
         result: list[Any] = []
         for row, value in enumerate(values):
-            if value == "":
+            if value in absent:
                 if not column.nullable:
                     raise BadInput(
                         f"`{name}` is missing; training never saw it missing",

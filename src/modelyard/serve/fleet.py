@@ -22,16 +22,16 @@ from pathlib import Path
 
 from modelyard.errors import NotFound, YardError
 from modelyard.serve import prometheus, server, stats
-from modelyard.serve.app import Front, Receive, Scope, Send, respond
+from modelyard.serve.app import Front, Receive, Scope, Send, failed, refused, respond
 from modelyard.serve.capture import Unwritten
 from modelyard.serve.counter import Waiting
 from modelyard.serve.hosts import check_host
 from modelyard.serve.live import POLL_SECONDS, Router
 from modelyard.serve.plane import Answer, Plane
-from modelyard.serve.protocols import asynchronous, oip, refusal
+from modelyard.serve.protocols import asynchronous, oip
 from modelyard.serve.protocols.sagemaker import target_model
 from modelyard.serve.quick import NOTHING, Pairs, Passed, Quick
-from modelyard.serve.refusals import NoRunner
+from modelyard.serve.refusals import NoRunner, WrongMethod
 from modelyard.serve.tls import Certificate
 
 log = logging.getLogger("modelyard.front")
@@ -42,6 +42,8 @@ _COLLECT = 128
 """After so many endpoints were let go, their memory is gathered in: decoders are classes, which hold themselves."""
 _NAME = re.compile(rb"/(?:endpoints/|v2/models/)?([^/?]+)")
 _OWN = frozenset({b"ping", b"metrics", b"health", b"v2", b""})
+_METRICS = "/metrics"
+_PAGES = {**dict.fromkeys(("/ping", "/health/ready", "/health/live"), b'{"status":"ready"}'), **oip.OWN}
 
 
 @dataclass(eq=False)
@@ -112,19 +114,22 @@ class Fleet:
             return
         path: str = scope["path"]
         found = _NAME.match(path.encode("utf-8", "surrogatepass"))
-        if found is None or found[1] in _OWN:
-            await respond(send, self._page(scope))
-            return
         try:
             headers = dict(scope["headers"])
             check_host(headers.get(b"host"), self._hosts)
+            if found is None or found[1] in _OWN:
+                await respond(send, self._page(scope["method"], path))
+                return
             name = found[1].decode("utf-8", "replace")
             if path.startswith("/endpoints/"):  # SageMaker's name for one of many models
                 name = target_model(headers) or name
             seat = await self._seat(name)
         except YardError as exc:
             self.own.unrouted += 1
-            await respond(send, refusal(path)(exc))
+            await respond(send, refused(path, exc))
+            return
+        except Exception:
+            await respond(send, failed(path))
             return
         if found.start(1) == 1:
             scope["path"] = path[len(name) + 1 :] or "/"
@@ -134,18 +139,18 @@ class Fleet:
         finally:
             seat.asked -= 1
 
-    def _page(self, scope: Scope) -> Answer:
-        """What the front says of itself: that it is there, and the metrics of the endpoints that are loaded and want no key."""
-        if scope["path"] == "/metrics":
-            open_ones = [(name, s) for name, s in self._seats.items() if s.router.live and s.router.live.table.access.keys is None]
-            said = [prometheus.Said(name, 0, seat.router.refresh_stats()) for name, seat in open_ones]
-            return Answer(200, prometheus.text(said).encode(), kind=prometheus.KIND)
-        if scope["path"] in ("/ping", "/health/ready", "/health/live"):
-            return Answer(200, b'{"status":"ready"}')
-        if scope["path"] in oip.OWN:
-            return Answer(200, oip.OWN[scope["path"]])
-        error = NotFound("there is nothing at this path", where=scope["path"][:200], next="POST /ENDPOINT/invocations, GET /ping.")
-        return refusal(scope["path"])(error)
+    def _page(self, method: str, path: str) -> Answer:
+        """What the front says of itself: that it is there, and the metrics of the endpoints that are loaded and want no key. Raises
+        NotFound, WrongMethod."""
+        if path not in _PAGES and path != _METRICS:
+            raise NotFound("there is nothing at this path", where=path[:200], next="POST /ENDPOINT/invocations, GET /ping.")
+        if method not in ("GET", "HEAD"):
+            raise WrongMethod(method, path, ("GET",))
+        if path != _METRICS:
+            return Answer(200, _PAGES[path])
+        open_ones = [(name, s) for name, s in self._seats.items() if s.router.live and s.router.live.table.access.keys is None]
+        said = [prometheus.Said(name, 0, seat.router.refresh_stats()) for name, seat in open_ones]
+        return Answer(200, prometheus.text(said).encode(), kind=prometheus.KIND)
 
     # -- endpoints -----------------------------------------------------------------------------------------------------------
 
@@ -164,7 +169,7 @@ class Fleet:
 
     async def _load(self, name: str) -> Seat:
         path = self._tables / f"{name}.json"
-        if "/" in name or name.startswith(".") or not path.is_file():
+        if "/" in name or name.startswith(".") or not _is_file(path):
             raise NotFound(f"there is no endpoint `{name[:80]}`", next="`modelyard status` lists them.")
         counts = self._counted.setdefault(name, stats.Stats(os.getpid(), time.time(), port=self.own.port))
         router = Router(path, counts, self._unwritten)
@@ -289,6 +294,14 @@ async def serve(
     finally:
         following.cancel()
         await fleet.close()
+
+
+def _is_file(table: Path) -> bool:
+    """Whether it is one; what is too long for a file's name is none."""
+    try:
+        return table.is_file()
+    except OSError:
+        return False
 
 
 def _asynchronous(tables: Path) -> list[str]:

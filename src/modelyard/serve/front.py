@@ -99,7 +99,7 @@ async def serve(options: Options, listener: socket.socket, certificate: Certific
     hosts = hosts_of(options.host, options.names)
     over_grpc = None
     if options.grpc_port is not None:
-        over_grpc, counts.grpc_port = await _grpc(plane, options, options.grpc_port)
+        over_grpc, counts.grpc_port = await _grpc(plane, options, options.grpc_port, certificate)
     tasks = [asyncio.ensure_future(router.follow()), asyncio.ensure_future(_keep_stats(plane, options.stats))]
     tasks.append(asyncio.ensure_future(asynchronous.Worker(plane).run()))
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(router.look()))
@@ -125,14 +125,14 @@ async def _serve_many(options: Options, listener: socket.socket, certificate: Ce
     await fleet.serve(options.routes, options.stats, listener, certificate, hosts=hosts, public=public, kept=kept, lasts=lasts)
 
 
-async def _grpc(plane: Plane, options: Options, port: int) -> tuple[Any, int]:
+async def _grpc(plane: Plane, options: Options, port: int, certificate: Certificate | None) -> tuple[Any, int]:
     """The gRPC server, and its port. Raises BadInput where it cannot listen, or grpcio is not installed."""
     try:
         from modelyard.serve.protocols import oip_grpc
     except ImportError as exc:
         what = f"gRPC needs a package that is not installed: {exc.name}"
         raise BadInput(what, where="grpc_port", next="Install `modelyard[grpc]`.") from None
-    return await oip_grpc.start(plane, options.host, port, options.tls, shared=options.share_port)
+    return await oip_grpc.start(plane, options.host, port, certificate, shared=options.share_port)
 
 
 def _options(argv: list[str] | None) -> Options:

@@ -41,7 +41,7 @@ class Request:
     """One request. `headers` by lower-case name; `target` is the path as it was asked for, decoded, without the query.
 
     `names` are what the route's placeholders stand for; `caller` is the name of the API key it came with; `variant` was
-    chosen for it already; `trace` is what it belongs to, if anybody wants to know.
+    chosen for it already; `trace` is what it belongs to, if anybody wants to know; `id` was told its caller as its inference id.
     """
 
     method: str
@@ -53,6 +53,7 @@ class Request:
     caller: str = ""
     variant: LiveVariant | None = None
     trace: Trace | None = None
+    id: str | None = None
 
     def header(self, name: bytes) -> str | None:
         value = self.headers.get(name)

@@ -43,7 +43,7 @@ def _escaped(value: str) -> str:
 
 
 def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.9g}"
+    return str(value) if isinstance(value, int) else repr(value).removesuffix(".0")
 
 
 def _requests(said: Said) -> Iterator[Sample]:

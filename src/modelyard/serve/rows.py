@@ -91,12 +91,12 @@ def header_id(value: str) -> str:
     return value
 
 
-def inference_ids(count: int, header: str | None, values: list[Any] | None, column: str) -> list[str]:
-    """One id a row: the header's, else the body's, else ours. Raises BadInput."""
+def inference_ids(count: int, header: str | None, values: list[Any] | None, column: str, ours: str | None = None) -> list[str]:
+    """One id a row: the header's, else the body's, else `ours`, which is made where there is none. Raises BadInput."""
     if header is not None:
         base = header_id(header)
     elif values is None:
-        base = new_id()
+        base = ours or new_id()
     else:
         return [_body_id(value, row, column) for row, value in enumerate(values)]
     return [base] if count == 1 else [f"{base}-{row}" for row in range(count)]

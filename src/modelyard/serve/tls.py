@@ -14,7 +14,10 @@ log = logging.getLogger("modelyard.front")
 
 
 class Certificate:
-    """A certificate with its chain, and its private key, in PEM files. New connections have the newest that holds."""
+    """A certificate with its chain, and its private key, in PEM files. New connections have the newest that holds: `context`, or for who
+    needs them `pem`, the contents of the two files."""
+
+    pem: tuple[bytes, bytes]
 
     def __init__(self, certificate: Path, key: Path) -> None:
         """Raises BadInput where they do not hold."""
@@ -27,10 +30,12 @@ class Certificate:
     def _load(self) -> None:
         certificate, key = self.files
         try:
+            read = certificate.read_bytes(), key.read_bytes()
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")  # a bad pair must not replace a good one
             self.context.load_cert_chain(certificate, key, password="")
         except (OSError, ssl.SSLError, ValueError) as exc:
             raise BadInput(f"the certificate and key do not hold: {exc}", where=f"{certificate}, {key}") from None
+        self.pem = read
 
     def _state(self) -> tuple[tuple[int, int], ...]:
         found = []

@@ -82,6 +82,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[], Any]]] = {
     "xgboost-number": (NUMBER, lambda: REGRESSOR(n_estimators=25).fit(TABLE, Z)),
     "xgboost-poisson": (NUMBER, lambda: REGRESSOR(n_estimators=25, objective="count:poisson").fit(TABLE, COUNT)),
     "xgboost-forest": (BINARY, lambda: FOREST(n_estimators=25).fit(TABLE, TWO)),
+    "xgboost-unsplit": (MULTI, lambda: CLASSIFIER(n_estimators=5, gamma=1e9).fit(TABLE, THREE)),
     "xgboost-ranker": (NUMBER, lambda: xgboost.XGBRanker(n_estimators=20).fit(TABLE, THREE, qid=np.arange(N) // 10)),
     "xgboost-booster": (BINARY, lambda: xgb({"objective": "binary:logistic"}, TWO)),
     "xgboost-booster-turned": (TURNED, lambda: xgb({"objective": "binary:logistic"}, TWO)),
@@ -109,6 +110,8 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[], Any]]] = {
     "lightgbm-number": (NUMBER, lambda: lgbm(LGBR, Z)),
     "lightgbm-no-missing": (NUMBER, lambda: lgbm(LGBR, Z, use_missing=False)),
     "lightgbm-none-missing": (NUMBER, lambda: lgbm(LGBR, Z, TABLE.fillna(0.0))),
+    "lightgbm-parted": (NUMBER, lambda: lgbm(LGBR, TABLE.a.isna() * 1.0)),
+    "lightgbm-unsplit": (BINARY, lambda: lgbm(LGBC, TWO, min_child_samples=N)),
     "lightgbm-forest": (BINARY, lambda: lgbm(LGBC, TWO, boosting_type="rf", bagging_freq=1, bagging_fraction=0.5)),
     "lightgbm-dart": (BINARY, lambda: lgbm(LGBC, TWO, boosting_type="dart")),
     "lightgbm-poisson": (NUMBER, lambda: lgbm(LGBR, COUNT, objective="poisson")),
@@ -133,7 +136,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[], Any]]] = {
     "catboost-uncertain": (NUMBER, lambda: cat(CATR, Z, loss_function="RMSEWithUncertainty")),
 }
 ODD = {
-    "float": [0.0, -0.0, 1e300, -1e300, 3.5e38, 5e-324, -5e-324, 1.0000000180025095e-35, -1.0000000180025095e-35, None],
+    "float": [0.0, -0.0, 1e300, -1e300, 1.7e308, 3.5e38, 5e-324, -5e-324, 1.0000000180025095e-35, -1.0000000180025095e-35, None],
     "int": [0, -1, 3, 2**53 + 1, 2**62, -(2**62), None],
     "bool": [True, False, None],
     "str": ["x", "y", "z", "w", "never seen", "", None],

@@ -39,9 +39,25 @@ DECLINED = {
 }
 WRITTEN = (
     *("xgboost-binary", "xgboost-stopped", "xgboost-multi", "xgboost-number", "xgboost-poisson", "xgboost-forest", "xgboost-ranker"),
-    *("xgboost-booster", "xgboost-booster-turned", "xgboost-booster-parallel", "xgboost-booster-base", "xgboost-categories"),
+    *(
+        "xgboost-unsplit",
+        "xgboost-booster",
+        "xgboost-booster-turned",
+        "xgboost-booster-parallel",
+        "xgboost-booster-base",
+        "xgboost-categories",
+    ),
     *("lightgbm-binary", "lightgbm-words", "lightgbm-codes", "lightgbm-multi", "lightgbm-ova", "lightgbm-number", "lightgbm-no-missing"),
-    *("lightgbm-none-missing", "lightgbm-forest", "lightgbm-dart", "lightgbm-poisson", "lightgbm-stopped", "lightgbm-booster"),
+    *(
+        "lightgbm-none-missing",
+        "lightgbm-parted",
+        "lightgbm-unsplit",
+        "lightgbm-forest",
+        "lightgbm-dart",
+        "lightgbm-poisson",
+        "lightgbm-stopped",
+        "lightgbm-booster",
+    ),
     *("catboost-binary", "catboost-greatest", "catboost-multi", "catboost-ova", "catboost-number", "catboost-poisson"),
     *("catboost-lopsided", "catboost-lopsided-multi", "catboost-plain"),
 )

@@ -89,6 +89,14 @@ def test_a_file_is_answered_where_the_202_says(endpoint: Endpoint) -> None:
         until(lambda: not list(endpoint.queue.iterdir()))
 
 
+def test_the_inference_id_that_the_202_says_is_the_rows(endpoint: Endpoint) -> None:
+    (endpoint.inputs / "row.csv").write_text(",".join(RECORD) + "\n" + ",".join(map(str, RECORD.values())) + "\n")
+    answer = endpoint.ask(InputLocation=f"{endpoint.inputs}/row.csv", ContentType="text/csv", Accept="text/csv")
+    output = Path(answer["OutputLocation"])
+    until(output.exists)
+    assert output.read_text().splitlines()[1].split(",")[0] == answer["InferenceId"]
+
+
 def test_a_body_that_comes_along_is_an_input_too(endpoint: Endpoint) -> None:
     answer = endpoint.ask(Body=BODY)
     until(Path(answer["OutputLocation"]).exists)
@@ -113,6 +121,8 @@ def test_what_fails_is_told_where_the_202_says(endpoint: Endpoint) -> None:
         {"InputLocation": "s3://lake/other"},
         {"InputLocation": "s3://lake/in/../secret"},
         {"InputLocation": "https://lake/in/x"},
+        {"InputLocation": "s3://[lake/in/x"},
+        {"InputLocation": "//["},
         {"InputLocation": "{inputs}/../routes.json"},
         {"InputLocation": "{inputs}"},
         {"InputLocation": "x", "Body": BODY},

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as over_grpc
@@ -65,7 +66,8 @@ def wanted(endpoint: Endpoint) -> tuple[list[Any], list[float]]:
 def test_what_there_is(endpoint: Endpoint, kind: ModuleType) -> None:
     triton = client(kind, endpoint)
     assert triton.is_server_live() and triton.is_server_ready()
-    assert triton.is_model_ready("demo") and triton.is_model_ready("demo-production", "1") and not ready(triton, "demo", "gone")
+    assert triton.is_model_ready("demo") and triton.is_model_ready("demo-production", "1")
+    assert not any(triton.is_model_ready(*asked) for asked in (("demo", "gone"), ("demo", "9"), ("other",)))
     more = {"as_json": True} if kind is over_grpc else {}
     assert triton.get_server_metadata(**more)["name"] == "modelyard"
     about = triton.get_model_metadata("demo", **more)
@@ -79,13 +81,6 @@ def test_what_there_is(endpoint: Endpoint, kind: ModuleType) -> None:
         ("probability_0", "FP64"),
         ("probability_1", "FP64"),
     ]
-
-
-def ready(triton: Any, model: str, version: str) -> bool:
-    try:
-        return bool(triton.is_model_ready(model, version))
-    except InferenceServerException:
-        return False
 
 
 @BOTH
@@ -156,6 +151,14 @@ def test_a_gzipped_body_is_refused_and_said_so(endpoint: Endpoint) -> None:
         client(over_http, endpoint).infer("demo", [column(over_http, "c0", [1.0])], request_compression_algorithm="gzip")
 
 
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelReady", "ModelMetadata", "ServerLive", "ServerReady", "ServerMetadata"])
+def test_bytes_that_are_no_message_are_the_callers_fault(endpoint: Endpoint, method: str) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{endpoint.grpc_port}") as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(b"\xff\xff", timeout=10)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
+    assert f"{method}Request" in caught.value.details()  # type: ignore[attr-defined]
+
+
 def test_a_large_message_is_refused(endpoint: Endpoint) -> None:
     with pytest.raises(InferenceServerException) as caught:
         client(over_grpc, endpoint).infer("demo", [column(over_grpc, "c0", np.zeros(1_000_000))])
@@ -186,6 +189,21 @@ def test_text_and_missing_values_come_as_json_too() -> None:
     columns, count = tensors.columns(given, FORMATS.wanted)
     read = FORMATS.rows(columns, count, 0, coercers=FORMATS.table)
     assert read.columns == {"n": [1, 2], "s": ["x", None], "b": [True, False], "t": [1767225600_000000, None]}
+
+
+def test_nan_in_json_is_a_missing_number() -> None:
+    body = b'{"inputs": [{"name": "c0", "shape": [2], "datatype": "FP64", "data": [NaN, 1.5]}, {"name": "c1", "shape": [2], '
+    body += b'"datatype": "BYTES", "data": ["NaN", "\\u00e9"]}]}'
+    assert [t.values for t in oip._decoded(oip.Request("POST", "", {}, body)).inputs] == [[None, 1.5], ["NaN", "\u00e9"]]
+    with pytest.raises(BadInput, match="no inference request"):
+        oip._decoded(oip.Request("POST", "", {}, body.replace(b"1.5", b"Infinity")))
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_client_may_send_a_missing_number_as_nan(endpoint: Endpoint, binary: bool) -> None:
+    inputs = [column(over_http, "c0", [1.0]), column(over_http, "c1", [np.nan], binary=binary)]
+    with pytest.raises(InferenceServerException, match="Input X contains NaN"):  # says the model, which takes none
+        client(over_http, endpoint).infer("demo", inputs)
 
 
 VALUES = {
@@ -223,6 +241,7 @@ BODIES = {
     b'{"inputs": [{"name": "c0", "shape": [2], "datatype": "FP64", "data": [1]}]}': "1 values; its shape [2] says 2",
     b'{"inputs": [{"name": "c0", "shape": [1], "datatype": "FP65", "data": [1]}]}': "datatype 'FP65'",
     b'{"inputs": [{"name": "c0", "shape": [1], "datatype": "FP64"}], "more": 1}': "unknown field `more`",
+    b'{"inputs": [{"name": "c0", "shape": [1], "datatype": "FP64"}], "more": "NaN"}': "unknown field `more`",
     b'{"inputs": [{"name": "c0", "shape": [1], "datatype": "FP64", "parameters": {"binary_data_size": 9}}]}': "does not hold",
 }
 

@@ -82,9 +82,10 @@ def test_nan_is_a_missing_number() -> None:
 def test_params_ask_for_bare_predictions() -> None:
     assert parse({"inputs": [GOOD], "params": {"predictions": "values"}}).values
     assert not parse({"inputs": [GOOD], "params": {"predictions": "records"}}).values
-    for params in ({"predictions": "other"}, {"more": 1}, {"predictions": 1}, []):
-        with pytest.raises(BadInput):
+    for params in ({"predictions": "other"}, {"more": 1}, {"predictions": 1}, [], "values", None):
+        with pytest.raises(BadInput) as caught:
             parse({"inputs": [GOOD], "params": params})
+        assert caught.value.where == "params" and "column" not in caught.value.what
 
 
 def test_csv_with_and_without_a_header() -> None:
@@ -93,6 +94,15 @@ def test_csv_with_and_without_a_header() -> None:
     wanted = {"age": [3, 4], "arr delay": ["x", ""], "vip": [True, None], "seen": [1767225600_000000, None]}
     assert plain.columns == {**wanted, "fare": [1.5, None]}
     assert named.columns == {**wanted, "fare": [None, None]}
+
+
+def test_nan_in_csv_is_a_missing_number_and_any_other_text_a_text() -> None:
+    found = parse(b"3,nan,nan,true,\n4,NaN,NaN,,\n", "text/csv").columns
+    assert (found["fare"], found["arr delay"]) == ([None, None], ["nan", "NaN"])
+    for cell, where in (("nan,1,x,,", "`age`"), ("3,nano,x,,", "`fare`"), ("3,inf,x,,", "`fare`"), ("3,1,x,nan,", "`vip`")):
+        with pytest.raises(BadInput) as caught:
+            parse(cell.encode(), "text/csv")
+        assert where in caught.value.where
 
 
 @pytest.mark.parametrize(
@@ -161,7 +171,7 @@ def test_missing_columns_are_null_only_where_training_saw_them_missing() -> None
         (b"\xff\xfe", "text/csv", "not UTF-8"),
         (b'age,arr delay\n1,"x', "text/csv", "not CSV"),
         (b"1_0,1,x,,\n", "text/csv", "whole number"),
-        (b"1,nan,x,,\n", "text/csv", "finite number"),
+        (b"1,inf,x,,\n", "text/csv", "finite number"),
         (b"1,1e999,x,,\n", "text/csv", "finite number"),
     ],
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import math
+import struct
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -97,6 +99,45 @@ def test_types_that_stand_for_others(kind: str) -> None:
         "seen": [1767225600_000000, None],
     }
     assert rows.inference_ids == ["7", "8"] and rows.event_times == [MICROS - 129600_000000, MICROS]
+
+
+@pytest.mark.parametrize("text", [pa.string_view(), pa.dictionary(pa.uint32(), pa.string_view())])
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_polars_writes_text_as_views(text: pa.DataType, compression: str | None) -> None:
+    words = ["a text of more than twelve bytes, which lies elsewhere", "x", "é" * 9, "x"]
+    plain = pa.array(words, pa.string_view())
+    long = plain if text == pa.string_view() else pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, 3], pa.uint32()), plain)
+    table = pa.table({"age": [1, 2, 3, 4], "arr delay": long}).slice(1)
+    assert parse(written(table, STREAM, compression=compression), STREAM).columns["arr delay"] == words[1:]
+    frame = pl.DataFrame({"age": [1, 2], "arr delay": words[:2], "vip": [None, True]})
+    for column in (pl.col("arr delay"), pl.col("arr delay").cast(pl.Categorical)):
+        stream = io.BytesIO()
+        frame.with_columns(column).write_ipc_stream(stream)
+        assert parse(stream.getvalue(), STREAM).columns["arr delay"] == words[:2]
+
+
+def test_a_file_that_holds_no_stream_is_refused_and_what_to_send_is_said() -> None:
+    stream = io.BytesIO()
+    pl.DataFrame({"age": [1], "arr delay": ["x"]}).write_ipc(stream)
+    with pytest.raises(BadInput, match="Send a stream"):
+        parse(stream.getvalue(), FILE)
+
+
+def test_views_of_one_long_text_are_refused_before_they_are_texts() -> None:
+    rows, size = 50_000, 100_000
+    view = struct.pack("<i4sii", size, b"xxxx", 0, 0)
+    views = pa.Array.from_buffers(pa.string_view(), rows, [None, pa.py_buffer(view * rows), pa.py_buffer(b"x" * size)])
+    named = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * size], pa.string_view()))
+    for column in (views, named):
+        body = written(pa.table({"age": np.zeros(rows, np.int64), "arr delay": column}), STREAM)
+        assert len(body) < 2 * 2**20
+        with pytest.raises(TooLarge, match="unpacks"):
+            parse(body, STREAM, Formats(SIGNED, max_rows=rows))
+
+
+@pytest.mark.parametrize("kind", [PARQUET, STREAM, FILE])
+def test_the_index_that_pandas_writes_is_no_column(kind: str) -> None:
+    assert parse(written(change(__index_level_0__=[7, 9]), kind), kind).columns == parse(written(pa.table(GOOD), kind), kind).columns
 
 
 def change(**columns: Any) -> pa.Table:
@@ -259,9 +300,10 @@ def test_json_lines() -> None:
             parse(body, LINES)
 
 
+VIEWS = {"arr delay": pa.array(["a text of more than twelve bytes", "x"], pa.string_view())}
 SEEDS = {
     PARQUET: [written(pa.table(GOOD), PARQUET, compression=c) for c in ("none", "zstd")],
-    STREAM: [written(pa.table(GOOD), STREAM, compression=c) for c in (None, "zstd")]
+    STREAM: [written(change(**views), STREAM, compression=c) for c in (None, "zstd") for views in ({}, VIEWS)]
     + [written(pa.table({"age": [1, 2], "arr delay": pa.array(["x", "y"]).dictionary_encode()}), STREAM)],
     NPY: [npy(np.zeros((2, 5)))],
 }

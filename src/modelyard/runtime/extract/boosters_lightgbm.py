@@ -6,11 +6,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from modelyard.runtime.extract.builder import Builder, Cannot, Fact, Method, Table
+from modelyard.runtime.extract.builder import LARGEST, Builder, Cannot, Fact, Method, Table
 from modelyard.runtime.extract.groves import Grove, Node, Split, whole
 
 ZERO = 1.0000000180025095e-35
 """LightGBM takes values that are no farther from 0 for 0."""
+INFINITY = 1e300
+"""As what LightGBM writes an infinite threshold, which parts missing values from all others."""
 _PLAIN = (
     "regression", "regression_l1", "huber", "fair", "quantile", "mape", "lambdarank", "rank_xendcg", "custom"
 )  # fmt: skip
@@ -81,7 +83,9 @@ def _node(node: dict[str, Any]) -> Node:
 
 
 def _threshold(value: float) -> float:
-    """The threshold for values that are not rounded to 0 first."""
+    """The threshold for values that are not rounded to 0 first; an infinite one is the greatest number."""
+    if value >= INFINITY:
+        return LARGEST
     if -ZERO <= value < 0:
         return math.nextafter(-ZERO, -math.inf)
     return ZERO if 0 <= value < ZERO else value

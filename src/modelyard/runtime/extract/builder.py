@@ -204,6 +204,18 @@ class Builder:
         return made(self, model, table)
 
 
+def clipped(builder: Builder, slots: Sequence[int], features: Iterable[int], thresholds: Iterable[float]) -> list[int]:
+    """The slots of a `trees` step; its nodes have these features (places among the slots) and thresholds.
+
+    An infinite value goes left at the threshold infinity, which a plan writes as the greatest number.
+    """
+    at = {feature for feature, threshold in zip(features, thresholds) if feature >= 0 and threshold == LARGEST}
+    return [
+        builder.arithmetic(slot, ("at_most", LARGEST)) if i in at and math.isinf(builder.facts[slot].limit) else slot
+        for i, slot in enumerate(slots)
+    ]
+
+
 def _key(model: Any) -> tuple[str, str]:
     """The root of the module and the name of a model's own class: a subclass of the user's is none of scikit-learn's."""
     return type(model).__module__.split(".")[0], type(model).__name__

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Union
 
-from modelyard.runtime.extract.builder import Builder, Cannot, Fact, Table
+from modelyard.runtime.extract.builder import Builder, Cannot, Fact, Table, clipped
 
 
 class Split(NamedTuple):
@@ -78,13 +78,15 @@ class Grove:
             raise Cannot("a split on a column of text")
         if any(table.slots[self._feature[int(node)]] not in coded for node in self._sets):
             raise Cannot("a categorical split on a column that is not of whole numbers")
+        used = used or [0]  # a step reads a slot, though no tree splits
         places = {place: i for i, place in enumerate(used)}
+        features = [places[place] if place >= 0 else -1 for place in self._feature]
         return builder.add(
             "trees",
             [Fact(missing=False)] * len(init),
-            slots=[table.slots[place] for place in used],
+            slots=clipped(builder, [table.slots[place] for place in used], features, self._threshold),
             roots=self._roots,
-            feature=[places[place] if place >= 0 else -1 for place in self._feature],
+            feature=features,
             threshold=self._threshold,
             left=self._left,
             right=self._right,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from modelyard.runtime.extract.builder import LARGEST, Builder, Cannot, Fact, Method, Table
+from modelyard.runtime.extract.builder import LARGEST, Builder, Cannot, Fact, Method, Table, clipped
 from modelyard.runtime.extract.encoding import looked_up
 
 
@@ -44,7 +43,7 @@ def sums(builder: Builder, model: Any, table: Table) -> list[int]:
             targets.append(k)
             limits[k] += float(builder.np.abs(predictor.nodes["value"]).max())
             sets.update(_append(builder, model, predictor, parts, roots[-1]))
-    slots = _clipped(builder, slots, parts)
+    slots = clipped(builder, slots, parts["feature"], parts["threshold"])
     facts = [Fact(limit=limit, missing=False) for limit in limits]
     return builder.add("trees", facts, slots=slots, roots=roots, targets=targets, width=len(init), init=init, cast="f8", sets=sets, **parts)
 
@@ -73,15 +72,6 @@ def _append(builder: Builder, model: Any, predictor: Any, parts: dict[str, Any],
 def _members(np: Any, words: Any) -> Any:
     """(256,) bool from 8 words of 32 bits, the lowest first."""
     return ((np.asarray(words, dtype=np.int64)[:, None] >> np.arange(32)) & 1 == 1).ravel()
-
-
-def _clipped(builder: Builder, slots: list[int], parts: dict[str, Any]) -> list[int]:
-    """An infinite value goes left at the threshold infinity, which the plan writes as the greatest number."""
-    at = {f for f, t in zip(parts["feature"], parts["threshold"]) if f >= 0 and t == LARGEST}
-    return [
-        builder.arithmetic(slot, ("at_most", LARGEST)) if i in at and math.isinf(builder.facts[slot].limit) else slot
-        for i, slot in enumerate(slots)
-    ]
 
 
 def classes(builder: Builder, model: Any, table: Table) -> list[int]:

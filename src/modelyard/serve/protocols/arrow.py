@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,6 +18,9 @@ from modelyard.serve.protocols.columns import Given, Wanted
 from modelyard.serve.refusals import TooLarge
 
 _FILE = b"ARROW1\0\0"
+_INDEX = re.compile(r"__index_level_\d+__")
+"""Columns that pandas writes for an index without a name; they are no data."""
+_HINT = "Send a stream in place of a file: Polars writes files that hold none."
 _MOST_MESSAGES = 10_000
 _MOST_ROW_GROUPS = 1_000
 _BAD = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError, NotImplementedError, sizes.Unreadable)
@@ -38,7 +44,7 @@ def read(body: bytes, wanted: Wanted, max_decoded: int) -> Given:
         table.validate(full=True)
         return _columns(table, wanted, max_decoded)
     except _BAD as exc:
-        raise _unreadable(exc, "Arrow") from None
+        raise _unreadable(exc, "Arrow", _HINT if stream is not body else "") from None
 
 
 def read_parquet(body: bytes, wanted: Wanted, max_decoded: int) -> Given:
@@ -63,9 +69,9 @@ def read_parquet(body: bytes, wanted: Wanted, max_decoded: int) -> Given:
         raise _unreadable(exc, "Parquet") from None
 
 
-def _unreadable(exc: Exception, what: str) -> BadInput:
+def _unreadable(exc: Exception, what: str, hint: str = "") -> BadInput:
     first = (str(exc).strip().splitlines() or [type(exc).__name__])[0][:200]
-    return BadInput(f"the body is not {what} that can be read: {first}")
+    return BadInput(f"the body is not {what} that can be read: {first}", next=hint)
 
 
 def _small(size: int, max_decoded: int) -> None:
@@ -82,7 +88,7 @@ def _small_pages(body: bytes, max_decoded: int) -> None:
 
 def _check(schema: pa.Schema, wanted: Wanted) -> None:
     """Raises BadInput for columns that are unknown, stand there twice, or are of a type that no column of a signature has."""
-    wanted.check(schema.names)
+    wanted.check(_columns_of(schema.names, wanted))
     for field in schema:
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         plain = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
@@ -90,13 +96,19 @@ def _check(schema: pa.Schema, wanted: Wanted) -> None:
             raise BadInput(f"`{field.name}` is of the type {str(kind)[:80]}, which is not read here", where=f"column `{field.name}`")
 
 
+def _columns_of(names: Sequence[str], wanted: Wanted) -> list[str]:
+    """The names of columns that are data."""
+    return [name for name in names if name in wanted.known or not _INDEX.fullmatch(name)]
+
+
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _columns(table: pa.Table, wanted: Wanted, max_decoded: int) -> Given:
     total = 0
     given: dict[str, list[Any]] = {}
+    table = table.select(_columns_of(table.column_names, wanted))
     for name, column in zip(table.column_names, table.columns, strict=True):
         total += _length(column)
         _small(total, max_decoded)
@@ -113,10 +125,19 @@ def _length(column: pa.ChunkedArray) -> int:
         values = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
         if not _is_text(values.type):
             continue
-        lengths = pc.cast(pc.binary_length(values), pa.int64())
+        lengths = _lengths(values)
         lengths = pc.take(lengths, chunk.indices) if values is not chunk else lengths
         total += pc.sum(lengths).as_py() or 0
     return total
+
+
+def _lengths(texts: pa.Array) -> pa.Array:
+    """Bytes of each text."""
+    if not pa.types.is_string_view(texts.type):
+        return pc.cast(pc.binary_length(texts), pa.int64())
+    views = texts.buffers()[1]  # of 16 bytes each, of which the first four are the length
+    every = np.frombuffer(b"" if views is None else views, np.int32)[::4]
+    return pa.array(every[texts.offset : texts.offset + len(texts)], pa.int64(), mask=texts.is_null().to_numpy(zero_copy_only=False))
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -41,7 +41,8 @@ _WORDS = re.compile(r"[\x20-\x7e]*")
 
 
 class Waiting(msgspec.Struct, forbid_unknown_fields=True):
-    """A request in the folder. `input` is an address, or None where `body` is the input; `until` in seconds since the epoch."""
+    """A request in the folder. `input` is an address, or None where `body` is the input; `until` in seconds since the epoch. `id` is its
+    rows' inference id where neither its caller nor its input has one."""
 
     id: str
     endpoint: str
@@ -174,7 +175,7 @@ class Worker:
     async def _answer(self, waiting: Waiting, asked: routes.Async) -> Answer:
         headers = {name.encode(): value.encode() for name, value in waiting.headers.items()}
         request = Request("POST", f"/endpoints/{waiting.endpoint}/async-invocations", headers, waiting.body)
-        request.names = {"endpoint": waiting.endpoint}
+        request.names, request.id = {"endpoint": waiting.endpoint}, waiting.id
         try:
             if waiting.input is not None:
                 limit = self._plane.live(waiting.endpoint).table.limits.max_body

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from modelyard.errors import BadInput, YardError
+from modelyard.errors import BadInput, NotFound, YardError
 from modelyard.serve import tracing
 from modelyard.serve.plane import Answer, Plane, Request
 from modelyard.serve.protocols import oip, tensors
@@ -26,6 +25,7 @@ from modelyard.serve.rows import Rows
 if TYPE_CHECKING:
     from modelyard.serve.client import Outputs
     from modelyard.serve.live import Live, LiveVariant
+    from modelyard.serve.tls import Certificate
 
 GRACE_SECONDS = 5.0
 _AT_ONCE = 1024
@@ -101,11 +101,12 @@ def _inference(body: bytes) -> oip.Inference:
     return oip.Inference(message.id, found, {output.name: bool(raw) for output in message.outputs}, bool(raw))
 
 
-def _message(body: bytes) -> Any:
+def _message(body: bytes, name: str = "ModelInferRequest") -> Any:
+    """The message of that name. Raises BadInput."""
     try:
-        return MESSAGES["ModelInferRequest"].FromString(body)
+        return MESSAGES[name].FromString(body)
     except DecodeError:
-        raise BadInput("the message is no ModelInferRequest") from None
+        raise BadInput(f"the message is no {name}") from None
 
 
 def _tensor(given: Any, raw: bytes | None) -> Tensor:
@@ -140,8 +141,7 @@ class Service:
         }
         made = {
             name: grpc.unary_unary_rpc_method_handler(
-                _told(call),
-                request_deserializer=MESSAGES[f"{name}Request"].FromString,
+                _told(call, f"{name}Request"),
                 response_serializer=MESSAGES[f"{name}Response"].SerializeToString,
             )
             for name, call in calls.items()
@@ -178,7 +178,11 @@ class Service:
 
     async def _model_ready(self, message: Any, headers: dict[bytes, bytes]) -> Any:
         self._plane.admit(headers)
-        return MESSAGES["ModelReadyResponse"](ready=oip.ready(self._plane.live(message.name), message.version or None))
+        try:
+            found = oip.ready(self._plane.live(message.name), message.version or None)
+        except (NotFound, BadInput):  # what is not there is not ready, as Triton has it
+            found = False
+        return MESSAGES["ModelReadyResponse"](ready=found)
 
     async def _model(self, message: Any, headers: dict[bytes, bytes]) -> Any:
         self._plane.admit(headers)
@@ -195,12 +199,12 @@ def _asked(body: bytes) -> dict[str, str]:
     return names | ({"variant": message.model_version} if message.model_version else {})
 
 
-def _told(call: Callable[[Any, dict[bytes, bytes]], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
-    """A method whose errors become gRPC's."""
+def _told(call: Callable[[Any, dict[bytes, bytes]], Awaitable[Any]], given: str) -> Callable[[bytes, Context], Awaitable[Any]]:
+    """A method of messages of the name `given`, whose errors become gRPC's."""
 
-    async def method(message: Any, context: Context) -> Any:
+    async def method(body: bytes, context: Context) -> Any:
         try:
-            return await call(message, _headers(context))
+            return await call(_message(body, given), _headers(context))
         except YardError as exc:
             await context.abort(_code(exc.http_status), sentence(exc))
 
@@ -217,20 +221,37 @@ def _headers(context: Context) -> dict[bytes, bytes]:
     return {key.encode(): value if isinstance(value, bytes) else value.encode() for key, value in metadata}
 
 
-async def start(plane: Plane, host: str, port: int, tls: tuple[Path, Path] | None = None, *, shared: bool = False) -> tuple[Any, int]:
+class _Shown:
+    """What gRPC asks for each new connection: the certificate to show from now on, None where it is the one before."""
+
+    def __init__(self, certificate: Certificate) -> None:
+        self._certificate, self._pem = certificate, certificate.pem
+
+    def now(self) -> Any:
+        """The certificate as gRPC takes it."""
+        chain, key = self._pem
+        return grpc.ssl_server_certificate_configuration([(key, chain)])
+
+    def __call__(self) -> Any:
+        if self._certificate.pem is self._pem:
+            return None
+        self._pem = self._certificate.pem
+        return self.now()
+
+
+async def start(plane: Plane, host: str, port: int, certificate: Certificate | None = None, *, shared: bool = False) -> tuple[Any, int]:
     """A running server, and its port (any free one for 0). `shared`: further processes listen there too. Raises BadInput."""
     options = [("grpc.max_receive_message_length", _LONGEST_MESSAGE), ("grpc.so_reuseport", int(shared))]
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_AT_ONCE)
     server.add_generic_rpc_handlers((Service(plane).handlers(),))
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        if tls is None:
+        if certificate is None:
             bound = server.add_insecure_port(address)
         else:
-            certificate, key = tls
-            pair = [(key.read_bytes(), certificate.read_bytes())]
-            bound = server.add_secure_port(address, grpc.ssl_server_credentials(pair))
-    except (RuntimeError, OSError) as exc:
+            shown = _Shown(certificate)
+            bound = server.add_secure_port(address, grpc.dynamic_ssl_server_credentials(shown.now(), shown))
+    except RuntimeError as exc:
         raise BadInput(
             f"the gRPC port {port} cannot be used: {exc}", where=address, next="Set another `grpc_port`, or 0 for any."
         ) from None

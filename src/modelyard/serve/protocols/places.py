@@ -19,8 +19,11 @@ _LOCAL = frozenset({"", "file"})
 
 
 def local(address: str) -> Path | None:
-    """The path of an address on this machine; None for one elsewhere."""
-    parts = urlsplit(address)
+    """The path of an address on this machine; None for one elsewhere, and for what is no address."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
     if parts.scheme not in _LOCAL or (parts.scheme and parts.netloc not in ("", "localhost")):
         return None
     return Path(unquote(parts.path) if parts.scheme else address)

@@ -27,6 +27,7 @@ ENABLE_EXPLANATIONS = b"x-amzn-sagemaker-enable-explanations"
 CUSTOM_ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 _YES, _NO = ("true", "1"), ("false", "0")
 _ASKABLE = ("explain", "predictions")
+_MOST_ASKED = 1000
 
 
 class Plain:
@@ -44,6 +45,7 @@ class Plain:
             request.header(b"content-type"),
             received_at=received_at,
             inference_id=request.header(b"x-amzn-sagemaker-inference-id"),
+            ours=request.id,
         )
         if request.query:
             _ask(rows, request.query)
@@ -79,9 +81,14 @@ def sentence(error: YardError) -> str:
 
 def _ask(rows: Rows, query: bytes) -> None:
     """Take up what the query asks for. Raises BadInput."""
-    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=1000):
+    hint = "Ask for `explain` or `predictions`."
+    try:
+        asked = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_ASKED)
+    except ValueError:
+        raise BadInput(f"the query has more than {_MOST_ASKED} parameters", where="query", next=hint) from None
+    for name, value in asked:
         if name not in _ASKABLE:
-            raise BadInput(f"there is no query parameter `{name[:80]}`", where="query", next="Ask for `explain` or `predictions`.")
+            raise BadInput(f"there is no query parameter `{name[:80]}`", where="query", next=hint)
         if name == "explain":
             rows.explain = _truth(value, "query, `explain`")
         elif value not in ("records", "values"):

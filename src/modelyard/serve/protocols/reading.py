@@ -60,8 +60,11 @@ class Formats:
         self.table = [(c.name, json_coercer(c, finite=False)) for c in signature.columns]
         self._text = [(c.name, text_coercer(c)) for c in signature.columns]
 
-    def parse(self, body: bytes, content_type: str | None, *, received_at: int, inference_id: str | None = None) -> Rows:
-        """The rows of a body. Raises BadInput (and its kinds: UnknownContentType, TooLarge), never anything else."""
+    def parse(
+        self, body: bytes, content_type: str | None, *, received_at: int, inference_id: str | None = None, ours: str | None = None
+    ) -> Rows:
+        """The rows of a body; their ids are the caller's `inference_id`, else the body's, else `ours`. Raises BadInput (and its kinds:
+        UnknownContentType, TooLarge), never anything else."""
         kind = content_type if content_type in _JSON_KINDS else _plain(content_type or "")
         values = False
         if kind in _JSON_KINDS:
@@ -76,7 +79,7 @@ class Formats:
             (columns, count), coercers = self._table(kind, body), self.table
         else:
             raise UnknownContentType(f"the content type `{str(kind)[:80]}` is not read here", next=f"Send {_READ}.")
-        return self.rows(columns, count, received_at, inference_id, coercers=coercers, values=values)
+        return self.rows(columns, count, received_at, inference_id, coercers=coercers, values=values, ours=ours)
 
     def _table(self, kind: str, body: bytes) -> Given:
         module, function = TABLES[kind]
@@ -92,6 +95,7 @@ class Formats:
         *,
         coercers: list[tuple[str, Any]] | None = None,
         values: bool = False,
+        ours: str | None = None,
     ) -> Rows:
         """Rows of columns as they came (by default as JSON has them). Raises BadInput."""
         if count == 0:
@@ -99,7 +103,7 @@ class Formats:
         signature = self.signature
         features = {name: coerce(columns[name]) for name, coerce in coercers or self._json}
         ids, times = _given(columns, signature.id_col), _given(columns, signature.time_col)
-        rows = Rows(features, count, inference_ids(count, header, ids, signature.id_col or ""), received_at, values=values)
+        rows = Rows(features, count, inference_ids(count, header, ids, signature.id_col or "", ours), received_at, values=values)
         if times is not None:
             rows.event_times = event_times(times, received_at, signature.time_col or "", self.max_event_age_days)
         for name in self.wanted.extras:

@@ -78,7 +78,7 @@ class RecordReader:
         try:
             return self._read(body)
         except BadInput:
-            plain = _without_nan(body) if b"NaN" in body else None
+            plain = without_nan(body) if b"NaN" in body else None
             if plain is None:
                 raise
             return self._read(plain)
@@ -132,9 +132,13 @@ class RecordReader:
         """Whether `params` ask for bare predictions."""
         if content is msgspec.UNSET:
             return False
-        params = self._params.decode(content)
+        hint = "Ask for `predictions`: `records` or `values`."
+        try:
+            params = self._params.decode(content)
+        except msgspec.ValidationError as exc:
+            raise BadInput(f"`params` do not fit: {str(exc).partition(' - at ')[0][:200]}", where=PARAMS, next=hint) from None
         if params.predictions not in ("records", "values"):
-            raise BadInput(f"`predictions` is {params.predictions[:80]!r}", where=PARAMS, next="Ask for `records` or `values`.")
+            raise BadInput(f"`predictions` is {params.predictions[:80]!r}", where=PARAMS, next=hint)
         return params.predictions == "values"
 
     def _list(self, content: bytes) -> Given:
@@ -172,7 +176,7 @@ class RecordReader:
         return BadInput(f"the body does not fit: {text}", next=_SENDABLE)
 
 
-def _without_nan(body: bytes) -> bytes | None:
+def without_nan(body: bytes) -> bytes | None:
     """The body with null for NaN; None where it is no JSON all the same."""
 
     def missing(word: str) -> None:
