@@ -156,3 +156,15 @@ def test_traffic_that_cannot_be_replayed(
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         replays.read(tmp_path / "none.csv", Config.model_validate(words()), None)
+
+
+def test_columns_come_in_the_types_of_the_config_and_decimals_as_numbers(tmp_path: Path) -> None:
+    """As a build reads them: an endpoint takes no number for text, and no text for a number."""
+    assert read(tmp_path, CSV.replace(",1,2,", ",007,2,"), schema={"types": {"x": "str"}})["x"].to_list() == ["007", "007"]
+    frame = pl.read_csv(tmp_path / "traffic.csv").with_columns(pl.col("x").cast(pl.Decimal(10, 2)))
+    frame.write_parquet(tmp_path / "traffic.parquet")
+    table = replays.read(tmp_path / "traffic.parquet", Config.model_validate(words()), None)
+    assert (table["x"].dtype, table["x"].to_list()) == (pl.Float64, [7.0, 7.0])
+    text = "id,at,x,y,since\na,2026-03-01T12:00:00,1,2,2026-03-01T12:00:00\n"
+    since = read(tmp_path, text)["since"][0]
+    assert since.isoformat() == "2026-03-01T17:00:00+00:00", "a feature's naive times are in the config's timezone, too"

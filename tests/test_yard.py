@@ -438,3 +438,4 @@ def test_a_runner_that_dies_again_and_again_in_production_is_told_of_once(yard: 
     (told,) = alerts(yard, "m")
     assert told.kind == "rollback" and "m:1" in told.title
     assert sum(isinstance(e.event, RunnerFailed) for e in yard.shop.journal.entries("m")) == 12
+    assert str(RunnerFailed("m", "production", "", "the front ended with code -9")) == "production m: the front ended with code -9"

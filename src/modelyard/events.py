@@ -378,4 +378,5 @@ class RunnerFailed(Event):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.stage} {self.model}:{self.version}: {self.reason}"
+        named = f"{self.model}:{self.version}" if self.version else self.model  # a front is of no version
+        return f"{self.stage} {named}: {self.reason}"

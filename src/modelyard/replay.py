@@ -71,7 +71,7 @@ def read(path: Path, config: Config, label_time: str | None) -> pl.DataFrame:
 
     Raises NotFound, BadInput when there are no rows, a needed column is missing, or one of times holds something else.
     """
-    table = _table(path)
+    table = _as_built(_table(path, config), config, path)
     needed = {"data.time_col": config.data.time_col, "data.id_col": config.data.id_col, "data.target_col": config.data.target_col}
     for where, name in needed.items():
         if name is None:
@@ -89,16 +89,35 @@ def read(path: Path, config: Config, label_time: str | None) -> pl.DataFrame:
     return table.with_columns(known.alias(KNOWN)).sort(time)
 
 
-def _table(path: Path) -> pl.DataFrame:
+def _table(path: Path, config: Config) -> pl.DataFrame:
     import polars as pl
 
     if not path.is_file():
         raise NotFound(f"there is no file {path}", next="name a csv or parquet file of past requests")
+    texts = {name: pl.String for name, kind in config.data.schema_.types.items() if kind == "str"}
     try:
-        return pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, try_parse_dates=True, infer_schema_length=None)
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path)
+        return pl.read_csv(path, try_parse_dates=True, infer_schema_length=None, schema_overrides=texts)
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as exc:
         said = (str(exc).splitlines() or [type(exc).__name__])[0]
         raise BadInput(f"the traffic cannot be read: {said}", where=str(path), next="give a csv or parquet file") from exc
+
+
+def _as_built(table: pl.DataFrame, config: Config, path: Path) -> pl.DataFrame:
+    """In the types in which a build takes the columns: an endpoint takes no number for text and no text for a number, and naive times as
+    UTC."""
+    import polars as pl
+
+    types = config.data.schema_.types
+    for name, dtype in table.schema.items():
+        if dtype.is_decimal():
+            table = table.with_columns(pl.col(name).cast(pl.Float64))
+        elif types.get(name) == "bool" and dtype.is_integer():
+            table = table.with_columns(pl.col(name).cast(pl.Boolean))
+        elif dtype in (pl.Date, pl.Datetime) and types.get(name) != "str":
+            table = table.with_columns(_times(table[name], config.timezone, path))
+    return table
 
 
 def _need(name: str, table: pl.DataFrame, path: Path, who: str) -> None:

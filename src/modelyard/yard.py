@@ -48,7 +48,7 @@ from modelyard.flows import (
     trying,
 )
 from modelyard.flows.build import build
-from modelyard.flows.release import enforce, forsake, moving, reapply, release, roll_back
+from modelyard.flows.release import forsake, moving, reconfigure, release, roll_back
 from modelyard.flows.retrain import retrain
 from modelyard.flows.shifting import ABORT
 from modelyard.flows.site import Order
@@ -332,8 +332,7 @@ class Yard:
             return
         if order.loosened:
             approval.admit(self.shop, run, champion, "production", order, by=order.by, retrained=False)
-        enforce(self.shop, run, order)
-        run.step("production: apply config", reapply, self.shop, run.model, order)
+        reconfigure(self.shop, run, order)
 
     def _build(self, run: Run) -> str:
         return f"built {run.model}:{build(self.shop, run)}"

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from modelyard.config import exposed
 from modelyard.config.load import load
 from modelyard.config.spec import Realtime
+from modelyard.errors import BadInput
 
 TEXT = """\
 version: 1
@@ -61,7 +62,14 @@ def test_names_addresses_and_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "holds"), [("http://127.0.0.1:4318/v1/traces", True), ("https://x/", True), ("x:4318", False), ("http:///v1", False)]
+    ("address", "holds"),
+    [
+        ("http://127.0.0.1:4318/v1/traces", True),
+        ("https://x/", True),
+        ("x:4318", False),
+        ("http:///v1", False),
+        ("http://[x/", False),
+    ],
 )
 def test_where_traces_go(tmp_path: Path, address: str, holds: bool) -> None:
     assert messages(tmp_path, f"{{traces: {{endpoint: '{address}'}}}}") == ([] if holds else [f"`{address}` is no HTTP address"])
@@ -72,6 +80,7 @@ def test_where_traces_go(tmp_path: Path, address: str, holds: bool) -> None:
     [
         ("inputs: [/in, 's3://bucket/in/'], output: 'gs://bucket/out/'", []),
         ("inputs: [/in, 'gopher://x/in/'], output: 's4://bucket/out/'", ["gopher://x/in/", "s4://bucket/out/"]),
+        ("inputs: ['s3://[x/'], output: 's3://out/'", ["s3://[x/"]),
     ],
 )
 def test_where_asynchronous_inputs_and_answers_lie(tmp_path: Path, addresses: str, bad: list[str]) -> None:
@@ -88,3 +97,14 @@ def test_grpc_and_http_do_not_share_a_port(tmp_path: Path) -> None:
 def test_an_answer_has_time_to_come(keys: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="`timeout` must be longer than `max_batch_wait_ms`"):
         Realtime(**keys)  # type: ignore[arg-type]
+
+
+def test_a_front_that_both_stages_share_listens_in_one_way(tmp_path: Path) -> None:
+    """Staging's endpoint comes first: a fixed port of production's alone could never be had."""
+    said = "both stages share a front (deploy.realtime.shared), and staging has another `{}`"
+    assert messages(tmp_path, "{shared: true}", port=8500) == [said.format("port")]
+    assert messages(tmp_path, "{shared: true}", tls=TLS, names="[a.example]") == [said.format("names"), said.format("tls")]
+    assert messages(tmp_path, "{shared: {staging: false, production: true}}", port=8500) == []
+    assert messages(tmp_path, "{shared: true}", port="8500}, staging: {port: 8500") == []
+    with pytest.raises(BadInput, match="each endpoint needs its own"):
+        messages(tmp_path, "{shared: {staging: true, production: false}}", port="8500}, staging: {port: 8500")

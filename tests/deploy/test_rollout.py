@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from pydantic import ValidationError
 
 from modelyard.config.spec import Rollback, Strategy
 from modelyard.deploy.alarms import Seen, alarmed
@@ -15,7 +16,7 @@ from modelyard.deploy.rollout import MAX_HOLD, Contest, Look, Rollout, advance, 
 LIMITS = Rollback(error_rate=0.01, latency_p99_ratio=2, min_requests=20)
 WELL = Seen(requests=100, latency=((10.0, 100),))
 STEPS = st.sets(st.integers(1, 99), min_size=1, max_size=4).map(lambda steps: tuple(sorted(steps)))
-LINEAR = st.sampled_from([(50,), (25, 50, 75), (20, 40, 60, 80)])
+LINEAR = st.sampled_from([(50,), (25, 50, 75), (20, 40, 60, 80), (33, 66), (33, 67)])
 STRATEGIES = st.one_of(
     st.just(Strategy(type="all_at_once")),
     STEPS.map(lambda steps: Strategy(type="canary", steps=steps)),
@@ -145,6 +146,12 @@ def walk(state: Rollout, new: Seen, old: Seen = WELL, bakes: float = 1) -> list[
     while (after := advance(found[-1], Look(new, old, bakes), LIMITS)) is not found[-1]:
         found.append(after)
     return found
+
+
+@pytest.mark.parametrize("steps", [(25, 50), (33, 65), (10, 50, 90), (1,)])
+def test_linear_steps_are_equal_as_far_as_whole_percents_can_be(steps: tuple[int, ...]) -> None:
+    with pytest.raises(ValidationError, match="`linear` steps must be equal"):
+        Strategy(type="linear", steps=steps)
 
 
 def test_a_good_canary_goes_through_every_step_and_the_last_one_is_watched_too() -> None:

@@ -90,14 +90,14 @@ def test_the_schedule_starts_a_run_that_predicts_what_is_new(world: Live, tmp_pa
     world.release("1", ("production",))
     world.shop.record([_in_force(words(batch=asked), tmp_path)])
     (tmp_path / "in").mkdir()
-    pl.DataFrame({"x": [1.0]}).write_parquet(tmp_path / "in" / "monday.parquet")
     said = []
-    for number, name in enumerate(("tuesday", "wednesday")):
+    for number, name in enumerate(("monday", "tuesday", "wednesday")):
         record = world.shop.runs.start("demo", "batch", {}, by="the schedule", id=batch.run_id("demo", T0 + number * DAY))
         said.append(world.shop.runs.execute(record, lambda run: batch.scheduled(world.shop, run)))
         world.shop.runs.end(record, "done", said[-1])
         pl.DataFrame({"x": [1.0, 2.0]}).write_parquet(tmp_path / "in" / f"{name}.parquet")
-    assert said == ["1 rows in 1 files by demo:1, 1 of them new", "3 rows in 2 files by demo:1, 1 of them new"]
+    nothing = "0 rows in 0 files by demo:1, 0 of them new"  # as on a day on which nothing came
+    assert said == [nothing, "2 rows in 1 files by demo:1, 1 of them new", "4 rows in 2 files by demo:1, 1 of them new"]
     assert pl.read_parquet(tmp_path / "out" / "predictions" / "tuesday.parquet")["prediction"].to_list() == [2.0, 4.0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import pytest
 
 from modelyard.config.spec import Capture
 from modelyard.events import CaptureTrimmed, Deployed
-from modelyard.flows import capturing, history
+from modelyard.flows import capturing, history, holdout
 from modelyard.flows.monitor import alarming
-from modelyard.monitor import alarms
+from modelyard.monitor import alarms, datacapture
 from modelyard.monitor.book import Word
 from modelyard.serve import capture, captured
 from modelyard.serve.rows import Rows
@@ -39,8 +40,10 @@ def answered(world: Watched, signature: Signature = SIGNATURE, **more: Any) -> N
         _with_folder(capturing.asked(world.shop, config), str(history.folder(world.shop, "demo"))), more.pop("stats", CaptureStats())
     )
     assert asked is not None
-    rows = Rows({"x": [1.5]}, 1, ["p"], int(T0.timestamp() * 1e6), None, more.get("extras", {}))
-    asked.write("1", signature, rows, {"prediction": [3.0]}, 1.0)
+    ids, times = more.get("ids", ["p"]), more.get("times")
+    at = None if times is None else [int(one.timestamp() * 1e6) for one in times]
+    rows = Rows({"x": [1.5] * len(ids)}, len(ids), ids, int(T0.timestamp() * 1e6), at, more.get("extras", {}))
+    asked.write("1", signature, rows, {"prediction": [3.0] * len(ids)}, 1.0)
     asked.close()
 
 
@@ -102,6 +105,22 @@ def test_sagemakers_files_are_written_once_whoever_compacts(home: Path, monkeypa
     (file,) = root.rglob("*.jsonl")
     assert file.relative_to(root).parts[:6] == ("demo-production", "1", "2026", "03", "01", "00")
     assert json.loads(file.read_text())["eventMetadata"]["inferenceId"] == "p"
+
+
+def test_sagemakers_files_hold_what_callers_asked_and_when_it_happened(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they sent it: monitors that read the files put each row into the window that it is of. Requests of our own are none of it."""
+    world = world_with(home, monkeypatch, sagemaker=True)
+    named = {**settings(), "deploy": {"capture": {"sagemaker": True}}}
+    named["data"] = {**named["data"], "time_col": "at"}
+    world.enforce(named, "config-3")
+    answered(world, ids=["p", f"{holdout.SMOKE}-0"], times=[T0 - 3 * DAY, T0])
+    capturing.compact(world.shop, "demo", "production")
+    (file,) = (world.home.endpoints / "demo-production" / "sagemaker").rglob("*.jsonl")
+    (event,) = map(json.loads, file.read_text().splitlines())
+    assert json.loads(event["captureData"]["endpointInput"]["data"])["at"] == "2026-02-26T00:00:00Z"
+    signed = replace(SIGNATURE, time_col="at")
+    (row,) = datacapture.read(file, signed, T0 + DAY).iter_rows(named=True)
+    assert (row["event_time"], row["received_at"]) == (T0 - 3 * DAY, T0)
 
 
 def test_a_hashed_column_has_one_key_in_a_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def test_the_newest_rows_are_those_that_came_last(world: Watched) -> None:
     world.capture(["a", "b", "c"], T0)
     world.capture(["d", "smoke-test-1"], T0 + DAY, version="2")
     found = history.newest(world.shop, "demo", 3)
-    assert found["inference_id"].to_list() == ["c", "d"], "oldest first, less what is no traffic"
+    assert found["inference_id"].to_list() == ["b", "c", "d"], "oldest first; what is no traffic takes nobody's place"
     assert history.newest(world.shop, "demo", 2, version="1")["inference_id"].to_list() == ["b", "c"]
     assert history.newest(world.shop, "demo", 9, since=T0 + DAY)["inference_id"].to_list() == ["d"]
     nothing = history.newest(world.shop, "demo", 9, since=T0 + 2 * DAY)

@@ -14,6 +14,7 @@ from modelyard.durable import Outcome, Run, Stopped
 from modelyard.errors import BadInput, GateRefused, StepFailed, Unavailable
 from modelyard.events import AlertSent, Deployed, Promoted, RolledBack, SmokeTested
 from modelyard.flows import endpoints, release, shifting
+from modelyard.flows.site import Order
 from modelyard.flows.watching import difference, seen
 from modelyard.targets.base import EndpointSpec, EndpointState, VariantState
 from modelyard.targets.fake import Behaviour, FakeTarget
@@ -411,6 +412,34 @@ def test_one_slow_answer_alone_never_makes_p99(slow: int, of: int, counts: bool)
     p99 = since(None, _state({10: of - slow, 60: slow}, requests=of)).p99_ms
     assert p99 is not None
     assert (p99 > 1000) is counts
+
+
+def test_a_config_that_the_endpoint_cannot_take_up_is_not_in_force(make: Make) -> None:
+    """Else whoever tries again once the port is free hears that there is nothing to do, and the endpoint stays as it was."""
+    target = FakeTarget(taken_ports=frozenset({8600}))
+    world = make(target)
+    world.release("1")
+    world.accept({**config(), "environments": {"production": {"port": 8600, "approval": {"required": False}}}}, "config-2")
+    order = Order(world.settings, "config-2", "/elsewhere", "alice", [])
+    for _ in range(2):
+        with pytest.raises(BadInput, match="cannot listen"):
+            world.go(lambda run: release.reconfigure(world.shop, run, order))
+        assert world.shop.model("demo").config_digest == "config-1"
+    target.taken_ports = frozenset()
+    world.go(lambda run: release.reconfigure(world.shop, run, order))
+    state = world.shop.model("demo")
+    assert (state.config_digest, state.folder, target.applied[-1].port) == ("config-2", "/elsewhere", 8600)
+
+
+def test_a_config_alone_reaches_both_endpoints(make: Make) -> None:
+    """Else staging would go on without the keys that its callers were to need."""
+    world = make()
+    world.release("1")
+    world.accept({**config(), "environments": {"staging": {"port": 8700}, "production": {"port": 8600}}}, "config-2")
+    order = Order(world.settings, "config-2", "/nowhere", "alice", [])
+    world.go(lambda run: release.reconfigure(world.shop, run, order))
+    assert [(spec.stage, spec.port) for spec in world.target.applied[-2:]] == [("staging", 8700), ("production", 8600)]
+    assert [world.serves(stage) for stage in ("staging", "production")] == [({"1": 100}, "1")] * 2
 
 
 def test_a_build_that_is_refused_changes_nothing_that_production_goes_by(make: Make) -> None:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from modelyard.build.bundle import Bundle
 from modelyard.errors import BadInput, GateRefused, NotFound, StepFailed
 from modelyard.events import ApprovalRequested, Deployed, ReplayJudged
-from modelyard.flows import asking, holdout, replaying
+from modelyard.flows import asking, history, holdout, replaying
 from modelyard.flows.asking import Asked, answers
 from modelyard.serve.refusals import ModelFailed
+from modelyard.signature import Column, Signature
 
 from .live import GOOD, HANGS, OTHERWISE, Live, words
 from .releases import config
@@ -179,7 +180,46 @@ def test_only_the_newest_rows_are_asked_and_no_smoke_test(make: Callable[..., Wa
     world.capture([f"{holdout.SMOKE}-{i}" for i in range(5)], T0 + DAY)
     world.release("2", ("production",))
     found = document(world, judged(world).run)
-    assert found["rows"] == 25, "the newest thirty, less the five of the smoke test"
+    assert found["rows"] == 30, "the newest thirty that callers asked"
+
+
+def test_a_gate_on_no_more_rows_than_it_needs_judges_beside_smoke_tests_and_ids_that_come_again(make: Callable[..., Watched]) -> None:
+    world = make(replay(last=50, min_rows=50), v2=lambda x: 3 * x)
+    world.capture(["r99", "r98"], T0 + DAY, [9.9, 9.8])
+    world.capture([f"{holdout.SMOKE}-{i}" for i in range(20)], T0 + DAY)
+    with pytest.raises(GateRefused, match="the replay of demo:2: 100"):
+        world.release("2", ("production",))
+    found = document(world, judged(world).run)
+    assert (found["rows"], found["notes"]) == (50, ["2 rows came more than once and count once."])
+
+
+def test_rows_that_a_version_without_a_column_answered_do_not_count_as_rows_without_a_value(make: Callable[..., Watched]) -> None:
+    world = make()
+    staging, signed = world._staging, Signature("regression", (Column("x", "float"), Column("z", "float")), target_col="y")
+
+    def with_z(version: str) -> Path:
+        folder = staging(version)
+        (folder / "signature.json").write_text(json.dumps(signed.to_dict()))
+        return folder
+
+    world._staging = with_z  # type: ignore[method-assign]
+    world.register("3", "4")
+    world.capture([f"s{i}" for i in range(15)], T0 + DAY, version="3")
+    where = history.folder(world.shop, "demo")
+    (newest,) = [part for part in where.glob("rows-*.parquet") if pl.read_parquet(part, glob=False)["version"][0] == "3"]
+    pl.read_parquet(newest, glob=False).with_columns(pl.lit(1.0).alias("f.z")).write_parquet(newest)
+    replaying.asking.versions |= {"v3": double, "v4": double}  # type: ignore[attr-defined]
+    found = replaying.side_by_side(world.shop, "demo", "4", "1", None)
+    assert (found["rows"], found["errors"]["new_alone"], found["verdict"]["ok"]) == (15, 0, True)
+    assert found["notes"] == ["100 rows are of versions without `z`, and are left out."]
+    few = replaying.side_by_side(world.shop, "demo", "2", "1", None)
+    assert (few["rows"], few["notes"]) == (115, [])
+
+
+def test_where_no_row_is_answered_by_both_nothing_was_compared(make: Callable[..., Watched]) -> None:
+    world = make(v1=fails_above(-1), v2=double)
+    world.release("2", ("production",))
+    assert (judged(world).ok, judged(world).sentence) == (None, "nothing was compared: no row was answered by both versions")
 
 
 def test_the_champion_is_not_replayed_beside_itself(make: Callable[..., Watched]) -> None:
@@ -220,6 +260,8 @@ def test_a_person_compares_any_two_versions(make: Callable[..., Watched]) -> Non
     assert (found["verdict"]["ok"], found["verdict"]["on_fail"]) == (False, "warn")
     assert found["measured"]["share"] == 0.99, "0 is 0 with both"
     assert replaying.side_by_side(world.shop, "demo", "2", "1", 20)["rows"] == 20
+    few = replaying.side_by_side(world.shop, "demo", "2", "1", 5)
+    assert few["rows"] == 5 and few["measured"], "fewer than a gate needs: who asks for five gets five"
     with pytest.raises(BadInput, match="cannot be compared with itself"):
         replaying.side_by_side(world.shop, "demo", "1", None, None)
     with pytest.raises(NotFound, match="no version 9"):

@@ -84,6 +84,28 @@ def test_base64_is_read_by_its_content_type(tmp_path: Path) -> None:
     assert table.select("f.age", "f.fare", "y.prediction").row(0) == (30, None, 1)
 
 
+def test_text_comes_as_it_was_sent(tmp_path: Path) -> None:
+    """A line ends with a line feed and outside of quotes, and with no other sign that some take for an end."""
+    towns = ["Ely\nCambs", "Ely\r\nCambs", "Ely\u2028Cambs", "Ely\x0bCambs", "Ely\x85"]
+    given = "".join(f'{i},1.5,"{town}"\n' for i, town in enumerate(towns))
+    assert datacapture.read(write(tmp_path / "csv", event(given, "0.5\n" * 5)), BINARY)["f.town"].to_list() == towns
+    lines = [json.dumps({"age": i, "town": town}, ensure_ascii=False) for i, town in enumerate(towns)]
+    of_json = event("\n".join(lines), "0.5\n" * 5, encoding="JSON", out="CSV")
+    assert datacapture.read(write(tmp_path / "json", of_json), BINARY)["f.town"].to_list() == towns
+    with pytest.raises(BadInput, match=r"part\.jsonl:1: .*field larger"):
+        datacapture.read(write(tmp_path / "large", event(f"30,7.5,{'x' * 200_000}\n", "0.5\n")), BINARY)
+
+
+def test_numbers_that_are_not_finite_are_missing_as_in_our_own_capture(tmp_path: Path) -> None:
+    given = "30,inf,x\n30,1e999,x\n30,-nan,x\n30,2.5,x\n"
+    table = datacapture.read(write(tmp_path / "csv", event(given, "0.5\n" * 4)), BINARY)
+    assert table["f.fare"].to_list() == [None, None, None, 2.5]
+    regression = replace(BINARY, problem_type="regression", classes=(), positive_class=None, decision_threshold=None)
+    of_json = event('{"age": 30, "fare": NaN, "town": "x"}', '{"prediction": Infinity}', encoding="JSON")
+    table = datacapture.read(write(tmp_path / "json", of_json), regression)
+    assert table.select("f.fare", "y.prediction").row(0) == (None, None)
+
+
 def test_other_problems_have_other_answers(tmp_path: Path) -> None:
     number = Signature("regression", (Column("x", "float"),))
     assert datacapture.read(write(tmp_path / "a", event("1.5", "7")), number)["y.prediction"].to_list() == [7.0]

@@ -14,6 +14,7 @@ import pytest
 
 from modelyard.errors import BadInput, YardError
 from modelyard.flows import holdout
+from modelyard.serve import sockets
 from modelyard.targets.base import EndpointSpec, EndpointState
 from tests.build.test_processes import until
 
@@ -133,6 +134,18 @@ def test_an_endpoint_moves_into_the_shared_front_and_out_again(world: World) -> 
     back = world.target.apply(compiled(world))
     assert answers(back.address) == 1.0
     until(lambda: world.target._shared.pid == 0)
+
+
+def test_a_shared_front_keeps_its_port_whichever_endpoint_comes_up_first(world: World) -> None:
+    """Of several that come up again, one may have had a port of its own before it shared."""
+    port = world.target.apply(compiled(world, shared=True)).address.rpartition(":")[2].partition("/")[0]
+    world.target.remove("demo-production")
+    with sockets.listen("127.0.0.1", 0) as listener:
+        before = listener.getsockname()[1]
+    other = replace(compiled(world, shared=True), model="other", preferred_port=before)
+    assert world.target.apply(other).address == f"http://127.0.0.1:{port}/other-production"
+    world.target.remove("other-production")
+    assert world.target.apply(replace(other, port=before)).address == f"http://127.0.0.1:{before}/other-production", "unless one is named"
 
 
 def test_endpoints_that_would_listen_elsewhere_cannot_share(world: World) -> None:

@@ -41,6 +41,7 @@ def findings(loaded: Loaded) -> Iterator[files.Finding]:
             if not file.is_file():
                 yield (*place, "tls", key), f"there is no file {getattr(listens.tls, key)}", "name a PEM file, relative to the config"
     yield from _realtime(loaded.config)
+    yield from _together(loaded)
 
 
 def _realtime(config: Config) -> Iterator[files.Finding]:
@@ -53,9 +54,22 @@ def _realtime(config: Config) -> Iterator[files.Finding]:
                 hint = "write a folder, or an address such as s3://bucket/prefix/"
                 yield (*place, "asynchronous", *where), f"nothing here opens `{address}`", hint
     traces = realtime.traces
-    if traces is not None and (urlsplit(traces.endpoint).scheme not in ("http", "https") or not urlsplit(traces.endpoint).hostname):
+    if traces is not None and not _is_http(traces.endpoint):
         hint = "write one such as http://127.0.0.1:4318/v1/traces"
         yield (*place, "traces", "endpoint"), f"`{traces.endpoint}` is no HTTP address", hint
+
+
+def _together(loaded: Loaded) -> Iterator[files.Finding]:
+    """A front that both stages share listens in one way; staging's endpoint, which comes first, would have it listen elsewhere."""
+    if not (loaded.staging.deploy.realtime.shared and loaded.config.deploy.realtime.shared):
+        return
+    first, then = loaded.config.environments.staging, loaded.config.environments.production
+    hint = "write the same under `staging`, or let production's alone be shared: `shared: {staging: false, production: true}`"
+    for key in ("host", "port", "names", "tls"):
+        asked = getattr(then, key)
+        if asked != getattr(first, key) and (key != "port" or asked):
+            said = f"both stages share a front (deploy.realtime.shared), and staging has another `{key}`"
+            yield ("environments", "production", key), said, hint
 
 
 def _opened(address: str) -> bool:
@@ -64,4 +78,15 @@ def _opened(address: str) -> bool:
         return True
     from fsspec.registry import known_implementations
 
-    return urlsplit(address).scheme in known_implementations
+    try:
+        return urlsplit(address).scheme in known_implementations
+    except ValueError:
+        return False
+
+
+def _is_http(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,11 +41,13 @@ def batch(
     suffix: str = "",
     workers: int | None = None,
     max_errors: int = 0,
+    may_be_empty: bool = False,
     on_file: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Predict every row of a file, or of each file in a folder, into files that appear whole or not at all. Formats go by the endings.
 
     Without a version the champion answers, else the newest: by its row plan where it has one, else by as many runners as `workers`.
+    `may_be_empty`: a folder without files is no error.
     Raises NotFound, BadInput (a column is missing, a row does not fit, a filter does not hold), StepFailed (the model cannot be loaded),
     NoRoom.
     """
@@ -59,7 +61,7 @@ def batch(
     plan = plans.plan_of(shop.bundle(found))
     workers = workers or usual_workers(plan=plan is not None)
     with _answering(shop, found.digest, plan, workers, log) as answering:
-        order = Order(str(source), str(target), found.digest, answering, shape, suffix, workers, max_errors)
+        order = Order(str(source), str(target), found.digest, answering, shape, suffix, workers, max_errors, may_be_empty)
         done = launch.run(order, log, usual_mode(), on_file)
     return {"model": model, "version": found.version, "output": str(target), **done}
 
@@ -80,16 +82,19 @@ def _answering(shop: Workshop, digest: str, plan: Path | None, workers: int, log
         yield Answering(signature, sockets=tuple(map(str, sockets)))
 
 
-def read(path: Path) -> pl.DataFrame:
-    """The rows of a file of one of FORMATS. Raises NotFound, BadInput."""
+def read(path: Path, texts: Collection[str] = ()) -> pl.DataFrame:
+    """The rows of a file of one of FORMATS; of a csv `texts` are columns of text, whatever stands in them: 01234 is no number then. Raises
+    NotFound, BadInput."""
     import polars as pl
 
     if not path.is_file():
         raise NotFound(f"there is no file {path}")
     readers: dict[str, Any] = {
-        ".csv": lambda p: pl.read_csv(p, infer_schema_length=None, null_values=["", "NA", "NaN"]),
+        ".csv": lambda p: pl.read_csv(
+            p, infer_schema_length=None, null_values=["", "NA", "NaN", "nan", "null"], schema_overrides=dict.fromkeys(texts, pl.String)
+        ),
         ".parquet": pl.read_parquet,
-        ".jsonl": pl.read_ndjson,
+        ".jsonl": lambda p: pl.read_ndjson(p, infer_schema_length=None),
     }
     if path.suffix not in readers:
         raise BadInput(f"{path.name} has no ending that says its format", next=f"end it with one of {ENDINGS}")
@@ -135,9 +140,10 @@ def scheduled(shop: Workshop, run: Run) -> str:
 
 
 def _predict(shop: Workshop, run: Run, source: Path, target: Path, version: str) -> str:
-    done = batch(
-        shop, run.model, version, source, target, on_file=lambda file: run.feed.put("line", step="predict files", text=_said(file))
-    )
+    def tell(file: dict[str, Any]) -> None:
+        run.feed.put("line", step="predict files", text=_said(file))
+
+    done = batch(shop, run.model, version, source, target, may_be_empty=True, on_file=tell)
     fresh = done["files"] - done["kept"]
     return f"{done['rows']:,} rows in {done['files']:,} files by {run.model}:{version}, {fresh:,} of them new"
 

@@ -8,14 +8,20 @@ import secrets
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelyard.config.spec import Capture, Stage
 from modelyard.events import CaptureTrimmed
+from modelyard.flows.holdout import is_traffic
 from modelyard.monitor import windows
 from modelyard.monitor.profile import Profiles
 from modelyard.serve import captured, routes
 from modelyard.serve.captured import sagemaker
+from modelyard.tables import INFERENCE_ID
 from modelyard.workshop import Workshop
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _MOVING = ("up", "deploy", "retrain")
 _KEY_BYTES = 32
@@ -57,8 +63,14 @@ def compact(shop: Workshop, model: str, stage: Stage) -> None:
     where, export = folder(shop, model, stage), None
     in_force = bool(shop.model(model).config)  # not before a first release
     if in_force and shop.stage_config(model, stage).deploy.capture.sagemaker:
-        export = partial(sagemaker.write, _sagemaker(shop, model, stage), where.parent.name)
+        export = partial(_export, _sagemaker(shop, model, stage), where.parent.name, shop.stage_config(model, stage).data.time_col)
     captured.compact(where, export)
+
+
+def _export(root: Path, endpoint: str, time_col: str | None, segment: str, frames: list[pl.DataFrame]) -> None:
+    """What callers asked, in SageMaker's files."""
+    asked = [frame.filter(is_traffic(frame[INFERENCE_ID])) for frame in frames]
+    sagemaker.write(root, endpoint, segment, asked, time_col)
 
 
 def _sagemaker(shop: Workshop, model: str, stage: Stage) -> Path:

@@ -34,8 +34,10 @@ def serve(
     weights: dict[str, int],
     config: Config | None = None,
     rollout: Rollout | None = None,
+    *,
+    folder: str | None = None,
 ) -> EndpointState:
-    """Have the stage's endpoint serve these weights (version -> percent), by `config` or else the one in force.
+    """Have the stage's endpoint serve these weights (version -> percent), by `config` (in `folder`) or else the one in force.
 
     While traffic moves, `rollout` says who is mirrored to whom. Every bundle's digest is checked first.
     """
@@ -54,7 +56,7 @@ def serve(
             host=listens.host,
             port=listens.port,
             names=listens.names,
-            tls=_tls(shop, model, listens.tls),
+            tls=_tls(folder or shop.model(model).folder, listens.tls),
             access=keys.access(shop, model, stage) if listens.keys else routes.Access(),
             fronts=realtime.fronts,
             access_log=realtime.access_log,
@@ -73,10 +75,9 @@ def serve(
     )
 
 
-def _tls(shop: Workshop, model: str, tls: Tls | None) -> tuple[Path, Path] | None:
+def _tls(folder: str, tls: Tls | None) -> tuple[Path, Path] | None:
     """The files of the certificate and its key; names are relative to the config's folder."""
-    folder = Path(shop.model(model).folder)
-    return None if tls is None else (folder / tls.certificate, folder / tls.key)
+    return None if tls is None else (Path(folder) / tls.certificate, Path(folder) / tls.key)
 
 
 def _variant(shop: Workshop, opened: Bundle, version: str, weight: int, config: Config, shadow: bool) -> Variant:

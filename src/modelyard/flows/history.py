@@ -91,11 +91,13 @@ def labelled(shop: Workshop, model: str, rows: pl.DataFrame) -> pl.DataFrame:
 
 def newest(shop: Workshop, model: str, last: int, *, since: datetime | None = None, version: str | None = None) -> pl.DataFrame:
     """The newest `last` captured production rows, by when they came, oldest first; of one version where it is named, and not older than
-    `since`."""
+    `since`. Requests of our own take nobody's place."""
+    import polars as pl
+
     capturing.compact(shop, model, "production")
-    found = captured.newest(folder(shop, model), last, since=since, version=version)
-    found = found.sort(tables.RECEIVED_AT, maintain_order=True).tail(last)
-    return found.filter(is_traffic(found[tables.INFERENCE_ID]))
+    traffic = is_traffic(pl.col(tables.INFERENCE_ID))
+    found = captured.newest(folder(shop, model), last, since=since, version=version, chosen=traffic)
+    return found.sort(tables.RECEIVED_AT, maintain_order=True).tail(last)
 
 
 def labelled_since(shop: Workshop, model: str, since: datetime | None) -> int:

@@ -8,7 +8,7 @@ import math
 import ssl
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from modelyard import tables
@@ -19,6 +19,7 @@ from modelyard.signature import Signature
 if TYPE_CHECKING:
     import polars as pl
 
+Ids = TypeVar("Ids", "pl.Series", "pl.Expr")
 OPEN = Pass()
 SMOKE = "modelyard:smoke-test:5d0c9b7e41f2"
 """Inference id of requests that are no real traffic: one that no caller would think of."""
@@ -26,7 +27,7 @@ _EARLIER = ["smoke-test", *(f"smoke-test-{row}" for row in range(20))]
 """Those of earlier releases, whose rows may still be there: that of one row, and of the rows of a smoke test."""
 
 
-def is_traffic(ids: pl.Series) -> pl.Series:
+def is_traffic(ids: Ids) -> Ids:
     """Which of some inference ids are a caller's, and not of a request of our own."""
     return ~(ids.str.starts_with(SMOKE) | ids.is_in(_EARLIER))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modelyard.config.spec import Stage
+from modelyard.config.spec import STAGES, Stage
 from modelyard.durable import Run
 from modelyard.errors import BadInput, GateRefused
 from modelyard.events import ConfigInForce, Deployed, Event, Promoted, RolledBack
@@ -47,12 +47,21 @@ def enforce(shop: Workshop, run: Run, order: Order) -> None:
         run.tell("config in force", ConfigInForce(run.model, run.id, order.digest, order.configs, order.folder))
 
 
-def reapply(shop: Workshop, model: str, order: Order) -> None:
-    """Let the production endpoint take up a new config with the versions that it serves."""
-    with shop.busy(f"{model}-production"):
-        weights = shop.model(model).stage("production").weights
-        state = endpoints.serve(shop, model, "production", weights, order.config)
-        shop.record([Deployed(model, "production", state.address, weights, "by a new config")])
+def reconfigure(shop: Workshop, run: Run, order: Order) -> None:
+    """Put a config in force that asks for no new version, once the endpoints have taken it up: where one cannot, as on a port that is
+    taken, the old one stays in force, and whoever asks again is not told that there is nothing to do."""
+    for stage in STAGES:
+        if shop.model(run.model).stage(stage).weights:
+            run.step(f"{stage}: apply config", _reapply, shop, run.model, stage, order)
+    enforce(shop, run, order)
+
+
+def _reapply(shop: Workshop, model: str, stage: Stage, order: Order) -> None:
+    """Let the stage's endpoint take up a new config with the versions that it serves."""
+    with shop.busy(f"{model}-{stage}"):
+        weights = shop.model(model).stage(stage).weights
+        state = endpoints.serve(shop, model, stage, weights, order.of_stage(stage), folder=order.folder)
+        shop.record([Deployed(model, stage, state.address, weights, "by a new config")])
 
 
 # -- all at once ----------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from modelyard.config.spec import Config, Replay
 from modelyard.durable import Outcome, Run
 from modelyard.errors import BadInput, GateRefused, NotFound, StepFailed, Unavailable
 from modelyard.events import ReplayJudged
-from modelyard.flows import history, holdout, plans
+from modelyard.flows import history, holdout, plans, replayed
 from modelyard.flows.asking import TIMED, answers, asking
 from modelyard.quality import comparison, comparison_page, paired
 from modelyard.quality import metrics as measures
@@ -113,7 +113,9 @@ def side_by_side(shop: Workshop, model: str, version: str | None, other: str | N
             next=f"name two versions, such as `modelyard compare {model}:2 {model}:1`",
         )
     pair = Pair(shop, model, one, shop.version(model, two).version)
-    asked = (config.deploy.replay or Replay()).model_copy(update={"on_fail": "warn", **({"last": last} if last else {})})
+    asked = (config.deploy.replay or Replay()).model_copy(update={"on_fail": "warn"})
+    if last:
+        asked = asked.model_copy(update={"last": last, "min_rows": min(asked.min_rows, last)})
     folder = shop.home.runs / "compare"
     folder.mkdir(parents=True, exist_ok=True)
     return compare(pair, config, asked, folder / f"{model}-{one}-{two}.log")
@@ -125,7 +127,8 @@ def side_by_side(shop: Workshop, model: str, version: str | None, other: str | N
 def compare(pair: Pair, config: Config, asked: Replay, log: Path) -> dict[str, Any]:
     """The document of a comparison on the newest captured rows, JSON-ready; `verdict` is by `asked`."""
     old, new = pair.bundles()
-    table, notes = _rows(pair, config, asked.last, old, new)
+    signed = {pair.champion: old.signature, pair.version: new.signature}
+    table, notes = replayed.rows(pair.shop, pair.model, asked.last, signed, config.deploy.capture.redacted)
     names = pair.names
     found: dict[str, Any] = {
         "model": pair.model,
@@ -143,23 +146,6 @@ def compare(pair: Pair, config: Config, asked: Replay, log: Path) -> dict[str, A
     if table.height >= max(1, asked.min_rows):
         found |= _asked(pair, table, (old, new), config, log)
     return {**found, "verdict": _verdict(found, asked)}
-
-
-def _rows(pair: Pair, config: Config, last: int, old: Bundle, new: Bundle) -> tuple[pl.DataFrame, list[str]]:
-    """The newest captured rows with every feature of both; and what is left out, in sentences."""
-    import polars as pl
-
-    table = history.newest(pair.shop, pair.model, last)
-    wanted = {tables.feature(name) for signed in (old.signature, new.signature) for name in signed.names}
-    redacted = {tables.feature(name) for name in config.deploy.capture.redacted} & wanted
-    lacking = sorted(wanted - set(table.columns) | redacted)
-    if table.height and lacking:
-        names = ", ".join(f"`{name.removeprefix(tables.FEATURE)}`" for name in lacking)
-        why = " (redacted)" if set(lacking) <= redacted else ""
-        return table.clear(), [f"Captured rows do not hold {names}{why}, which both versions need to answer them."]
-    taken = table.unique(tables.INFERENCE_ID, keep="last", maintain_order=True)
-    notes = [f"{table.height - taken.height:,} rows came more than once and count once."] if taken.height < table.height else []
-    return taken.select(pl.exclude("^y\\..*$", tables.LABEL)), notes
 
 
 def _asked(pair: Pair, table: pl.DataFrame, bundles: tuple[Bundle, Bundle], config: Config, log: Path) -> dict[str, Any]:
@@ -244,6 +230,8 @@ def _verdict(found: dict[str, Any], asked: Replay) -> dict[str, Any]:
         few = f"{found['rows']:,} captured rows, {asked.min_rows:,} are needed"
         why = found["notes"][0] if found["notes"] and not found["rows"] else few
         return {"ok": None, "on_fail": asked.on_fail, "sentence": f"nothing was compared: {why}"}
+    if measured is None and not errors["new_alone"]:
+        return {"ok": None, "on_fail": asked.on_fail, "sentence": "nothing was compared: no row was answered by both versions"}
     wrong, share = _wrong(found, asked), errors["new_alone"] / found["rows"]
     said = [f"{found['rows']:,} captured requests"]
     if measured is not None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,13 +37,16 @@ def side(half: dict[str, Any]) -> list[Record]:
 def records(data: str, encoding: str) -> list[Record]:
     """The records of data in CSV (without a header) or JSON: an object, a list, a holder of either, or JSON lines."""
     if encoding == "CSV":
-        return [row for row in csv.reader(data.splitlines()) if row]
+        try:
+            return [row for row in csv.reader(io.StringIO(data, newline="")) if row]
+        except csv.Error as exc:
+            raise ValueError(f"not CSV: {exc}") from exc
     if encoding != "JSON":
         raise ValueError(f"data in {encoding} is not read here")
     try:
         found = json.loads(data)
     except ValueError:
-        return [_record(json.loads(line)) for line in data.splitlines() if line.strip()]
+        return [_record(json.loads(line)) for line in data.split("\n") if line.strip()]
     return _unwrapped(found)
 
 
@@ -109,7 +114,7 @@ def value(column: Column, given: Any) -> Any:
             return _TRUTHS[str(given).strip().lower()]
         number = float(given)
         if column.type == "float":
-            return number
+            return _finite(number)
         if number != int(number):
             raise ValueError
         whole = int(given) if isinstance(given, int | str) and str(given).lstrip("+-").isdigit() else int(number)
@@ -118,6 +123,11 @@ def value(column: Column, given: Any) -> Any:
         return whole
     except (ValueError, KeyError, TypeError, OverflowError):
         raise ValueError(f"{given!r} in `{column.name}` is no {column.type}") from None
+
+
+def _finite(number: float) -> float | None:
+    """As our own capture has it: a number that is not finite is a missing one."""
+    return number if math.isfinite(number) else None
 
 
 _TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
@@ -160,13 +170,13 @@ def _named(record: dict[str, Any], signature: Signature) -> dict[str, Any]:
 
 
 def _given(values: dict[str, Any], signature: Signature) -> dict[str, Any]:
-    scores = {tables.output(name): float(values[name]) for name in values if name != "prediction" and values[name] is not None}
+    scores = {tables.output(name): _finite(float(values[name])) for name in values if name != "prediction" and values[name] is not None}
     return {tables.PREDICTION: _prediction(values["prediction"], signature), **scores}
 
 
 def _prediction(given: Any, signature: Signature) -> Any:
     if signature.answer == "number":
-        return float(given)
+        return _finite(float(given))
     if signature.answer == "labels":
         return str(given)
     for known in signature.classes:

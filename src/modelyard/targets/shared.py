@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Collection
@@ -16,6 +17,7 @@ from modelyard.targets.fronts import Listening
 from modelyard.targets.places import FrontPlace, ended, together
 
 _TAKEN_UP = 10.0
+_STATS = "stats/.front.json"
 
 
 class SharedFront:
@@ -49,13 +51,21 @@ class SharedFront:
                 for folder in (self.tables, self.stats):
                     folder.mkdir(parents=True, exist_ok=True)
                 alone = [*(word for word in listening.arguments if word != "--share-port"), *self._lasting]
-                front = FrontPlace(self._folder, "stats/.front.json", host=listening.host, arguments=alone, routes=self.tables)
-                front.start(ports)
+                front = FrontPlace(self._folder, _STATS, host=listening.host, arguments=alone, routes=self.tables)
+                front.start(self._usual(ports))
                 self._front, self._listening = front, listening
             elif listening != self._listening or (ports[0] and ports[0] != self.port and 0 not in ports):
                 hint = "give them the same host, port, names and tls, or leave out `shared`"
                 raise BadInput("endpoints that share a front listen on one port", where=name, next=hint)
             self._seats.add(name)
+
+    def _usual(self, ports: list[int]) -> list[int]:
+        """Where any port will do, first the one that the front had before: the addresses of all endpoints hang on it, and that which comes
+        first may have had one of its own."""
+        with contextlib.suppress(NotFound, BadInput, OSError):
+            before = stats.read(self._folder / _STATS).port
+            return list(dict.fromkeys([before, *ports])) if 0 in ports and before else ports
+        return ports
 
     def leave(self, name: str) -> None:
         """Give up a seat. With the last one the process ends."""

@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from modelyard.errors import BadInput, NotFound
 from modelyard.serve.batch import order as orders
-from modelyard.serve.batch.job import HIDDEN
+from modelyard.serve.batch import reading
+from modelyard.serve.batch.job import HIDDEN, Job
 
-from .made import job, rows, written
+from .made import job, order, rows, written
 
 
 def write(path: Path, given: Sequence[dict[str, Any]]) -> Path:
@@ -205,3 +209,140 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, source: str, target: str, s
     with pytest.raises((BadInput, NotFound), match=said):
         job(tmp_path, tmp_path / source, tmp_path / target)
     assert not (tmp_path / "out.csv").exists()
+
+
+# -- what a user would not forgive ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["in/a.csv", "in", "link", "in/../in/a.csv"])
+def test_no_answer_takes_the_place_of_its_input(tmp_path: Path, target: str) -> None:
+    source = write(tmp_path / "in" / "a.csv", rows(5))
+    (tmp_path / "link").symlink_to("in")
+    before = source.read_bytes()
+    with pytest.raises(BadInput, match="the output would take the place of an input"):
+        job(tmp_path, source, tmp_path / target)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a.csv").symlink_to(source)
+    with pytest.raises(BadInput, match="the output would take the place of an input"):
+        job(tmp_path, tmp_path / "links", tmp_path / "in")
+    assert source.read_bytes() == before and [path.name for path in (tmp_path / "in").iterdir()] == ["a.csv"]
+
+
+def test_a_folder_may_lie_in_that_of_its_answers(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.csv", rows(5))
+    for kept in (0, 1):
+        assert job(tmp_path, tmp_path / "in", tmp_path)[0]["kept"] == kept
+    assert table(tmp_path / "a.csv")["prediction"].to_list() == written(rows(5))
+    deep = write(tmp_path / "in" / "in" / "a.csv", rows(5))
+    before = (tmp_path / "in" / "a.csv").read_bytes()
+    with pytest.raises(BadInput, match="the output would take the place of an input"):
+        job(tmp_path, tmp_path / "in", tmp_path)
+    assert (tmp_path / "in" / "a.csv").read_bytes() == before and deep.exists()
+
+
+def test_what_an_endpoint_refuses_a_batch_refuses(tmp_path: Path) -> None:
+    """An infinite number is no missing one; and where training never saw a value missing, none may be."""
+    good = rows(8)
+    bad = [{"a": float("inf")}, {"a": float("-inf")}, {"n": None}, {"s": None}]
+    given = [*good, *({**good[0], **one} for one in bad)]
+    write(tmp_path / "in.parquet", given)
+    write(tmp_path / "in.jsonl", given[:8] + given[10:])
+    cells = [f"{r['id']},{'' if r['a'] is None else r['a']},{r['n']},{r['s']}" for r in good]
+    (tmp_path / "in.csv").write_text("\n".join(["id,a,n,s", *cells, "r0,1e999,1,x", "r0,-inf,1,x", "r0,1,,x"]) + "\n")
+    for kind, count in (("parquet", 4), ("jsonl", 2), ("csv", 3)):
+        job(tmp_path, tmp_path / f"in.{kind}", tmp_path / f"out.{kind}", max_errors=4)
+        refused = [json.loads(line) for line in (tmp_path / f"out.{kind}.errors.jsonl").read_text().splitlines()]
+        assert [line["row"] for line in refused] == list(range(8, 8 + count)), kind
+        assert all("finite" in line["error"] or "training never saw it missing" in line["error"] for line in refused)
+        assert table(tmp_path / f"out.{kind}")["prediction"].to_list() == written(good)
+    write(tmp_path / "nan.parquet", [{**good[0], "a": float("nan")}])
+    assert job(tmp_path, tmp_path / "nan.parquet", tmp_path / "out.parquet")[0]["refused"] == 0, "NaN is how a file says missing"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_fails_keeps_no_other_from_its_answers(tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "PIECE_ROWS", 10)
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("b", "d", "f"):
+        write(folder / f"{name}.parquet", rows(50))
+    (folder / "a.csv").write_text("id,a,n,s\n1,1,many,x\n")
+    write(folder / "c.parquet", [*rows(40), {**rows(1)[0], "s": "zebra"}, *rows(40)])
+    (folder / "e.parquet").write_bytes(b"PAR1?")
+    with pytest.raises(BadInput, match=r"`n` must be a whole number.*; 2 more of the files fail: c\.parquet, e\.parquet") as raised:
+        job(tmp_path, folder, out, workers=workers)
+    assert raised.value.where == "a.csv, row 0"
+    assert sorted(path.name for path in out.iterdir()) == [HIDDEN, "b.parquet", "d.parquet", "f.parquet"]
+    for name in ("a.csv", "c.parquet", "e.parquet"):
+        (folder / name).unlink()
+    done, _ = job(tmp_path, folder, out)
+    assert (done["files"], done["kept"], done["rows"]) == (3, 3, 150)
+
+
+def test_a_file_that_changes_before_it_is_written_is_not_taken_for_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are read some pieces ahead of what is written: one that gives way to another meanwhile was not what is there now."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a", "b"):
+        write(folder / f"{name}.csv", rows(5))
+    pieces: Callable[..., Any] = reading.pieces
+
+    def changed(path: Path, signature: Any) -> Any:
+        yield from pieces(path, signature)
+        if path.name == "b.csv" and not (out / "b.csv").exists():
+            write(tmp_path / "new.csv", rows(7)).replace(path)
+
+    monkeypatch.setattr(reading, "pieces", changed)
+    with pytest.raises(BadInput, match="the file was changed while it was read"):
+        job(tmp_path, folder, out)
+    assert [path.name for path in out.glob("*.csv")] == ["a.csv"]
+    monkeypatch.setattr(reading, "pieces", pieces)
+    done, _ = job(tmp_path, folder, out)
+    assert (done["kept"], done["rows"]) == (1, 12)
+
+
+def test_folders_are_as_open_as_their_files(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "deep" / "a.csv", rows(5))
+    before = os.umask(0o077)
+    try:
+        Job(order(tmp_path, tmp_path / "in", tmp_path / "new" / "out"), 0o644).run(lambda _: None)
+    finally:
+        os.umask(before)
+    made = ("new", "new/out", "new/out/deep", "new/out/deep/a.csv")
+    assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in made] == ["0o755", "0o755", "0o755", "0o644"]
+
+
+def test_a_row_that_the_output_filter_does_not_fit_is_refused_by_its_number(tmp_path: Path) -> None:
+    given = [{**row, "tag": i} for i, row in enumerate(rows(4))]
+    del given[2]["tag"]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, given)))
+    shape = {"join": True, "output_filter": "$['tag','SageMakerOutput']"}
+    with pytest.raises(BadInput, match="the filter names `tag`, which the record does not have") as raised:
+        job(tmp_path, tmp_path / "in.jsonl", tmp_path / "out.jsonl", **shape)
+    assert raised.value.where == "in.jsonl, row 2"
+    job(tmp_path, tmp_path / "in.jsonl", tmp_path / "out.jsonl", max_errors=1, **shape)
+    assert [json.loads(line)["tag"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [0, 1, 3]
+    assert json.loads((tmp_path / "out.jsonl.errors.jsonl").read_text())["row"] == 2
+
+
+def test_what_no_table_holds_is_said_and_ends_in_no_traceback(tmp_path: Path) -> None:
+    one = pa.Table.from_pylist(rows(2))
+    pa.parquet.write_table(one.append_column("list", pa.array([[1], [2]])), tmp_path / "list.parquet")
+    with pytest.raises(BadInput, match="cannot be written as CSV"):
+        job(tmp_path, tmp_path / "list.parquet", tmp_path / "out.csv", join=True)
+    pa.parquet.write_table(one.append_column("a", one.column("a")), tmp_path / "twice.parquet")
+    with pytest.raises(BadInput, match="has the column `a` twice"):
+        job(tmp_path, tmp_path / "twice.parquet", tmp_path / "out.csv")
+    (tmp_path / "deep.jsonl").write_text('{"a":' + "[" * 100_000 + "]" * 100_000 + "}\n")
+    with pytest.raises(BadInput, match="not JSON"):
+        job(tmp_path, tmp_path / "deep.jsonl", tmp_path / "out.jsonl")
+    large = [{**row, "id": 2**63 + i} for i, row in enumerate(rows(2))]
+    (tmp_path / "large.jsonl").write_text("\n".join(map(json.dumps, large)))
+    job(tmp_path, tmp_path / "large.jsonl", tmp_path / "out.parquet")
+    assert table(tmp_path / "out.parquet")["id"].to_list() == [str(row["id"]) for row in large]
+    (tmp_path / "in").mkdir()
+    with open(os.fsencode(tmp_path / "in") + b"/\xff.csv", "w") as file:  # noqa: PTH123
+        file.write("id,a,n,s\n1,1,1,x\n")
+    with pytest.raises(BadInput, match="is not UTF-8"):
+        job(tmp_path, tmp_path / "in", tmp_path / "out")
+    (tmp_path / "head.csv").write_text('id,a,n,s,"two\nlines"\n1,1,1,x,z\n')
+    job(tmp_path, tmp_path / "head.csv", tmp_path / "out.csv", join=True)
+    assert next(csv.reader((tmp_path / "out.csv").open(newline="")))[4] == "two\nlines"

@@ -98,6 +98,19 @@ def test_the_newest_rows_are_found_without_opening_the_older_files(tmp_path: Pat
     assert newest(tmp_path / "none", 4).is_empty()
 
 
+def test_the_newest_rows_are_found_where_files_overlap(tmp_path: Path) -> None:
+    """Quiet minutes are merged into one file around those of a burst."""
+    for first, minutes in (("q", [0, 1, 2, 9]), ("b", [5, 6, 7, 8]), ("o", [0, 1, 2, 3])):
+        at = pl.Series([datetime(2026, 3, 1, 0, i, tzinfo=UTC) for i in minutes], dtype=pl.Datetime("us", "UTC"))
+        ids = [f"{first}{i}" for i in minutes]
+        add(tmp_path, pl.DataFrame({"inference_id": ids, "event_time": at, "received_at": at, "version": "1", "latency_ms": 1.0}))
+    (oldest,) = [path for path in tmp_path.glob("rows-*.parquet") if pl.read_parquet(path, glob=False)["inference_id"][0] == "o0"]
+    oldest.write_bytes(b"no Parquet: whoever opens it fails")
+    for last in (1, 2, 3, 4, 5):
+        found = newest(tmp_path, last).sort("received_at").tail(last)["inference_id"].to_list()
+        assert found == ["b5", "b6", "b7", "b8", "q9"][-last:]
+
+
 def test_rows_are_found_by_their_ids_and_no_more_files_are_read_than_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = [datetime(2026, 3, day, tzinfo=UTC) for day in (1, 2, 3)]
     for day, ids in zip(at, (["a", "b"], ["c", "a"], ["d"]), strict=True):

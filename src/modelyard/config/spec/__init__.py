@@ -281,6 +281,9 @@ class Config(Part):
             raise ValueError(f"`labels: {{join: entity}}` needs `{min(hidden)}` as it came: leave it out of `deploy.capture.redact`")
         if self.preprocess is not None and self.retrain.on:
             raise ValueError("`retrain.on` learns from captured rows, which have the columns after `preprocess`: leave one out")
+        listen = self.environments
+        if listen.staging.port == listen.production.port != 0 and not self.deploy.realtime.shared:
+            raise ValueError("`environments.staging.port` and `environments.production.port` are the same; each endpoint needs its own")
         self._fits_the_problem()
         return self
 

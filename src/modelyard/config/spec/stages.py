@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from modelyard.config.spec.types import Duration, Part, Slug
 from modelyard.signature import ProblemType
@@ -59,9 +59,3 @@ class Environments(Part):
 
     staging: Staging = Staging()
     production: Production = Production()
-
-    @model_validator(mode="after")
-    def _own_ports(self) -> Environments:
-        if self.staging.port == self.production.port != 0:
-            raise ValueError("`staging.port` and `production.port` are the same; each endpoint needs its own")
-        return self

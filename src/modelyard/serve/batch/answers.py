@@ -97,23 +97,33 @@ class Piecework:
                 record = _decode(line)
                 rows.append(self._row(self._input.of(record)))
                 given.append(record)
-            except (msgspec.DecodeError, UnicodeDecodeError, BadInput) as exc:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadInput) as exc:
                 bad[number] = exc.what if isinstance(exc, BadInput) else f"not JSON: {exc}"
                 rows.append({})
                 given.append(None)
-        columns = {c.name: cols.of_list([row.get(c.name) for row in rows], c, bad, text=False) for c in self._signature.columns}
+        columns = cols.of_records(rows, self._signature, bad)
         outputs, good = self._asked(columns, len(records), bad, piece.first)
-        refused = [Refusal(piece.first + row, why) for row, why in sorted(bad.items())]
         numbers = np.flatnonzero(good).tolist()
         answers = self._all(outputs)
         if target != "jsonl":
-            return Answered(len(records), refused, table=self._of_records(given, numbers, piece.first, answers))
+            made: dict[str, Any] = {"table": self._of_records(given, numbers, piece.first, answers)}
+        else:
+            made = {"lines": self._written(given, numbers, piece.first, answers, bad)}
+        refused = [Refusal(piece.first + row, why) for row, why in sorted(bad.items())]
+        return Answered(len(records), refused, **made)
+
+    def _written(self, given: list[Any], numbers: list[int], first: int, answers: Outputs, bad: dict[int, str]) -> bytes:
+        """Lines of JSON. What the output filter asks for and a record does not have is a reason to refuse that record."""
         listed = {name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in answers.items()}
         lines = []
         for place, number in enumerate(numbers):
             answer = {name: values[place] for name, values in listed.items()}
-            lines.append(_encode(self._output.of(self._written(given[number], answer, piece.first + number))) + b"\n")
-        return Answered(len(records), refused, lines=b"".join(lines))
+            try:
+                lines.append(_encode(self._output.of(self._beside(given[number], answer, first + number))) + b"\n")
+            except BadInput as exc:
+                bad[number] = exc.what
+        self._bear(bad, first)
+        return b"".join(lines)
 
     def _row(self, record: Any) -> dict[str, Any]:
         """A record by the names of the columns."""
@@ -128,7 +138,8 @@ class Piecework:
                 raise BadInput(f"the record has no `{name}`")
         return record
 
-    def _written(self, record: Any, answer: dict[str, Any], number: int) -> dict[str, Any]:
+    def _beside(self, record: Any, answer: dict[str, Any], number: int) -> dict[str, Any]:
+        """An answer as it is written: with its record, its id or its number."""
         if self._join:
             return {**record, JOINED: answer} if isinstance(record, dict) else {TAKEN: record, JOINED: answer}
         id_col = self._signature.id_col
@@ -143,7 +154,7 @@ class Piecework:
         id_col = self._signature.id_col
         if id_col and all(isinstance(given[n], dict) and id_col in given[n] for n in numbers):
             ids = [given[n][id_col] for n in numbers]
-            whole = all(type(i) is int for i in ids)
+            whole = all(type(i) is int and -(2**63) <= i < 2**63 for i in ids)
             made = table.add_column(0, id_col, pa.array(ids if whole else [None if i is None else str(i) for i in ids]))
         else:
             made = table.add_column(0, "row", pa.array([first + n for n in numbers], pa.int64()))
@@ -152,14 +163,18 @@ class Piecework:
     # -- both --------------------------------------------------------------------------------------------------------------------
 
     def _asked(self, columns: dict[str, cols.Values], count: int, bad: dict[int, str], first: int) -> tuple[Outputs, Any]:
-        if len(bad) > self._max_errors:
-            row, why = min(bad.items())
-            raise BadInput(why, where=f"row {first + row}", next="correct the row, or let rows be refused: --max-errors")
+        self._bear(bad, first)
         try:
             return answered(self._answers, columns, count, bad, self._max_errors) if count else ({}, np.ones(0, bool))
         except ModelFailed as exc:
             where = f"row {first + exc.row}" if isinstance(exc, Refused) else f"rows {first} to {first + count - 1}"
             raise BadInput(exc.what, where=where, next="correct the row, or let rows be refused: --max-errors") from exc
+
+    def _bear(self, bad: dict[int, str], first: int) -> None:
+        """Raises BadInput, naming the first of them, where more rows are refused than may be."""
+        if len(bad) > self._max_errors:
+            row, why = min(bad.items())
+            raise BadInput(why, where=f"row {first + row}", next="correct the row, or let rows be refused: --max-errors")
 
     def _all(self, outputs: Outputs) -> Outputs:
         return {name: outputs.get(name, []) for name in self._signature.outputs}

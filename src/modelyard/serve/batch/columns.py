@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from modelyard.errors import BadInput
 from modelyard.serve.coerce import json_coercer, text_coercer
+from modelyard.serve.plan.refused import missing
 from modelyard.signature import Column, Signature
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Values:
 def of_table(table: pa.Table, signature: Signature, *, text: bool) -> tuple[dict[str, Values], dict[int, str]]:
     """The signature's columns of a table, and why rows do not fit, by row. `text`: cells are as a CSV file has them.
 
+    What an endpoint refuses does not fit here either: a value that is missing where training never saw it missing, an infinite number.
     Raises BadInput where a column is not there.
     """
     found, bad = {}, dict[int, str]()
@@ -69,7 +71,23 @@ def of_table(table: pa.Table, signature: Signature, *, text: bool) -> tuple[dict
             raise BadInput(f"there is no column `{column.name}`", where=f"column `{column.name}`", next="The model needs it.")
         cells = table.column(column.name)
         found[column.name] = _values(cells.combine_chunks() if cells.num_chunks != 1 else cells.chunk(0), column, bad, text=text)
+        _mark_missing(found[column.name], column, bad)
     return found, bad
+
+
+def of_records(records: Sequence[Mapping[str, Any]], signature: Signature, bad: dict[int, str]) -> dict[str, Values]:
+    """The signature's columns of records of JSON, as `of_table` has those of a table; rows that do not fit are added to `bad`."""
+    found = {}
+    for column in signature.columns:
+        found[column.name] = of_list([record.get(column.name) for record in records], column, bad, text=False)
+        _mark_missing(found[column.name], column, bad)
+    return found
+
+
+def _mark_missing(values: Values, column: Column, bad: dict[int, str]) -> None:
+    if values.missing is not None and not column.nullable:
+        for row in np.flatnonzero(values.missing).tolist():
+            bad.setdefault(row, missing(column.name))
 
 
 def _values(cells: Any, column: Column, bad: dict[int, str], *, text: bool) -> Values:
@@ -110,7 +128,7 @@ def _cast(cells: Any, column: Column, *, text: bool) -> Any:
 
 
 def _opened(cells: Any, kind: str) -> Values:
-    """An Arrow array of the column's own type."""
+    """An Arrow array of the column's own type. Raises ArrowInvalid for infinite numbers: which rows have them is to be found by hand."""
     missing = np.asarray(cells.is_null()) if cells.null_count else None
     if kind == "str":
         coded = cells.dictionary_encode()
@@ -123,6 +141,8 @@ def _opened(cells: Any, kind: str) -> Values:
     if kind == "float":
         finite = np.isfinite(data)
         if not finite.all():
+            if np.isinf(data).any():
+                raise pa.ArrowInvalid("infinite")
             missing = ~finite if missing is None else missing | ~finite
     return Values(kind, data, missing)
 
@@ -130,7 +150,7 @@ def _opened(cells: Any, kind: str) -> Values:
 def of_list(values: Sequence[Any], column: Column, bad: dict[int, str], *, text: bool) -> Values:
     """A column of plain values, one by one where some do not fit; those rows are added to `bad`."""
     loose = Column(column.name, column.type, nullable=True)
-    coerce = text_coercer(column if column.type == "str" else loose) if text else json_coercer(loose)
+    coerce = text_coercer(column if column.type == "str" else loose) if text else json_coercer(loose, finite=False)
     try:
         return _from_plain(coerce(list(values)), column.type)
     except BadInput:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,24 +23,34 @@ from modelyard.errors import BadInput, YardError, no_room
 from modelyard.serve.batch import ledger, reading
 from modelyard.serve.batch.answers import Answered, Piecework, begin
 from modelyard.serve.batch.crew import Crew
-from modelyard.serve.batch.files import File, files
+from modelyard.serve.batch.files import File, files, make
 from modelyard.serve.batch.order import Order
 from modelyard.serve.batch.writing import Output
 from modelyard.signature import Signature
 
 HIDDEN = ".modelyard-batch"
 """The folder, in that of the outputs, where a batch keeps its ledger and its pieces."""
-
-
+MOST_FAILED = 100
+"""Files of a folder that may fail before the rest is not even tried."""
 Tell = Callable[[dict[str, Any]], None]
 
 
 class _Open(NamedTuple):
-    """A file that is being answered: its state and digest as they are at the beginning."""
+    """A file that is being answered, and its digest."""
 
     output: Output
-    state: os.stat_result
     digest: Future[str]
+
+
+class _Step(NamedTuple):
+    """What comes next of a file: a piece's answer, its end where there is none, or why it cannot be read. `state` is the file's before it
+    was read; `named`: the piece has a header."""
+
+    file: File
+    state: os.stat_result | None = None
+    answer: Future[Answered] | None = None
+    named: bool = True
+    failed: BadInput | None = None
 
 
 class Job:
@@ -48,23 +59,25 @@ class Job:
     def __init__(self, order: Order, mode: int | None = None) -> None:
         self._order, self._mode = order, mode
         self._signature = Signature.from_dict(order.answering.signature)
+        self._whole = Path(order.source).is_dir()
         self._rows = self._refused = 0
+        self._failed: dict[str, BadInput] = {}
         self._hashing = ThreadPoolExecutor(1)
         self._open: _Open | None = None
 
     def run(self, tell: Tell) -> dict[str, Any]:
         """Raises NotFound, BadInput, NoRoom (OSError), StepFailed."""
         found, others = files(self._order)
-        whole = Path(self._order.source).is_dir()
         target = Path(self._order.target)
-        folder = target / HIDDEN if whole else found[0].target.with_name(f".{found[0].target.name}.batch")
-        with ledger.held(folder, keep=whole):
+        folder = target / HIDDEN if self._whole else found[0].target.with_name(f".{found[0].target.name}.batch")
+        make(folder.parent, self._mode)
+        with ledger.held(folder, keep=self._whole):
             for left in folder.glob("*-*"):
                 left.unlink()  # pieces of a job that was killed
             done = ledger.Ledger(folder)
             wanted = []
             for file in found:
-                known = done.known(file.source, file.name, self._order.digest, file.target, self._named(file)) if whole else None
+                known = done.known(file.source, file.name, self._order.digest, file.target, self._named(file)) if self._whole else None
                 if known is None:
                     wanted.append(file)
                     continue
@@ -77,74 +90,122 @@ class Job:
         return os.path.relpath(file.target, self._order.target)
 
     def _count(self, rows: int, refused: int) -> None:
+        self._bear(refused)
         self._rows, self._refused = self._rows + rows, self._refused + refused
-        if self._refused > self._order.max_errors:
-            raise BadInput(
-                f"{self._refused:,} rows were refused, and {self._order.max_errors:,} may be", next="see the files *.errors.jsonl"
-            )
+
+    def _bear(self, more: int) -> None:
+        """Raises BadInput where more rows are refused than may be."""
+        if self._refused + more > self._order.max_errors:
+            said = f"{self._refused + more:,} rows were refused, and {self._order.max_errors:,} may be"
+            raise BadInput(said, next="see the files *.errors.jsonl")
 
     def _answer(self, wanted: list[File], folder: Path, done: ledger.Ledger, tell: Tell) -> None:
-        """Some pieces ahead of what is written, whatever file they are of."""
+        """Some pieces ahead of what is written, whatever file they are of. Of a folder, a file that cannot be answered keeps no other one
+        from it, and is told of at the end."""
         if not wanted:
             return
         answers = _Answers(self._order, folder)
-        ahead: deque[tuple[File, Future[Answered] | None, bool]] = deque()
+        ahead: deque[_Step] = deque()
         try:
-            for file, piece in self._pieces(wanted):
-                ahead.append((file, answers.submit(piece, file.kind) if piece else None, piece.named if piece else True))
+            for step in self._steps(wanted, answers):
+                ahead.append(step)
                 while len(ahead) > answers.ahead:
-                    self._take(*ahead.popleft(), done, tell)
+                    self._take(ahead.popleft(), done, tell)
             while ahead:
-                self._take(*ahead.popleft(), done, tell)
+                self._take(ahead.popleft(), done, tell)
         except BaseException:
-            if self._open is not None:
-                self._open.output.drop()
+            self._drop()
             raise
         finally:
             answers.close()
+        if self._failed:
+            raise self._failure()
 
-    def _pieces(self, wanted: list[File]) -> Iterator[tuple[File, reading.Piece | None]]:
-        """Each file's pieces, and None at its end."""
+    def _steps(self, wanted: list[File], answers: _Answers) -> Iterator[_Step]:
+        """Each file's pieces, and its end; or why it cannot be read."""
         for file in wanted:
-            for piece in reading.pieces(file.source, self._signature):
-                yield file, piece
-            yield file, None
-
-    def _take(self, file: File, future: Future[Answered] | None, named: bool, done: ledger.Ledger, tell: Tell) -> None:
-        """The next piece of a file, or its end."""
-        if self._open is None:
-            hashing = self._hashing.submit(ledger.digest, file.source)
-            self._open = _Open(Output(file.target, file.kind, header=named), file.source.stat(), hashing)
-        output = self._open.output
-        if future is not None:
             try:
-                answered = future.result()
-            except YardError as exc:
-                exc.where = f"{file.name}, {exc.where}" if exc.where else file.name
-                raise
-            output.add(answered)
-            self._count(answered.rows, len(answered.refused))
-            return
-        done.add(self._finished(file, self._open))
-        self._open = None
-        tell({"output": str(file.target), "rows": output.rows, "refused": len(output.refused), "kept": False})
+                state = _state(file)  # before it is read: what changes it from then on is seen at its end
+                for piece in reading.pieces(file.source, self._signature):
+                    if file.name in self._failed:
+                        break
+                    yield _Step(file, state, answers.submit(piece, file.kind), piece.named)
+                yield _Step(file, state)
+            except BadInput as exc:
+                yield _Step(file, failed=exc)
 
-    def _finished(self, file: File, opened: _Open) -> ledger.Done:
+    def _take(self, step: _Step, done: ledger.Ledger, tell: Tell) -> None:
+        """The next piece of a file, or its end; nothing more of one that has failed."""
+        if step.file.name in self._failed:
+            return
+        try:
+            if step.failed is not None:
+                raise step.failed
+            if self._open is None:
+                output = Output(step.file.target, step.file.kind, header=step.named, mode=self._mode)
+                self._open = _Open(output, self._hashing.submit(ledger.digest, step.file.source))
+            if step.answer is not None:
+                self._add(step.file, step.answer, self._open.output)
+            else:
+                self._finish(step, self._open, done, tell)
+        except BadInput as exc:
+            self._failed[step.file.name] = exc
+            self._drop()
+            if not self._whole or len(self._failed) >= MOST_FAILED:
+                raise self._failure() from None
+
+    def _add(self, file: File, answer: Future[Answered], output: Output) -> None:
+        try:
+            answered = answer.result()
+        except YardError as exc:
+            exc.where = f"{file.name}, {exc.where}" if exc.where else file.name
+            raise
+        output.add(answered)
+        self._bear(len(output.refused))
+
+    def _finish(self, step: _Step, opened: _Open, done: ledger.Ledger, tell: Tell) -> None:
         """Show the file, if what it answers is still there as it was."""
-        before, now, output = opened.state, file.source.stat(), opened.output
-        if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+        file, before, output = step.file, step.state, opened.output
+        try:
+            digest = opened.digest.result()
+        except FileNotFoundError as exc:
+            raise _gone(file) from exc
+        now = _state(file)  # after it was read for the digest, too
+        if before is None or (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
             raise BadInput("the file was changed while it was read", where=file.name, next="run the batch again")
-        output.finish(self._mode)
-        return ledger.Done(
-            file.name,
-            now.st_size,
-            now.st_mtime_ns,
-            opened.digest.result(),
-            self._order.digest,
-            self._named(file),
-            output.rows,
-            len(output.refused),
-        )
+        output.finish()
+        rows, refused = output.rows, len(output.refused)
+        done.add(ledger.Done(file.name, now.st_size, now.st_mtime_ns, digest, self._order.digest, self._named(file), rows, refused))
+        self._open = None
+        self._count(rows, refused)
+        tell({"output": str(file.target), "rows": rows, "refused": refused, "kept": False})
+
+    def _drop(self) -> None:
+        """What is open comes to nothing."""
+        if self._open is not None:
+            self._open.output.drop()
+            self._open = None
+
+    def _failure(self) -> BadInput:
+        """The first file that failed, and how many others did."""
+        (name, failure), *others = self._failed.items()
+        failure.where = failure.where or name
+        if others:
+            named = ", ".join(other for other, _ in others[:3]) + (", ..." if len(others) > 3 else "")
+            failure.what = f"{failure.what}; {len(others):,} more of the files fail: {named}"
+        return failure
+
+
+def _state(file: File) -> os.stat_result:
+    """Raises BadInput where the file is gone."""
+    try:
+        return file.source.stat()
+    except FileNotFoundError as exc:
+        raise _gone(file) from exc
+
+
+def _gone(file: File) -> BadInput:
+    return BadInput("the file is gone", where=file.name, next="run the batch again")
 
 
 class _Answers:
@@ -209,5 +270,11 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    os._exit(code)  # the thread that watches standard input is in the middle of reading it
+    code = 1
+    try:
+        code = main()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)  # the thread that watches standard input is in the middle of reading it

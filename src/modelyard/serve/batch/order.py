@@ -45,7 +45,8 @@ class Shape(msgspec.Struct, frozen=True):
 
 class Order(msgspec.Struct, frozen=True):
     """Predict `source` (a file or a folder) into `target` (likewise). `version` names who answers: by it and by `shape` a file that is
-    done is known. `suffix` is added to the names in a folder. Up to `max_errors` rows may be refused in all."""
+    done is known. `suffix` is added to the names in a folder. Up to `max_errors` rows may be refused in all. `may_be_empty`: a folder
+    without files is no error."""
 
     source: str
     target: str
@@ -55,6 +56,7 @@ class Order(msgspec.Struct, frozen=True):
     suffix: str = ""
     workers: int = 1
     max_errors: int = 0
+    may_be_empty: bool = False
 
     @property
     def digest(self) -> str:

@@ -51,6 +51,7 @@ def pieces(path: Path, signature: Signature) -> Iterator[Piece]:
 def _parquet(path: Path, _: Signature) -> Iterator[Piece]:
     first = 0
     with contextlib.closing(pa.parquet.ParquetFile(path, memory_map=True, pre_buffer=False)) as file:
+        _see_that_no_name_is_twice(path, file.schema_arrow.names)
         for batch in file.iter_batches(batch_size=orders.PIECE_ROWS):
             yield Piece(first, pa.Table.from_batches([batch]))
             first += batch.num_rows
@@ -64,8 +65,7 @@ def _csv(path: Path, signature: Signature) -> Iterator[Piece]:
         raise BadInput(f"{path.name} is empty", where=str(path))
     named = _names_columns(head, signature)
     names = head if named else [f"column_{i}" for i in range(len(head))]
-    if len(set(names)) != len(names):
-        raise BadInput(f"{path.name} has the column `{next(n for n in names if names.count(n) > 1)}` twice", where=str(path))
+    _see_that_no_name_is_twice(path, names)
     first = 0
     reader = pa.csv.open_csv(
         path,
@@ -82,6 +82,11 @@ def _csv(path: Path, signature: Signature) -> Iterator[Piece]:
         yield Piece(0, pa.table({name: pa.array([], pa.string()) for name in names}), named=named, text=True)
 
 
+def _see_that_no_name_is_twice(path: Path, names: list[str]) -> None:
+    if len(set(names)) != len(names):
+        raise BadInput(f"{path.name} has the column `{next(n for n in names if names.count(n) > 1)}` twice", where=str(path))
+
+
 def _names_columns(head: list[str], signature: Signature) -> bool:
     """Whether a first line is a header: it has most of the model's columns, or consists of such names for the half. Data may hold a name
     once in a while."""
@@ -90,8 +95,9 @@ def _names_columns(head: list[str], signature: Signature) -> bool:
 
 
 def _head(path: Path) -> list[str]:
+    """The cells of the first line, which goes on where a cell in quotes holds the end of a line."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return next(csv.reader([file.readline(_FIRST_LINE)]), [])
+        return next(csv.reader(iter(lambda: file.readline(_FIRST_LINE), "")), [])
 
 
 def _lines(path: Path, _: Signature) -> Iterator[Piece]:

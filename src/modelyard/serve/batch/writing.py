@@ -14,17 +14,19 @@ import pyarrow.parquet
 from modelyard.errors import BadInput
 from modelyard.files import sync
 from modelyard.serve.batch.answers import Answered
+from modelyard.serve.batch.files import make
 from modelyard.serve.batch.order import Refusal
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Output:
-    """One file that is being written. `kind` is its format; `header`: a CSV file begins with the names of its columns."""
+    """One file that is being written. `kind` is its format; `header`: a CSV file begins with the names of its columns. `mode` is that of
+    the file, and of its folder where there is none (None: as the umask says)."""
 
-    def __init__(self, path: Path, kind: str, *, header: bool = True) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.rows = path, 0
+    def __init__(self, path: Path, kind: str, *, header: bool = True, mode: int | None = None) -> None:
+        make(path.parent, mode)
+        self.path, self.rows, self._mode = path, 0, mode
         self.refused: list[Refusal] = []
         self._kind, self._header = kind, header
         self._work = path.with_name(f".{path.name}.part")
@@ -53,37 +55,42 @@ class Output:
         import polars as pl
 
         frame: Any = pl.from_arrow(table)
-        frame.with_columns(pl.col(pl.String).replace("", None)).write_csv(self._file, include_header=self._header)
+        try:
+            frame.with_columns(pl.col(pl.String).replace("", None)).write_csv(self._file, include_header=self._header)
+        except pl.exceptions.PolarsError as exc:
+            hint = "leave such columns out (--output-filter), or end the output with .parquet"
+            raise BadInput(f"a column cannot be written as CSV: {str(exc).splitlines()[0]}", where=str(self.path), next=hint) from exc
         self._header = False
 
-    def finish(self, mode: int | None) -> None:
-        """Show it, in one step, with the given mode. Refused rows lie beside it. Raises OSError."""
+    def finish(self) -> None:
+        """Show it, in one step. Refused rows lie beside it. Raises OSError."""
         if self._writer is not None:
             self._writer.close()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        if mode is not None:
-            self._work.chmod(mode)
-        self._tell_refused(mode)
+        if self._mode is not None:
+            self._work.chmod(self._mode)
+        self._tell_refused()
         self._work.replace(self.path)
         sync(self.path.parent)
 
-    def _tell_refused(self, mode: int | None) -> None:
+    def _tell_refused(self) -> None:
         beside = errors_of(self.path)
         if not self.refused:
             beside.unlink(missing_ok=True)
             return
         work = beside.with_name(f".{beside.name}.part")
         work.write_bytes(b"".join(_encode({"row": refusal.row, "error": refusal.why}) + b"\n" for refusal in self.refused))
-        if mode is not None:
-            work.chmod(mode)
+        if self._mode is not None:
+            work.chmod(self._mode)
         work.replace(beside)
 
     def drop(self) -> None:
         """It comes to nothing."""
-        with contextlib.suppress(Exception):
-            self._file.close()
+        for one in (self._writer, self._file):
+            with contextlib.suppress(Exception):
+                one.close()
         self._work.unlink(missing_ok=True)
 
 

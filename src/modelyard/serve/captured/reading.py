@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -88,12 +89,15 @@ def _facts(path: Path) -> _Facts:
     return _Facts(*pl.scan_parquet(path, glob=False).select(asked).collect().row(0))
 
 
-def newest(folder: Path, last: int, *, since: datetime | None = None, version: str | None = None) -> pl.DataFrame:
-    """At least the newest `last` rows by when they came (all, where there are fewer), of a version where one is named, and none that came
-    before `since`. Files are opened from the newest on, and no more of them than it takes."""
+def newest(
+    folder: Path, last: int, *, since: datetime | None = None, version: str | None = None, chosen: pl.Expr | None = None
+) -> pl.DataFrame:
+    """At least the newest `last` rows by when they came (all, where there are fewer), of a version where one is named, none that came
+    before `since`, and `chosen` ones only. Files are opened from the newest on, and no more of them than it takes."""
     import polars as pl
 
-    chosen = pl.lit(value=True) if since is None else pl.col(RECEIVED_AT) >= since
+    chosen = pl.lit(value=True) if chosen is None else chosen
+    chosen = chosen if since is None else chosen & (pl.col(RECEIVED_AT) >= since)
     chosen = chosen if version is None else chosen & (pl.col(VERSION) == version)
     if not folder.is_dir():
         return tables.join([])
@@ -104,11 +108,21 @@ def newest(folder: Path, last: int, *, since: datetime | None = None, version: s
             if sum(frame.height for frame in found) < last or is_open(path):
                 found.append(tables.segment(path.read_bytes()).filter(chosen))
         for part in sorted(parts, key=lambda part: -part.last):
-            enough = sum(frame.height for frame in found) >= last
-            if enough or (since is not None and part.last < since.timestamp() * 1e6):
+            if part.last < _oldest(found, last) or (since is not None and part.last < since.timestamp() * 1e6):
                 break
             found.append(pl.scan_parquet(part.path, glob=False).filter(chosen).collect())
     return tables.join([frame for frame in found if frame.height])
+
+
+def _oldest(found: Sequence[pl.DataFrame], last: int) -> float:
+    """When the oldest of the newest `last` rows came, in microseconds; before all time where there are fewer. Files may overlap: one whose
+    last row came before holds none of them."""
+    import polars as pl
+
+    if sum(frame.height for frame in found) < last:
+        return -math.inf
+    times = pl.concat([frame[RECEIVED_AT] for frame in found]).dt.epoch("us")
+    return float(times.top_k(last).sort()[0])
 
 
 def received(folder: Path, since: datetime) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard import files
-from modelyard.tables import EXTRA, FEATURE, INFERENCE_ID, OUTPUT, RECEIVED_AT, VERSION
+from modelyard.tables import EVENT_TIME, EXTRA, FEATURE, INFERENCE_ID, OUTPUT, RECEIVED_AT, VERSION
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,15 +24,15 @@ _EVENTS = uuid.UUID("6f1c2f2e-9a0b-5c38-8f7e-3d2b1a4c5d6e")
 JSON = "application/json"
 
 
-def write(root: Path, endpoint: str, segment: str, frames: Iterable[pl.DataFrame]) -> None:
-    """Write the rows of a segment, a table a version, below `root`. Raises OSError."""
+def write(root: Path, endpoint: str, segment: str, frames: Iterable[pl.DataFrame], time_col: str | None = None) -> None:
+    """Write the rows of a segment, a table a version, below `root`. Callers say in `time_col` when a row happened. Raises OSError."""
     lines: dict[Path, list[bytes]] = {}
     for frame in frames:
         for number, row in enumerate(frame.iter_rows(named=True)):
             at: datetime = row[RECEIVED_AT].astimezone(UTC)
             folder = root / endpoint / str(row[VERSION]) / at.strftime("%Y/%m/%d/%H")
             event = str(uuid.uuid5(_EVENTS, f"{segment}/{row[VERSION]}/{number}"))
-            lines.setdefault(folder, []).append(json.dumps(_event(row, event, at), ensure_ascii=False, default=_text).encode())
+            lines.setdefault(folder, []).append(json.dumps(_event(row, event, at, time_col), ensure_ascii=False, default=_text).encode())
     for folder, texts in lines.items():
         folder.mkdir(parents=True, exist_ok=True)
         files.replace(folder / f"{segment}.jsonl", b"\n".join(texts) + b"\n", durable=True)
@@ -53,10 +53,11 @@ def trim(root: Path, before: datetime) -> int:
     return gone
 
 
-def _event(row: dict[str, Any], event: str, at: datetime) -> dict[str, Any]:
+def _event(row: dict[str, Any], event: str, at: datetime, time_col: str | None) -> dict[str, Any]:
+    told = {time_col: row[EVENT_TIME]} if time_col and row[EVENT_TIME] != row[RECEIVED_AT] else {}
     return {
         "captureData": {
-            "endpointInput": _side("INPUT", {**_part(row, FEATURE), **_part(row, EXTRA)}),
+            "endpointInput": _side("INPUT", {**told, **_part(row, FEATURE), **_part(row, EXTRA)}),
             "endpointOutput": _side("OUTPUT", _part(row, OUTPUT)),
         },
         "eventMetadata": {
