@@ -165,6 +165,35 @@ def test_a_table_that_comes_while_an_endpoint_is_loaded_is_the_one_that_answers(
     assert asyncio.run(asked()) == 2
 
 
+def test_an_endpoint_that_is_loaded_again_while_it_is_let_go_is_known_to_be_loaded(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, look = fleet.table(0), serve_fleet.Router.look
+
+    async def asked() -> int:
+        front, gone, looked = serve_fleet.Fleet(fleet.tables, fleet.stats / ".front.json", 0, frozenset()), asyncio.Event(), []
+        await front._seat(name)
+
+        async def slow(router: serve_fleet.Router) -> None:
+            await look(router)
+            looked.append(router)
+            if len(looked) == 2:  # all but the last of loading is done
+                gone.set()
+                await asyncio.gather(*front._closing)
+
+        async def close(plane: serve_fleet.Plane) -> None:
+            await gone.wait()
+
+        monkeypatch.setattr(serve_fleet.Router, "look", slow)
+        monkeypatch.setattr(serve_fleet.Plane, "close", close)
+        front._let_go(name)
+        await front._seat(name)
+        assert len(looked) == 2 and not front._closing
+        generation = front._counted[name].generation
+        await front.close()
+        return generation
+
+    assert asyncio.run(asked()) == 1
+
+
 def test_a_table_that_does_not_hold_is_the_trouble_of_its_endpoint_only(fleet: Fleet) -> None:
     name = fleet.table(0)
     (fleet.tables / "bad-production.json").write_text("{")

@@ -206,7 +206,7 @@ class Fleet:
             seat.worker.cancel()
         await seat.plane.close()
         await seat.router.close()
-        if name not in self._seats:
+        if name not in self._seats and name not in self._loading:
             seat.router.stats.generation = 0  # no table of it is in force
             self._write(name, seat.router.refresh_stats())
         self._gone += 1
