@@ -298,6 +298,26 @@ def test_a_new_chapter_of_bias_loosens_nothing() -> None:
     assert [c.path for c in plan(without, BASE, greater_is_better=GREATER) if c.loosens] == []
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "one", "other", "back"),
+    [
+        ("split", "by", "group", "random", False),
+        ("split", "by", "group", "provided", False),
+        ("split", "by", "time", "group", True),
+        ("split", "by", "provided", "random", False),
+        (None, "season", 7, 1, True),
+    ],
+)
+def test_another_hold_out_or_yardstick_may_be_the_easier(part: str | None, key: str, one: Any, other: Any, back: bool) -> None:
+    def having(value: Any) -> dict[str, Any]:
+        config = copy.deepcopy(BASE)
+        (config["data"][part] if part else config["evaluate"])[key] = value
+        return config
+
+    assert [c.loosens for c in plan(having(one), having(other), greater_is_better=GREATER)] == [True]
+    assert [c.loosens for c in plan(having(other), having(one), greater_is_better=GREATER)] == [back]
+
+
 def test_every_rule_is_reached_by_a_case() -> None:
     """No rule about a gate is dead, which a slip in its pattern would make it."""
     flagged = {c.path for strict, loose in LOOSENED for c in changes((strict, loose)) if c.loosens}
@@ -307,6 +327,8 @@ def test_every_rule_is_reached_by_a_case() -> None:
     flagged |= {c.path for pair in EITHER_WAY for c in changes(pair) if c.loosens}
     clarify = changed(FULL, (FULL[FULL.index("  facets:") : FULL.index("explain:")], "  analysis_config: a.json\n"))
     flagged |= {c.path for c in plan(clarify, BASE) if c.loosens}
+    weekly = BASE | {"evaluate": BASE["evaluate"] | {"season": 7}}
+    flagged |= {c.path for c in plan(weekly, BASE) if c.loosens}
     failing = changed(FULL, ("above: 10}", "above: 10, otherwise: fail}"))
     flagged |= {c.path for c in plan(failing, BASE) if c.loosens}
     flagged |= {c.path for pair in STRATEGIES for c in of_strategies(*pair) if c.loosens}
@@ -346,7 +368,7 @@ NOT_GATES = {
     "data.sample", "data.label_separator", "data.channel_target", "train.arguments", "train.model_path",
     "labels", "alerts.runbook", "monitor.attribution.rows", "monitor.data_quality.constraints", "monitor.drift.season",
     "explain", "train.inputs", "train.environment", "train.metric_definitions", "train.retries",
-    "train.python", "train.tune", "evaluate.at", "evaluate.season", "evaluate.confidence.resamples", "evaluate.confidence.seed",
+    "train.python", "train.tune", "evaluate.at", "evaluate.confidence.resamples", "evaluate.confidence.seed",
     "preprocess.source_dir", "preprocess.requirements", "preprocess.environment", "preprocess.cpus", "preprocess.inputs",
     "postprocess.entry_point", "postprocess.arguments", "postprocess.max_runtime", "postprocess.source_dir", "postprocess.requirements",
     "postprocess.environment", "postprocess.cpus", "postprocess.inputs",

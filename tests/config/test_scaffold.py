@@ -207,7 +207,8 @@ def test_data_elsewhere_is_named_by_its_url(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ['a"b', "a: b", "on", "5", "null", "${X}", "#a", "- a", "ü", "a\\b", "'", "a\tb", "1e3", "@ESTIMATOR@", "@TARGET@"]
+    "name",
+    ['a"b', "a: b", "on", "5", "null", "${X}", "#a", "- a", "ü", "a\\b", "'", "a\tb", "1e3", "@ESTIMATOR@", "@TARGET@", "count", "value"],
 )
 def test_odd_names_of_columns(tmp_path: Path, name: str) -> None:
     data = table(tmp_path / "x.parquet", a=[1, 2, 3], **{name: [0, 1, 0]})

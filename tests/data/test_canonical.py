@@ -105,6 +105,22 @@ def test_times_are_utc_across_clock_changes() -> None:
     ]
 
 
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo", "UTC"])
+def test_the_ends_of_the_calendar_stay_in_it(zone: str) -> None:
+    """The end of 9999, which often stands for no end, is the year 10000 in UTC, of which Python knows nothing."""
+    ends = pl.Series("t", [datetime(9999, 12, 31, 23, 59, 59), None, datetime(1, 1, 1)], dtype=pl.Datetime("us"))
+    late, missing, early = canonical(ends.to_frame(), zone)["t"].to_list()
+    assert late > datetime(9999, 12, 31, tzinfo=UTC) and missing is None and early < datetime(1, 1, 2, tzinfo=UTC)
+    days = canonical(ends.cast(pl.Date).to_frame(), zone)["t"].to_list()
+    assert days[0].year == 9999 and days[2].year == 1
+
+
+@pytest.mark.parametrize("beyond", [pl.Series("t", [2**62]).cast(pl.Datetime("us")), pl.Series("t", [10**9], dtype=pl.Int32).cast(pl.Date)])
+def test_times_beyond_the_calendar_are_refused(beyond: pl.Series) -> None:
+    with pytest.raises(BadInput, match="column `t` holds times beyond the years 1 to 9999"):
+        canonical(beyond.to_frame(), "UTC")
+
+
 @pytest.mark.parametrize("values", [[[1]], [{"a": 1}], [b"x"]])
 def test_what_is_no_plain_value(values: list[object]) -> None:
     with pytest.raises(BadInput, match=r"column `odd` holds .*, which is no plain value") as caught:

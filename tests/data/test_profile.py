@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from modelyard.config.spec import Data
 from modelyard.data import profile as profiles
 from modelyard.data import snapshots
+from modelyard.data.compare import diff
 from modelyard.data.parts import Parts, of
 from modelyard.data.profile import profile
 
@@ -82,6 +83,23 @@ def test_a_constant_an_empty_column_and_ids() -> None:
     assert (found["none"]["missing"], found["none"]["distinct"], found["none"]["min"]) == (5, 0, None)
     assert found["id"]["top"] == [[letter, 1] for letter in "abcde"]
     assert found["nothing"]["top"] == [] and "by_target" not in found["c"]
+
+
+def test_numbers_without_end_and_of_64_bits_without_a_sign_are_not_missing() -> None:
+    frame = pl.DataFrame({"x": [1.0, float("inf"), None, float("nan")], "u": pl.Series([2**64 - 1, 1, 2**63, None], dtype=pl.UInt64)})
+    frame = frame.with_columns(pl.Series("y", [0, 1, 0, 1]))
+    found = columns(profile(pieces(frame, 1), "y"))
+    assert found == columns(profile(of(frame), "y"))
+    assert (found["x"]["missing"], found["x"]["max"], sum(found["x"]["histogram"]["counts"])) == (2, 1.0, 1)
+    assert (found["u"]["missing"], found["u"]["distinct"], found["u"]["max"]) == (1, 3, 2.0**64)
+    (x, u, _) = diff(of(frame), of(frame.with_columns(pl.lit(0.5).alias("x"))))["columns"]
+    assert (x["missing"], u["missing"], u["psi"]) == ([0.5, 0.0], [0.25, 0.25], 0.0)
+
+
+def test_the_end_of_the_calendar_has_a_profile() -> None:
+    last = datetime(9999, 12, 31, 23, 59, 59, 999999)
+    said = columns(profile(of(pl.DataFrame({"t": [last, datetime(2020, 1, 1)]}))))["t"]
+    assert said["max"] == last.replace(tzinfo=UTC).isoformat() == said["histogram"]["edges"][-1]
 
 
 def test_the_share_of_the_positive_class_and_targets_without_an_average() -> None:

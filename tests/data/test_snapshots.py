@@ -168,6 +168,18 @@ def test_times_in_many_forms(home: Path, values: list[Any]) -> None:
     assert snapshots.read(snapshot)["t"].to_list() == [datetime(2024, 1, 1, 10, tzinfo=UTC), datetime(2024, 1, 1, 11, tzinfo=UTC)]
 
 
+@pytest.mark.parametrize("form", [pl.Int64, pl.Int32, pl.Float64])
+def test_days_that_are_written_as_numbers_are_days(home: Path, form: Any) -> None:
+    """As warehouses key them; as seconds all of them would be an hour of August 1970."""
+    table = pl.DataFrame({"when": pl.Series([20231231, None, 19650228], dtype=form), "late": [0, 1, 1]})
+    batches = Parts(tuple(table[i : i + 1] for i in range(3)), table.schema)
+    rows = snapshots.read(snapshots.take(batches, config(time_col="when"), "Asia/Tokyo", home))
+    assert rows["when"].to_list() == [datetime(2023, 12, 30, 15, tzinfo=UTC), datetime(1965, 2, 27, 15, tzinfo=UTC)]
+    seconds = table.with_columns(when=pl.Series([20231231, 20231232, 3], dtype=form))
+    rows = snapshots.read(snapshots.take(of(seconds), config(time_col="when"), "UTC", home))
+    assert [moment.year for moment in rows["when"]] == [1970] * 3
+
+
 def test_rows_without_a_time_are_dropped_and_said(home: Path) -> None:
     frame = pl.DataFrame({"t": [None, datetime(2024, 1, 1), datetime(2024, 1, 2)], "late": [0, 1, 0]})
     snapshot = snapshots.take(of(frame), config(time_col="t"), "UTC", home)

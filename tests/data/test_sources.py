@@ -90,6 +90,20 @@ def test_csv_types_come_from_all_rows(tmp_path: Path) -> None:
     assert get(tmp_path, "csv", "a.csv")["x"].dtype == pl.Float64
 
 
+@pytest.mark.parametrize("using", ["csv", "jsonl"])
+@pytest.mark.parametrize("size", [1 << 26, 12])
+def test_what_is_text_by_the_config_stays_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, using: str, size: int) -> None:
+    """Postal codes, releases, ids of many digits: as numbers they would be others."""
+    words = {"zip": ["01234", "00501", None], "v": ["1.10", "1.2", "1.1"], "on": ["2024-01-02", "2024-01-03", None]}
+    words |= {"b": ["True", "t", "1"], "id": ["12345678901234567890123456789012345678901", "1", "2"]}
+    frame = pl.DataFrame({**words, "n": [1, 2, 3]})
+    frame.write_csv(tmp_path / "a.csv", null_value="NA")
+    frame.write_ndjson(tmp_path / "a.jsonl")
+    monkeypatch.setattr("modelyard.data.texts.BLOCK", size)
+    monkeypatch.setattr("modelyard.data.texts.MOST_DEEP", 1000)
+    assert_frame_equal(get(tmp_path, using, f"a.{using}", texts=(*words, "not there")), frame)
+
+
 def test_one_content_from_every_source(tmp_path: Path) -> None:
     FRAME.write_csv(tmp_path / "a.csv")
     FRAME.write_parquet(tmp_path / "a.parquet")
@@ -117,6 +131,29 @@ def test_patterns_and_folders_are_read_in_name_order(tmp_path: Path) -> None:
         pl.DataFrame({"i": [i], "s": [None if i else "x"]}).write_parquet(tmp_path / "d" / f"{i}.parquet")
     assert get(tmp_path, "parquet", "d/*.parquet")["i"].to_list() == [0, 1, 2]
     assert get(tmp_path, "parquet", "d")["i"].to_list() == [0, 1, 2]
+
+
+def test_what_a_folder_does_not_show_yet_is_not_read(tmp_path: Path) -> None:
+    """A job of Spark's that is still writing, or was killed, has its rows below `_temporary`; a Mac's copy leaves `._` files."""
+    pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "part-0.parquet")
+    for hidden in ("_temporary/0/part-0.parquet", ".tmp/part-1.parquet", "_part-2.parquet"):
+        (tmp_path / hidden).parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame({"a": [9]}).write_parquet(tmp_path / hidden)
+    (tmp_path / "._part-0.parquet").write_bytes(b"x")
+    hidden_root = tmp_path / "_mine"
+    hidden_root.mkdir()
+    pl.DataFrame({"a": [5]}).write_parquet(hidden_root / "a.parquet")
+    assert get(tmp_path.parent, "parquet", tmp_path.name)["a"].to_list() == [1]
+    assert get(tmp_path, "parquet", f"file://{tmp_path}")["a"].to_list() == [1]
+    assert get(tmp_path, "parquet", "_mine")["a"].to_list() == [5], "named, it is read"
+
+
+def test_times_with_a_zone_and_without_do_not_fit_together(tmp_path: Path) -> None:
+    at = pl.Series("t", [datetime(2024, 1, 1)])
+    at.to_frame().write_parquet(tmp_path / "1.parquet")
+    at.dt.replace_time_zone("Asia/Tokyo").to_frame().write_parquet(tmp_path / "2.parquet")
+    with pytest.raises(BadInput, match=r"column `t` is Datetime\(.*\) in 1.parquet and Datetime\(.*Asia/Tokyo.*\) in 2.parquet"):
+        get(tmp_path, "parquet", "*.parquet")
 
 
 def test_files_that_do_not_fit_together(tmp_path: Path) -> None:
@@ -221,6 +258,7 @@ def test_a_secret_that_is_no_database_url(tmp_path: Path) -> None:
         ({"a.jsonl": '{"x": 1}\nno json\n'}, "jsonl", "a.jsonl", None, BadInput, "a.jsonl cannot be read as jsonl"),
         ({"a.jsonl": '{"x": {"y": 1}}\n{"x": 2}\n'}, "jsonl", "a.jsonl", None, BadInput, "column `x` holds nested values"),
         ({"a.jsonl": ""}, "jsonl", "a.jsonl", None, BadInput, "a.jsonl is empty"),
+        ({"a.jsonl": '{"x": 1}\n{"x": NaN}\n'}, "jsonl", "a.jsonl", None, BadInput, "a.jsonl holds NaN, for which JSON has no word"),
         ({}, "delta", "a.delta", None, NotFound, "no Delta table at a.delta"),
         ({"d/x.parquet": ""}, "delta", "d", None, NotFound, "no Delta table at d"),
         ({"a.parquet": "no parquet"}, "parquet", "a.parquet", None, BadInput, "cannot be read as parquet"),

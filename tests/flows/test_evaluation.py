@@ -315,6 +315,39 @@ def test_the_champion_answers_the_same_rows_and_is_compared(build: Build, tmp_pa
     assert "worse than the champion's 3 by 1, a loss up to 0.5 of it is allowed" in said["gates"][2]
 
 
+@pytest.mark.usefixtures("unreported")
+@pytest.mark.parametrize(
+    ("old", "why"),
+    [
+        ({"classes": ("no", "yes"), "positive_class": "yes"}, "labels are none of the model's classes, such as"),
+        ({"problem_type": "multiclass_classification", "positive_class": None}, "it is a model of multiclass classification"),
+        ({"columns": (Column("x", "float"), Column("w", "datetime"))}, "raised"),
+    ],
+)
+def test_a_champion_that_cannot_answer_for_the_new_data_fails_its_gate_and_not_the_build(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: dict[str, Any], why: str
+) -> None:
+    """Of other classes, of another kind, or broken by the rows: whoever changed the data could never build again."""
+    gate = {"metric": "roc_auc", "versus": "champion", "min_absolute_change": -1, "on_fail": "warn"}
+    site = build("binary_classification", {"validation_criteria": [gate]})
+    signed = Signature(**{**vars(Signature("binary_classification", (Column("x", "float"),), (0, 1), 1, 0.5, target_col="y")), **old})
+
+    def score(what: Any, table: pl.DataFrame, signed: Signature, log: Path) -> pl.DataFrame:
+        if why == "raised":
+            raise StepFailed("the model raised")
+        return evaluation.score_and_time(what, table, signed, log, quiet=list)[0]
+
+    monkeypatch.setattr(evaluation, "bundled", lambda *_: None)
+    monkeypatch.setattr(evaluation, "score", score)
+    monkeypatch.setattr(evaluation.bundle, "open", lambda *_: SimpleNamespace(signature=signed, path=tmp_path))
+    monkeypatch.setattr(site.shop, "model", lambda name: SimpleNamespace(champion="7", versions={}))
+    monkeypatch.setattr(site.shop, "version", lambda *_: SimpleNamespace(digest="0"))
+    found, said = judged(site)
+    assert found["champion"]["metrics"] == {} and why in found["champion"]["reason"]
+    assert not (site.folder / "champion.parquet").exists()
+    assert "the champion was not measured by it: failed (only warns)" in said["gates"][0] and said["refused"] == []
+
+
 METRIC = """
 from helper import RATE
 
@@ -442,3 +475,18 @@ def test_a_measure_that_does_not_fit_the_score_is_refused(build: Build) -> None:
     with pytest.raises(BadInput, match="'cramers_v' does not measure numbers") as caught:
         evaluation.evaluate(site)
     assert caught.value.where == "monitor.drift.prediction"
+
+
+def test_a_column_is_not_called_as_an_answer_is(tmp_path: Path) -> None:
+    asked = {
+        "version": 1,
+        "model": {"name": "m", "problem_type": "regression"},
+        "data": {"source": {"using": "csv", "location": "d.csv"}, "target_col": "z"},
+        "train": {"framework": "sklearn", "entry_point": "train.py"},
+    }
+    site: Any = SimpleNamespace(config=Config.model_validate(asked), part=lambda name: tmp_path / "rows.parquet")
+    pl.DataFrame({"x": [1.0, 2.0], "z": [1.0, 2.0]}).write_parquet(tmp_path / "rows.parquet")
+    assert list(evaluation.sign(site).names) == ["x"]
+    pl.DataFrame({"y.prediction": [1.0, 2.0], "z": [1.0, 2.0]}).write_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(BadInput, match=r"`y\.prediction` is called as an answer of the model is"):
+        evaluation.sign(site)

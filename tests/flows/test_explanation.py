@@ -27,7 +27,7 @@ from modelyard.config.spec.quality import Explain
 from modelyard.errors import BadInput, NotFound
 from modelyard.events import VersionRegistered
 from modelyard.feed import Feed
-from modelyard.flows import evaluation, explanation
+from modelyard.flows import batch, evaluation, explanation
 from modelyard.home import Home
 from modelyard.serve import explain as structural
 from modelyard.serve.runner import predict
@@ -191,7 +191,7 @@ def test_a_runner_of_any_language_may_decline(home: Path, reply: dict[str, Any],
 def test_which_output_is_explained() -> None:
     def of(problem_type: str, classes: tuple[Any, ...] = (), wanted: Any = None, **more: Any) -> str:
         signed = Signature(problem_type, (Column("a", "float"),), classes=classes, **more)  # type: ignore[arg-type]
-        return explanation.explained_output(signed, wanted, pl.Series("label", ["x", "y", "y", "z", "z", None]))
+        return explanation.explained_output(signed, wanted, pl.Series("count", ["x", "y", "y", "z", "z", None]))
 
     assert of("binary_classification", (0, 1), positive_class=1) == "probability_1"
     assert of("binary_classification", (0, 1), 0, positive_class=1) == "probability_0"
@@ -270,6 +270,21 @@ def test_a_versions_rows(world: World, home: Path, tmp_path: Path, monkeypatch: 
     stood_in = explanation.of_version(shop, "demo", None, file=tmp_path / "new.csv")
     assert "rows of the hold-out stand in" in stood_in["why"] and len(stood_in["rows"]) == 30
     shop.close()
+
+
+def test_the_background_is_drawn_of_rows_that_are_not_held() -> None:
+    table = rows(500, 3)
+    for count in (40, 500, 900):
+        assert explanation._drawn_of(table.lazy(), count, 7).equals(explanation._drawn(table, count, 7))
+
+
+def test_a_csv_of_new_rows_has_texts_where_the_model_takes_texts(tmp_path: Path) -> None:
+    """A postal code is no number: read as one, 01234 is the code of nobody."""
+    (tmp_path / "new.csv").write_text("zip,a,id\n01234,1,007\n,2,8\nNA,nan,9\n")
+    read = batch.read(tmp_path / "new.csv", ("zip", "id", "not there"))
+    assert read.to_dict(as_series=False) == {"zip": ["01234", None, None], "a": [1, 2, None], "id": ["007", "8", "9"]}
+    typed = explanation.typed(read.select("zip", "a"), pl.DataFrame({"zip": ["x"], "a": [1.5]}))
+    assert typed["zip"].to_list() == ["01234", None, None] and typed["a"].dtype == pl.Float64
 
 
 def test_bars_a_person_can_read(monkeypatch: pytest.MonkeyPatch) -> None:

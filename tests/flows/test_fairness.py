@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,8 +35,16 @@ SIGNED = Signature("binary_classification", (Column("amount", "float"),), (0, 1)
 BIAS = {"facets": [{"column": "sex", "privileged": ["M"]}], "group_col": "region", "criteria": [{"metric": "DPPL", "within": 0.2}]}
 
 
-def site(folder: Path, bias: dict[str, Any], *, prepared: pl.DataFrame = TEST, id_col: str | None = None, **more: Any) -> Site:
-    """A build after `predict`, whose preparing step made `prepared` of the hold-out."""
+def site(
+    folder: Path,
+    bias: dict[str, Any],
+    *,
+    prepared: pl.DataFrame = TEST,
+    id_col: str | None = None,
+    data_of: Callable[[pl.DataFrame], pl.DataFrame] = lambda table: table,
+    **more: Any,
+) -> Site:
+    """A build after `predict`, whose preparing step made `prepared` of the hold-out; `data_of` makes the source's rows of ours."""
     config = Config.model_validate(
         {
             "version": 1,
@@ -45,7 +54,7 @@ def site(folder: Path, bias: dict[str, Any], *, prepared: pl.DataFrame = TEST, i
                 "target_col": "ok",
                 "positive_class": 1,
                 "id_col": id_col,
-                "schema": {"sensitive_not_served": ["sex"]},
+                "schema": {"sensitive_not_served": data_of(TEST).columns[1:2]},
             },
             "train": {"framework": "sklearn", "entry_point": "train.py"},
             "preprocess": {"entry_point": "prepare.py"} if prepared is not TEST else None,
@@ -61,10 +70,10 @@ def site(folder: Path, bias: dict[str, Any], *, prepared: pl.DataFrame = TEST, i
     )
     for file, table in ((built.raw("train"), TRAIN), (built.raw("test"), TEST), (built.part("test"), prepared)):
         file.parent.mkdir(parents=True, exist_ok=True)
-        table.write_parquet(file)
+        data_of(table).write_parquet(file)
     signed = Signature(**{**SIGNED.__dict__, "id_col": id_col})
-    scored = prepared.with_columns((pl.col("amount") > 0).cast(pl.Int64).alias("y.prediction"))
-    as_predictions(scored, signed, "candidate", ("sex", "region")).write_parquet(built.folder / "holdout.parquet")
+    scored = data_of(prepared).with_columns((pl.col("amount") > 0).cast(pl.Int64).alias("y.prediction"))
+    as_predictions(scored, signed, "candidate", (*data_of(TEST).columns[1:3],)).write_parquet(built.folder / "holdout.parquet")
     (built.folder / "signature.json").write_text(json.dumps(asdict(signed)), encoding="utf-8")
     return built
 
@@ -167,3 +176,33 @@ def test_an_edited_analysis_config_makes_another_version_wherever_it_lies(tmp_pa
     (tmp_path / "analysis_config.json").unlink()
     with pytest.raises(NotFound, match=r"there is no file analysis_config\.json"):
         steps.packaged(built, tmp_path / "packed" / "code", tmp_path / "packed" / "preprocess-code")
+
+
+@pytest.mark.parametrize("name", ["version", "label", "event_time", "inference_id"])
+def test_a_facet_may_be_called_as_a_column_of_a_predictions_table(tmp_path: Path, name: str) -> None:
+    """The build's own column of that name is another: all rows would be of one version, or grouped by their target."""
+    bias = {**BIAS, "facets": [{"column": name, "privileged": ["M"]}]}
+    built = site(tmp_path, bias, id_col="id", data_of=lambda table: table.rename({"sex": name}))
+    rows = {row["metric"]: row["value"] for row in fairness.bias(built).value["measures"]}
+    assert rows["DPPL"] == pytest.approx(gap(TEST)) and rows["AD"] is not None
+    prepared = site(tmp_path / "b", bias, prepared=TEST[20:], id_col="id", data_of=lambda table: table.rename({"sex": name}))
+    rows = {row["metric"]: row["value"] for row in fairness.bias(prepared).value["measures"]}
+    assert rows["DPPL"] == pytest.approx(gap(TEST[20:]))
+
+
+def test_only_what_is_compared_is_read_of_the_training_rows(tmp_path: Path) -> None:
+    built = site(tmp_path, BIAS)
+    read = fairness._training(built)
+    assert read.columns == TRAIN.columns and [n for n in read.columns if read[n].dtype != pl.Null] == ["sex", "region", "ok"]
+    assert read.height == TRAIN.height
+
+
+def test_a_gate_on_a_facet_that_clarify_s_file_does_not_compare_stops_the_build_before_training(tmp_path: Path) -> None:
+    facet = {"name_or_index": 1, "value_or_threshold": ["F"]}
+    config = {"label": "ok", "label_values_or_threshold": [1], "facet": [facet], "methods": {"post_training_bias": {"methods": "all"}}}
+    criteria = [{"metric": "DPPL", "within": 0.2, "facet": "region"}]
+    built = site(tmp_path, {"analysis_config": "analysis_config.json", "criteria": criteria})
+    (tmp_path / "analysis_config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(BadInput, match="`region` is none of the facets") as caught:
+        fairness.verify(built)
+    assert (caught.value.where, caught.value.next) == ("bias.criteria[0].facet", "the facets: sex")

@@ -26,7 +26,7 @@ from modelyard.quality.bias.kernels import KERNELS, Cells, tally
 from modelyard.quality.bias.measure import Interval, features
 from modelyard.signature import Column, Signature
 
-BINARY = "binary_classification"
+BINARY, NAN = "binary_classification", math.nan
 SIGNED = Signature(
     BINARY, (Column("amount", "float"), Column("job", "str")), classes=("bad", "good"), positive_class="good", target_col="risk"
 )
@@ -158,6 +158,14 @@ def test_a_group_that_only_the_hold_out_lacks_is_undefined_and_one_that_is_never
         "error": "it is infinite"
     }
     assert found["DPPL"]["value"] < 0 and "error" not in found["DPPL"] and found["CDDPL"]["error"].startswith("it needs")
+
+
+def test_a_row_without_a_weight_counts_once_as_in_all_other_metrics() -> None:
+    table = people().with_columns(w=pl.Series([1.0, 2.0, 0.5, 1.0] * 100), holes=pl.Series([None, 2.0, 0.5, NAN] * 100, strict=False))
+    beside = table.drop("risk", "answer")
+    compared = [wanted(Facet(column="sex", privileged=("M",)), weight_col=name) for name in ("w", "holes")]
+    whole, holes = (analyse(one, table, scored(table), SIGNED, Interval(resamples=20), beside)["facets"] for one in compared)
+    assert whole == holes and value({"facets": holes}, "DPPL")["value"] is not None
 
 
 def test_several_classes_and_numbers() -> None:

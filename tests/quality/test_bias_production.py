@@ -71,6 +71,19 @@ def test_metrics_that_need_labels_look_at_labelled_rows_and_the_others_at_all() 
     assert {row["metric"] for row in alone} == set(production.LABEL_FREE)
 
 
+def test_columns_beside_the_table_may_be_called_as_its_own_and_lack_weights() -> None:
+    made, table = document(rows(400, 0), weight_col="weight"), rows(400, 1)
+    plain = table.with_columns(weight=pl.when(pl.int_range(pl.len()) % 3 > 0).then("weight").otherwise(1.0))
+    wanted = production.measured(made, plain, SIGNED, POST)
+    beside = plain.select("sex", "race", "region", weight=pl.when(pl.int_range(pl.len()) % 3 > 0).then("weight"))
+    assert production.measured(made, table, SIGNED, POST, beside)[0].keys() == wanted[0].keys()
+    told = json.loads(json.dumps(made).replace('"sex"', '"label"').replace('"weight_col": "weight"', '"weight_col": "version"'))
+    kept = beside.select("race", "region", "weight", label="sex", version="weight")
+    weighed = [f for f in told["facets"] if "weight" not in f["columns"]]
+    found = by(production.measured({**told, "facets": weighed}, table, SIGNED, POST, kept))
+    assert found == {key: value for key, value in by(wanted).items() if "weight" not in key[0]}
+
+
 def test_rows_without_a_facet_s_value_or_an_answer_are_left_out() -> None:
     made, table = document(rows(400, 0)), rows(400, 1)
     holes = pl.concat([table, table[:50].with_columns(sex=None), table[50:90].with_columns(pl.lit(None, pl.Int64).alias("y.prediction"))])

@@ -183,6 +183,13 @@ def test_partial_dependence_is_the_mean_with_a_value_put_into_every_row() -> Non
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.parametrize("name", ["count", "rows", "value"])
+def test_a_feature_may_be_called_as_what_is_counted(name: str) -> None:
+    rows = pl.DataFrame({name: ["a", "b", "b"]})
+    (found,) = partial_dependence(lambda t: (t[name] == "a").cast(float).to_numpy(), rows, [name])
+    assert (found["feature"], found["grid"], found["mean"]) == (name, ["b", "a"], [0.0, 1.0])
+
+
 def document(rows: pl.DataFrame, **more: Any) -> dict[str, Any]:
     game = Game(tangled, rows, rows[:5])
     explanation = Explanation(

@@ -72,6 +72,29 @@ def test_numbers_and_many_classes_leak_too() -> None:
     assert list(found.evidence["features"]) == ["code"]
 
 
+def test_a_number_that_never_repeats_tells_several_classes_too() -> None:
+    rng = np.random.default_rng(5)
+    y = rng.integers(0, 4, N)
+    apart = {
+        "middle last": np.array([0.0, 3, 1, 2])[y] + rng.random(N) * 0.5,
+        "when": pl.Series(y * 10**9 + np.arange(N)).cast(pl.Datetime("us")),
+    }
+    holes = pl.Series(np.where(y == 2, np.nan, y + rng.random(N) * 0.5)).fill_nan(None)
+    table = pl.DataFrame({**features(), **apart, "holes": holes, "y": y})
+    noise = pl.Series(y + rng.normal(0, 0.3, N))
+    names = (*features(), *apart, "holes", "noise")
+    found = target(table.with_columns(noise=noise), signature("multiclass_classification", *names, classes=(0, 1, 2, 3)), "warn")
+    assert set(found.evidence["features"]) == {*apart, "holes"} and found.evidence["measure"] == "accuracy"
+
+
+def test_to_say_never_of_a_rare_class_tells_nothing() -> None:
+    y = np.zeros(20_000, dtype=np.int64)
+    y[:4], y[4:8] = 1, 2
+    rng = np.random.default_rng(6)
+    table = pl.DataFrame({"word": rng.choice(["a", "b"], len(y)), "number": rng.normal(size=len(y)), "y": y})
+    assert target(table, signature("multiclass_classification", "word", "number", classes=(0, 1, 2)), "block").ok
+
+
 def test_rows_of_the_holdout_that_training_saw_are_counted() -> None:
     table = pl.DataFrame({"a": range(1000), "b": [None, 2.5] * 500, "id": range(1000), "y": [0, 1] * 500})
     train, test = table.head(900), pl.concat([table.tail(100), table.head(5).with_columns(id=pl.lit(7) + pl.col("id"))])

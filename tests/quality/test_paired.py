@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from modelyard.errors import BadInput
+from modelyard.quality.alike import measured_alike
 from modelyard.quality.metrics import METRICS, compute, names_for
 from modelyard.quality.paired import bootstrap
 from modelyard.quality.resample import draw
@@ -41,6 +44,20 @@ def test_each_difference_is_the_metric_of_the_drawn_rows(metric: str) -> None:
         drawn = np.repeat(np.arange(60), row)
         expected = compute(new[drawn], BIN)[metric] - compute(old[drawn], BIN)[metric]
         assert math.isclose(difference, expected, rel_tol=1e-9, abs_tol=1e-9) or (math.isnan(difference) and math.isnan(expected))
+
+
+@pytest.mark.parametrize("classes", [(0, 1), (False, True), ("0", "1")])
+def test_both_look_for_the_class_that_the_challenger_looks_for(classes: tuple[Any, ...]) -> None:
+    """The recall of one class and that of the other are no rivals, whatever the champion was once asked for."""
+    old = replace(BIN, classes=classes, positive_class=classes[0], decision_threshold=0.3)
+    found = measured_alike(old, replace(BIN, weight_col="w"))
+    assert (found.positive_class, found.classes, found.decision_threshold, found.weight_col) == (classes[1], classes, 0.3, "w")
+    champion, challenger = pair(60)
+    trial = bootstrap(champion, challenger, replace(BIN, positive_class=0), "recall", challenger_signature=BIN, draws=10)
+    assert (
+        trial.champion == compute(champion, BIN)
+        and trial.differences == bootstrap(champion, challenger, BIN, "recall", draws=10).differences
+    )
 
 
 @pytest.mark.parametrize("metric", names_for("regression"))

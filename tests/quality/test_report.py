@@ -620,7 +620,25 @@ def test_no_labelled_rows_make_a_page_without_pictures() -> None:
     table, signature = binary()
     empty = table.with_columns(label=pl.lit(None, dtype=pl.String))
     assert curves(empty, signature) == {}
+
     assert "Pictures" not in Page(make(empty, signature)).text
+
+
+def test_a_series_whose_entity_is_missing_has_a_name_of_its_own() -> None:
+    table, signature = forecasting()
+    table = table.with_columns(pl.Series("x.town", ["x", None] * 100), pl.col("x.shop").replace({"a": None}))
+    names = [line["name"] for line in curves(table, replace(signature, entity_cols=("shop", "town")))["series"]]
+    assert names == ["all together", "b, missing", "b, x", "missing, missing"]
+
+
+@pytest.mark.parametrize("error", [2.0**60, 1e300])
+def test_errors_that_are_all_alike_and_great_have_a_picture(error: float) -> None:
+    """Between numbers of that size there are none left to make bins of."""
+    signature = Signature("regression", (Column("x", "float"),), target_col="y")
+    table = pl.DataFrame({"f.x": [1.0, 2.0, 3.0], "label": [error] * 3, "y.prediction": [0.0] * 3})
+    found = curves(table, signature)
+    assert found["errors"]["counts"] == [3]
+    assert "errors" in [plot.name for plot in plots.plots(found)]
 
 
 def test_pictures_show_what_was_measured() -> None:

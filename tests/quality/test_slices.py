@@ -10,7 +10,7 @@ import pytest
 
 from modelyard.errors import BadInput
 from modelyard.quality.metrics import compute
-from modelyard.quality.slices import by_slice, worst
+from modelyard.quality.slices import by_slice, parts, worst
 from modelyard.signature import Column, Signature
 
 BIN = Signature("binary_classification", (Column("a", "float"),), classes=(0, 1), positive_class=1, decision_threshold=0.5)
@@ -45,6 +45,37 @@ def test_slices_of_many_numbers_are_quartiles_and_of_many_words_the_frequent_one
     assert len(ages) == 5 and sum(x["rows"] for x in ages) == n and ages[-1] == ages[-1] | {"value": "(missing)", "rows": 2}
     words = by_slice(table, BIN, "word")
     assert len(words) == 51 and sum(x["rows"] for x in words) == n and "(other)" in {x["value"] for x in words}
+
+
+@pytest.mark.parametrize("width", [1000.0, 1e-6])
+def test_quartiles_that_lie_close_to_each_other_are_parts_of_their_own(width: float) -> None:
+    """Seconds since 1970, postal codes: four digits of theirs are all alike, and parts of one name would stand for one another."""
+    n = 400
+    y = np.arange(n) % 2
+    seconds = (1.6e9 if width > 1 else 0.5) + np.linspace(0, width, n)
+    last = seconds > np.quantile(seconds, 0.75)
+    table = binary(y, np.where(last, 1 - y, y).astype(float)).with_columns(pl.Series("f.seconds", seconds))
+    found_parts = by_slice(table, BIN, "seconds")
+    weak = [x["value"] for x in found_parts if x["accuracy"] == 0.0]
+    assert [x["rows"] for x in found_parts] == [100] * 4 and len({x["value"] for x in found_parts}) == 4 and len(weak) == 1
+    found = worst(table, BIN, "accuracy", min_rows=50, depth=1)[0]
+    assert found is not None and (found.value, found.values) == (0.0, tuple(weak))
+
+
+def test_the_weakest_of_very_many_rows_is_itself_and_not_one_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelyard.quality.slices.MOST_ROWS", 1000)
+    n = 4000
+    y, seconds = np.arange(n) % 2, 1.6e9 + np.linspace(0, 1000, n)
+    last = seconds > np.quantile(seconds, 0.75)
+    table = binary(y, np.where(last, 1 - y, y).astype(float)).with_columns(pl.Series("f.seconds", seconds))
+    found = worst(table, BIN, "accuracy", min_rows=50, depth=1)[0]
+    assert found is not None and (found.value, found.rows) == (0.0, 1000)
+
+
+@pytest.mark.parametrize("name", ["n", "rows", "word", "count", "value"])
+def test_a_column_may_be_called_as_what_is_counted(name: str) -> None:
+    names, codes = parts(pl.Series(name, ["a", "b", "b", None]))
+    assert [names[code] for code in codes] == ["a", "b", "b", "(missing)"]
 
 
 def test_slices_of_an_unknown_column_suggest_the_nearest() -> None:

@@ -16,7 +16,7 @@ import pytest
 from modelyard.errors import BadInput, StepFailed, Unavailable
 from modelyard.serve.processes import descendants, environment, spawn, start_time
 from modelyard.serve.refusals import ModelFailed
-from modelyard.serve.runner import install_runtime, predict, time_rows, wait_ready
+from modelyard.serve.runner import features, install_runtime, predict, time_rows, wait_ready
 from modelyard.signature import Column, Signature
 from tests.needs import needs_bwrap
 
@@ -206,6 +206,14 @@ def test_children_do_not_see_our_secrets(monkeypatch: pytest.MonkeyPatch) -> Non
     env = environment({"A": "b"})
     assert "s3cret" not in env.values() and "PYTHONDONTWRITEBYTECODE" not in env
     assert env["A"] == "b" and env["PATH"] == os.environ["PATH"]
+
+
+def test_a_feature_may_be_called_as_a_column_of_a_predictions_table() -> None:
+    signed = Signature("regression", (Column("version", "str"), Column("f.version", "str")))
+    data = pl.DataFrame({"version": ["a"], "f.version": ["b"]})
+    kept = pl.DataFrame({"version": ["candidate"], "f.version": ["a"], "f.f.version": ["b"]})
+    for table in (data, kept):
+        assert {name: values.to_list() for name, values in features(table, signed).items()} == {"version": ["a"], "f.version": ["b"]}
 
 
 def test_what_cannot_be_started_says_so(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ _MAX_HEADER = 1_000_000
 
 def findings(loaded: Loaded) -> Iterator[files.Finding]:
     yield from _left_out(loaded)
+    yield from _not_beside(loaded.config)
     using, name = loaded.config.data.source.using, files.data_name(loaded.config)
     file = None if name is None or using == "script" else files.first_file(loaded.folder, name, using)
     if file is None:
@@ -114,13 +115,28 @@ def _named_columns(loaded: Loaded) -> Iterator[tuple[words.Path, str]]:
         yield ("data", "source", "incremental"), data.source.incremental
     yield from _facets(config)  # looked up in the source's rows, whatever `preprocess` makes of them
     if config.preprocess is None:  # which may make columns that the source does not have
-        yield from ((("evaluate", "slices", i), c) for i, c in enumerate(config.evaluate.slices))
+        yield from _reported(config)
         yield from _sliced(config)
         yield from ((("monitor", "drift", "columns", i), c) for i, c in enumerate(config.monitor.drift.columns or ()))
         yield from ((("monitor", "drift", "overrides", c), c) for c in config.monitor.drift.overrides)
         yield from ((("monitor", "segments", i), c) for i, c in enumerate(config.monitor.segments))
         yield from ((("monitor", "data_quality", "columns", c), c) for c in config.monitor.data_quality.columns)
         yield from ((("deploy", "capture", "redact", i, "column"), rule.column) for i, rule in enumerate(config.deploy.capture.redact))
+
+
+def _not_beside(config: Config) -> Iterator[files.Finding]:
+    """Columns to slice by that do not come along with an answer: those that say what a row is, and not what is in it."""
+    data = config.data
+    roles = [(data.target_col, "the target"), (data.time_col, "the time"), (data.id_col, "the id"), (data.split.column, "the split")]
+    apart = {name: role for name, role in roles[: 4 if config.preprocess is None else 3] if name is not None}
+    kept = {*data.schema_.sensitive_not_served, *data.entity_cols, data.schema_.group_col, data.schema_.weight_col}
+    for path, column in (*_reported(config), *_sliced(config)):
+        if column in apart and column not in kept:
+            yield path, f"`{column}` is {apart[column]}, by which nothing is sliced", "slice by a feature, or by a copy of the column"
+
+
+def _reported(config: Config) -> Iterator[tuple[words.Path, str]]:
+    yield from ((("evaluate", "slices", i), c) for i, c in enumerate(config.evaluate.slices))
 
 
 def _sliced(config: Config) -> Iterator[tuple[words.Path, str]]:

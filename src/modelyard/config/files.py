@@ -114,6 +114,11 @@ def _matches(folder: Path, name: str) -> list[Path]:
     return sorted(p for p in itertools.islice(folder.glob(name), 1000) if p.is_file())
 
 
+def _is_data(inside: Path) -> bool:
+    """As `data/sources.py` has it: what begins with `_` or `.` is none of a folder's files."""
+    return not any(part.startswith(("_", ".")) for part in inside.parts)
+
+
 def first_file(folder: Path, name: str, using: str) -> Path | None:
     """The file whose header stands for all of a pattern's or a folder's."""
     if any(mark in name for mark in "*?["):
@@ -121,5 +126,5 @@ def first_file(folder: Path, name: str, using: str) -> Path | None:
     if using == "delta":
         return folder / name if (folder / name).is_dir() else None
     if (folder / name).is_dir():
-        return next(iter(_matches(folder / name, f"**/*.{using}")), None)
+        return next((p for p in _matches(folder / name, f"**/*.{using}") if _is_data(p.relative_to(folder / name))), None)
     return folder / name if (folder / name).is_file() else None

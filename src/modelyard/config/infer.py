@@ -56,7 +56,7 @@ def facts(data: Path, *, target: str | None, problem_type: str | None) -> Facts:
     times = [n for n, t in frame.schema.items() if t.is_temporal() and n != column]
     empty = [n for n in frame.columns if frame[n].null_count() == frame.height]
     nested = [n for n, t in frame.schema.items() if t.is_nested()]
-    counts = known.value_counts(sort=True) if not is_number(kind) else None
+    counts = known.alias("value").value_counts(sort=True) if not is_number(kind) else None
     if kind == "forecasting" and all(frame[n].null_count() for n in times):
         raise BadInput("forecasting needs a column of times, in every row", where=str(data))
     return Facts(
@@ -137,8 +137,8 @@ def _problem(known: pl.Series, wanted: str | None) -> ProblemType:
 
 def _positive(known: pl.Series) -> Scalar:
     """The class that reads like a yes; else the rarer one."""
-    counts = known.value_counts(sort=True)
-    classes = counts[known.name].to_list()
+    counts = known.alias("value").value_counts(sort=True)
+    classes = counts["value"].to_list()
     chosen = next((c for c in classes if str(c).lower() in _POSITIVE), classes[-1])
     return int(chosen) if isinstance(chosen, float) and chosen.is_integer() else chosen
 
@@ -155,7 +155,7 @@ def hyperparameters(script: Path) -> dict[str, Any]:
     """The options that a script gives to argparse with plain defaults, SageMaker's own folders left out."""
     try:
         tree = ast.parse(script.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError) as exc:
+    except (SyntaxError, ValueError, RecursionError) as exc:
         raise BadInput(f"the script is no Python: {exc}", where=str(script)) from exc
     found: dict[str, Any] = {}
     for node in ast.walk(tree):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelyard.data.columns import type_of
 from modelyard.errors import BadInput
@@ -56,18 +56,42 @@ def _column(series: pl.Series, timezone: str) -> pl.Series:
 def to_utc(series: pl.Series, timezone: str) -> pl.Series:
     """Dates and times as datetime[us, UTC]; naive ones are in `timezone`.
 
-    A local time that the clock shows twice is the first of the two; one that it skips moves on by an hour, as a clock does.
+    A local time that the clock shows twice is the first of the two; one that it skips moves on by an hour, as a clock does. The end of the
+    year 9999, which often stands for no end, is another year in UTC: such times become the last instant of the calendar, and those before
+    the year 1 its first. Raises BadInput for times that are farther away.
     """
     import polars as pl
 
+    if series.dtype == pl.Date:
+        _refuse_beyond(series, DAY)  # Polars panics at most of these
     stamps = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series.dt.cast_time_unit("us")
     if getattr(stamps.dtype, "time_zone", None) is not None:
-        return stamps.dt.convert_time_zone("UTC")
+        return _in_calendar(stamps.dt.convert_time_zone("UTC"))
     local = stamps.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
     if local.null_count() > stamps.null_count():
         later = stamps.dt.offset_by("1h").dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
         local = local.fill_null(later)
-    return local.dt.convert_time_zone("UTC")
+    return _in_calendar(local.dt.convert_time_zone("UTC"))
+
+
+FIRST, LAST, DAY = -62_135_596_800_000_000, 253_402_300_799_999_999, 86_400_000_000
+"""Microseconds from 1970 to the first and the last instant of the years 1 to 9999, and of a day."""
+
+
+def _in_calendar(times: pl.Series) -> pl.Series:
+    inside = _refuse_beyond(times, 1)
+    return times if inside else times.to_physical().clip(FIRST, LAST).cast(times.dtype)
+
+
+def _refuse_beyond(times: pl.Series, unit: int) -> bool:
+    """Whether times of so many microseconds are in the calendar. Raises BadInput where they are more than a day beyond it."""
+    physical = times.to_physical()
+    ends: tuple[Any, Any] = (physical.min(), physical.max())
+    least, most = (FIRST, LAST) if ends[0] is None else (int(end) * unit for end in ends)
+    if least < FIRST - DAY or most > LAST + DAY:
+        hint = "are they in another unit than the file says? Leave the column out, or make a plain one of it"
+        raise BadInput(f"column `{times.name}` holds times beyond the years 1 to 9999", where="data", next=hint)
+    return least >= FIRST and most <= LAST
 
 
 def digest(table: Parts) -> str:

@@ -70,7 +70,7 @@ def _of_numbers(a: Parts, b: Parts, name: str, kind: str) -> dict[str, Any]:
     import numpy as np
 
     x, y = (profile.numbers(table, name) for table in (a, b))
-    missing = [a.rows - len(x), b.rows - len(y)]
+    missing = [profile.missing(table, name, len(v)) for table, v in ((a, x), (b, y))]
     said: dict[str, Any] = {"missing": _shares(missing, a, b), "distinct": [profile.different(x), profile.different(y)]}  # sorted now
     if kind != "datetime":
         said["mean"] = [float(v.mean(dtype=np.float64)) if len(v) else None for v in (x, y)]

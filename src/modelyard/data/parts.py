@@ -181,9 +181,23 @@ def _same_columns(first: str, wanted: pl.Schema, name: str, schema: pl.Schema, t
         if kinds[0] != kinds[1] and not numbers and column not in typed and not {wanted[column], schema[column]} & _nulls():
             said = f"column `{column}` is {kinds[0] or wanted[column]} in {first} and {kinds[1] or schema[column]} in {name}"
             raise BadInput(said, where=WHERE, next=f"say what it is to be with `data.schema.types: {{{column}: ...}}`")
+        if not _fit(wanted[column], schema[column]):
+            said = f"column `{column}` is {wanted[column]} in {first} and {schema[column]} in {name}"
+            raise BadInput(said, where=WHERE, next="write it alike in all files")
     more = next((column for column in schema if column not in wanted), None)
     if more is not None:
         raise BadInput(f"the files do not hold the same columns: {name} has `{more}`, which {first} lacks", where=WHERE)
+
+
+def _fit(one: pl.DataType, other: pl.DataType) -> bool:
+    """Whether there is a type that holds the values of both: none does of times with a zone and without."""
+    import polars as pl
+
+    try:
+        pl.concat([pl.DataFrame(schema={"": dtype}) for dtype in (one, other)], how="vertical_relaxed")
+    except pl.exceptions.PolarsError:
+        return False
+    return True
 
 
 def _nulls() -> set[Any]:

@@ -115,11 +115,13 @@ def _check_names(table: Parts, data: Data) -> None:
 
 @dataclass(frozen=True)
 class Form:
-    """How a column writes its times: text with a zone or without, its first value as a pattern for the rest; or epoch numbers."""
+    """How a column writes its times: text with a zone or without, its first value as a pattern for the rest; or numbers, which are an
+    epoch's, or days such as 20240131 throughout."""
 
     first: str | None = None
     zoned: bool = False
     greatest: float = 0.0
+    days: bool = True
 
 
 class _Survey:
@@ -184,10 +186,20 @@ def _form(series: pl.Series, known: Form) -> Form:
     present = series.drop_nulls()
     if series.dtype != pl.String:
         greatest = float(series.cast(pl.Float64).abs().drop_nans().max() or 0)  # type: ignore[arg-type]  # a float or None
-        return Form(greatest=max(known.greatest, greatest))
+        there = present.drop_nans() if present.dtype.is_float() else present
+        return Form(greatest=max(known.greatest, greatest), days=known.days and bool(_days(there).is_not_null().all()))
     first = known.first if known.first is not None or not len(present) else str(present[0])
     zoned = bool(present.str.contains(r"(?:[Zz]|[+-]\d\d:?\d\d)\s*$").any())
     return Form(first=first, zoned=known.zoned or zoned)
+
+
+def _days(numbers: pl.Series) -> pl.Series:
+    """Numbers such as 20240131 as days of the years 1900 to 2199; null for any other."""
+    import polars as pl
+
+    whole = numbers.cast(pl.Int64, strict=False)
+    written = pl.select(pl.when((whole == numbers) & whole.is_between(19_000_101, 21_991_231)).then(whole)).to_series().cast(pl.String)
+    return written.str.to_date("%Y%m%d", strict=False).rename(numbers.name)
 
 
 @dataclass
@@ -250,9 +262,11 @@ def _as_times(series: pl.Series, timezone: str, form: Form | None, lost: Lost, f
     if series.dtype == pl.Null:
         return series.cast(pl.Datetime("us", "UTC"))
     if series.dtype.is_numeric():
+        form = form or _form(series, Form())
+        if form.days and form.greatest:
+            return to_utc(_days(series), timezone)
         # an epoch in seconds, milliseconds, microseconds or nanoseconds: told apart by size, for any time from 1973 to 5138
-        greatest = (form or _form(series, Form())).greatest
-        scale = next((s for limit, s in ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1)) if greatest < limit), 0.001)
+        scale = next((s for limit, s in ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1)) if form.greatest < limit), 0.001)
         scaled = (series * scale).fill_nan(None) if series.dtype.is_float() else series * scale
         return scaled.cast(pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC").rename(series.name)
     if series.dtype != pl.String:

@@ -12,7 +12,7 @@ be lucky to meet), and memory does not hang on how wide the table or how long it
 
 `histogram` (numbers, times): at most 20 bins of one width, the last closed. `top` (text, truth values): the 20 commonest values.
 `by_target`, where the target has an average: that average (binary: the share of the positive class) in each bin or value, None where no
-row is. Text has no `min` to `quantiles`. NaN counts as missing.
+row is. Text has no `min` to `quantiles`. NaN counts as missing; an infinite number does not, and is in none of the numbers but this.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard import files
 from modelyard.config.spec import Data
 from modelyard.data import snapshots
+from modelyard.data.canonical import FIRST, LAST
 from modelyard.data.columns import type_of
 from modelyard.data.parts import Parts
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-FORMAT = 1
+FORMAT = 2
 BINS, TOP, EQUAL, STRETCH = 20, 20, 1000, 1 << 20
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 NUMBERS = ("int", "float", "datetime")
@@ -102,10 +103,17 @@ def _numbers(present: pl.Series) -> NDArray[Any]:
         present = present.cast(pl.Datetime("us"))
     if isinstance(present.dtype, pl.Datetime):
         return present.dt.cast_time_unit("us").to_physical().to_numpy()
-    if present.dtype.is_integer():
-        return present.cast(pl.Int64, strict=False).drop_nulls().to_numpy()
+    if present.dtype.is_integer() and not (whole := present.cast(pl.Int64, strict=False)).null_count():
+        return whole.to_numpy()
     values = present.cast(pl.Float64)
     return values.filter(values.is_finite()).to_numpy()
+
+
+def missing(table: Parts, name: str, counted: int) -> int:
+    """How many rows have no value. `counted`: those that `numbers` gives; infinite ones are not among them, nor missing."""
+    if counted == table.rows or not table.schema[name].is_float():
+        return table.rows - counted
+    return sum(series.null_count() + int(series.is_nan().sum()) for series in table.column(name))
 
 
 def hashes(table: Parts, name: str) -> NDArray[np.uint64]:
@@ -149,8 +157,8 @@ def _of_numbers(table: Parts, name: str, kind: str | None, average: NDArray[np.f
 
     values = numbers(table, name)
     shown = _moment if kind == "datetime" else _plain
-    said: dict[str, Any] = {"missing": table.rows - len(values), "distinct": 0, "min": None, "max": None, "mean": None, "std": None}
-    said |= {"quantiles": {}, "histogram": {"edges": [], "counts": []}}
+    said: dict[str, Any] = {"missing": missing(table, name, len(values)), "distinct": 0, "min": None, "max": None}
+    said |= {"mean": None, "std": None, "quantiles": {}, "histogram": {"edges": [], "counts": []}}
     if not len(values):
         return said
     edges = bins(values)
@@ -289,4 +297,4 @@ def _plain(value: Any) -> float | int | None:
 
 
 def _moment(value: Any) -> str:
-    return (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(value))).isoformat()
+    return (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=min(max(int(value), FIRST), LAST))).isoformat()  # edges are rounded

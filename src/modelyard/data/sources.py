@@ -28,7 +28,8 @@ class Request:
 
     folder: what paths are relative to. spool: an empty folder for what must lie on this disk while rows are read; it outlives them.
     secret: gives the value of a reference. above: read only rows whose incremental column is higher. made: what the script of a `script`
-    source has written. unused: columns that the config leaves out; typed: those whose type it says. may_be_empty: no rows are no error.
+    source has written. unused: columns that the config leaves out; typed: those whose type it says, texts: those that are text by it, as
+    they stand in a file. may_be_empty: no rows are no error.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Request:
     made: Path | None = None
     unused: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
     may_be_empty: bool = False
 
 
@@ -95,7 +97,7 @@ def _names(piece: Path | pl.DataFrame) -> list[str]:
 def _read(files: list[tuple[str, Path]], using: str, request: Request) -> Parts:
     if using == "parquet":
         return parts.joined(files, request.typed)
-    return texts.read(files, using, request.spool, request.unused)
+    return texts.read(files, using, request.spool, request.unused, request.texts)
 
 
 def table(path: Path, spool: Path) -> Parts:
@@ -129,10 +131,16 @@ def _files(location: str, shown: str, request: Request, using: str) -> list[tupl
     if any(mark in location for mark in "*?["):
         paths = sorted(Path(p) for p in glob.glob(str(path), recursive=True))  # noqa: PTH207  (Path.glob takes no absolute pattern)
     elif path.is_dir():
-        paths = sorted(path.rglob(f"*.{SUFFIXES[using]}"))
+        paths = sorted(p for p in path.rglob(f"*.{SUFFIXES[using]}") if is_data(str(p.relative_to(path))))
     if not paths or not all(p.is_file() for p in paths):
         raise NotFound(f"there is no file at {shown}", where=WHERE, next=_similar(path))
     return [(p.name if len(paths) > 1 else shown, p) for p in paths]
+
+
+def is_data(inside: str) -> bool:
+    """Whether a path inside a folder of files is one of its files, by the convention of those who write such folders: what begins with
+    `_` or `.` is not there (yet), such as `_temporary/part-0.parquet` of a job that has not ended."""
+    return not any(part.startswith(("_", ".")) for part in inside.split("/"))
 
 
 def _similar(path: Path) -> str:
@@ -155,7 +163,8 @@ def _copied(url: str, shown: str, spool: Path, using: str) -> list[tuple[str, Pa
         if any(mark in path for mark in "*?["):
             names = sorted(system.glob(path))
         elif system.isdir(path):
-            names = sorted(name for name in system.find(path) if name.endswith(f".{SUFFIXES[using]}"))
+            inside = {name: name.removeprefix(path) for name in system.find(path) if name.endswith(f".{SUFFIXES[using]}")}
+            names = sorted(name for name, rest in inside.items() if is_data(rest))
         if not names:
             raise FileNotFoundError(path)
         spool.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from modelyard import tables
 from modelyard.build import bundle, envs, gates
 from modelyard.data import snapshots
 from modelyard.durable import Outcome
-from modelyard.errors import BadInput
+from modelyard.errors import BadInput, StepFailed
 from modelyard.events import Event, GateJudged
 from modelyard.flows import findings, gauging, inference, leaks, measuring, plans, reporting, warmth
 from modelyard.flows.scoring import as_predictions, bundled, score, score_and_time
@@ -21,6 +21,7 @@ from modelyard.flows.site import SPLITS, Site
 from modelyard.monitor import profile
 from modelyard.quality import baseline
 from modelyard.quality import metrics as measures
+from modelyard.quality.alike import measured_alike
 from modelyard.runners import Loadable
 from modelyard.signature import Signature
 
@@ -68,7 +69,8 @@ def predict(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, An
 
 
 def sign(site: Site) -> Signature:
-    """The signature of what these splits teach. Raises BadInput for a group or weight column that a step lost."""
+    """The signature of what these splits teach. Raises BadInput for a group or weight column that a step lost, and for one that is called
+    as an answer of the model will be."""
     import polars as pl
 
     config = site.config
@@ -77,6 +79,9 @@ def sign(site: Site) -> Signature:
     for name, where in ((signed.group_col, "group_col"), (signed.weight_col, "weight_col")):
         if name is not None and name not in rows.collect_schema():
             raise BadInput(f"the rows lost `{name}` on the way to the model", where=f"data.schema.{where}", next="keep it in every step")
+    if (taken := next((name for name in map(tables.output, signed.outputs) if name in rows.collect_schema()), None)) is not None:
+        said, hint = f"the column `{taken}` is called as an answer of the model is", "rename it, or leave it out by `data.schema.exclude`"
+        raise BadInput(said, where="data.schema", next=hint)
     signed = replace(signed, at=config.evaluate.at, season=config.evaluate.season)
     if signed.problem_type == "forecasting":
         signed = replace(signed, naive_error=baseline.naive_error(_history(site, signed, ("train",)), signed))
@@ -148,7 +153,8 @@ def document(site: Site) -> dict[str, Any]:
 
 
 def _champion(site: Site) -> dict[str, Any] | None:
-    """The champion's answers to this build's hold-out: rows that neither model was trained on, where time splits them."""
+    """The champion's answers to this build's hold-out: rows that neither model was trained on, where time splits them. Where it has none
+    (these rows are of another type, their labels are none of its classes), the reason, and no metrics: what is new may still be built."""
     import polars as pl
 
     number = site.shop.model(site.run.model).champion
@@ -159,14 +165,18 @@ def _champion(site: Site) -> dict[str, Any] | None:
     lacking = [name for name in opened.signature.names if name not in test.columns]
     if lacking:
         return {"version": number, "metrics": {}, "reason": f"the new data lacks {', '.join(lacking)}"}
-    scored = score(bundled(site.shop, opened), test, opened.signature, site.folder / "champion.log")
-    # what its answers mean is its own affair; by what the rows are measured is this build's
     ours = signature(site)
-    same = {key: getattr(ours, key) for key in ("group_col", "weight_col", "at", "season", "naive_error")}
-    signed = replace(opened.signature, **same)
-    table = as_predictions(scored, signed, number, site.config.data.schema_.sensitive_not_served)
+    if opened.signature.problem_type != ours.problem_type:
+        return {"version": number, "metrics": {}, "reason": f"it is a model of {opened.signature.problem_type.replace('_', ' ')}"}
+    signed = measured_alike(opened.signature, ours)
+    try:
+        scored = score(bundled(site.shop, opened), test, opened.signature, site.folder / "champion.log")
+        table = as_predictions(scored, signed, number, site.config.data.schema_.sensitive_not_served)
+        metrics = finite(measures.compute(table, signed))
+    except (BadInput, StepFailed) as exc:
+        return {"version": number, "metrics": {}, "reason": exc.what}
     table.write_parquet(site.folder / "champion.parquet")
-    return {"version": number, "metrics": {**finite(measures.compute(table, signed)), **_operational(opened.path)}}
+    return {"version": number, "metrics": {**metrics, **_operational(opened.path)}}
 
 
 def _operational(sealed: Path) -> dict[str, float]:

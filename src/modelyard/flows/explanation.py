@@ -73,10 +73,10 @@ def explain(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, An
     asked = site.config.explain
     assert asked is not None  # by the flow: no `explain`, no step
     signed, holdout = evaluation.signature(site), pl.read_parquet(site.folder / "holdout.parquet")
-    training = pl.read_parquet(site.part("train"))
-    output = explained_output(signed, asked.class_, training[signed.target_col])
+    training = pl.scan_parquet(site.part("train"))
+    output = explained_output(signed, asked.class_, training.select(signed.target_col).collect()[signed.target_col])
     drawn = _drawn(holdout, asked.rows, asked.seed)
-    rows, background = _features(drawn, signed), _drawn(training.select(signed.names), asked.background, asked.seed)
+    rows, background = _features(drawn, signed), _drawn_of(training.select(signed.names), asked.background, asked.seed)
     say = _progress(lambda text: site.run.feed.put("line", step="explain", text=text))
     with running(evaluation.loadable(site, lock, code), site.folder / "explain.log") as socket:
         ask = _ask(socket, signed, output, site.folder)
@@ -116,8 +116,8 @@ def explained_output(signature: Signature, wanted: Scalar, labels: pl.Series) ->
     if wanted is None:
         wanted = signature.positive_class
     if wanted is None and signature.problem_type == "multiclass_classification":
-        counts = labels.drop_nulls().cast(str).value_counts(sort=True, name="count").sort(["count", labels.name], descending=[True, False])
-        wanted = counts[labels.name][0] if counts.height else None
+        counts = labels.drop_nulls().cast(str).alias("value").value_counts(name="rows").sort(["rows", "value"], descending=[True, False])
+        wanted = counts["value"][0] if counts.height else None
     if wanted is None:
         wanted = names[0]
     if str(wanted) not in names:
@@ -196,11 +196,28 @@ def _dependence(ask: Ask, rows: pl.DataFrame, document: dict[str, Any], asked: E
 
 def _drawn(table: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
     """`count` rows by the seed, in the table's order; all where there are no more."""
+    places = _places(table.height, count, seed)
+    return table if places is None else table[places]
+
+
+def _drawn_of(table: pl.LazyFrame, count: int, seed: int) -> pl.DataFrame:
+    """As `_drawn`, of a table that is not held to draw from it."""
+    import polars as pl
+
+    places = _places(int(table.select(pl.len()).collect().item()), count, seed)
+    if places is not None:
+        table = table.with_row_index(_ROW).filter(pl.col(_ROW).is_in(pl.Series(places).implode())).drop(_ROW)
+    return table.collect(engine="streaming")
+
+
+_ROW = "\x1frow"
+
+
+def _places(height: int, count: int, seed: int) -> Any:
+    """Which rows are drawn, rising; None where all are."""
     import numpy as np
 
-    if table.height <= count:
-        return table
-    return table[np.sort(np.random.default_rng(seed).choice(table.height, count, replace=False))]
+    return None if height <= count else np.sort(np.random.default_rng(seed).choice(height, count, replace=False))
 
 
 def _features(predictions: pl.DataFrame, signature: Signature) -> pl.DataFrame:
@@ -283,7 +300,8 @@ def _new(shop: Workshop, opened: bundle.Bundle, file: Path, name: str) -> dict[s
     """Explanations of the rows of a file, by the runner, against the background that the build kept (else the hold-out)."""
     import polars as pl
 
-    table, signed = batch.read(file), opened.signature
+    signed = opened.signature
+    table = batch.read(file, [c.name for c in signed.columns if c.type == "str"] + ([signed.id_col] if signed.id_col is not None else []))
     if table.height > MOST_ROWS:
         raise BadInput(f"{file.name} has {table.height:,} rows; at most {MOST_ROWS:,} are explained at once", next="take some of them")
     lacking = [column for column in signed.names if column not in table.columns]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,16 +39,28 @@ def verify(site: Site) -> Outcome[list[str]]:
     An `analysis_config.json` is copied, so that what is edited while a build runs does not change it.
 
     Raises BadInput: a facet's column that is not in the data, a value that does not occur, a group without rows, a gate on a metric
-    that is not measured, or what cannot be honoured of an `analysis_config.json`.
+    that is not measured or on a facet that is not compared, or what cannot be honoured of an `analysis_config.json`.
     """
     from modelyard.quality.bias import analysis, clarify
 
-    training = _training(site)
     wanted = site.config.bias.analysis_config if site.config.bias is not None else None
     if wanted is not None:
         (site.folder / QUESTION).write_text(json.dumps(clarify.read(site.repository / wanted)), encoding="utf-8")
+    training = _training(site)
     groups = analysis.verify(_asked(site, training), training, site.config.data.target_col)
+    _gated(site, dict.fromkeys("*".join(group.columns) for group in groups))
     return Outcome([group.name for group in groups], summary=f"{len(groups)} comparisons")
+
+
+def _gated(site: Site, compared: Collection[str]) -> None:
+    """See that the facets that gates name are compared: those of Clarify's file are not known before."""
+    for place, criterion in enumerate(site.config.bias.criteria if site.config.bias is not None else ()):
+        if criterion.facet is not None and criterion.facet not in compared:
+            raise BadInput(
+                f"`{criterion.facet}` is none of the facets",
+                where=f"bias.criteria[{place}].facet",
+                next=f"the facets: {', '.join(compared)}",
+            )
 
 
 def bias(site: Site, explanations: dict[str, dict[str, float]] | None = None) -> Outcome[dict[str, Any]]:
@@ -64,9 +77,10 @@ def bias(site: Site, explanations: dict[str, dict[str, float]] | None = None) ->
     training = _training(site)
     asked = _asked(site, training)
     signed = Signature.from_dict(json.loads((site.folder / "signature.json").read_text(encoding="utf-8")))
-    holdout = _with_columns(site, pl.read_parquet(site.folder / "holdout.parquet"), asked.columns)
+    holdout = pl.read_parquet(site.folder / "holdout.parquet")
     wanted = site.config.evaluate.confidence
-    document = analysis.analyse(asked, training, holdout, signed, Interval(wanted.level, wanted.resamples, wanted.seed))
+    interval = Interval(wanted.level, wanted.resamples, wanted.seed)
+    document = analysis.analyse(asked, training, holdout, signed, interval, _beside(site, holdout, asked.columns))
     _write(site, DOCUMENT, document)
     _write(site, CLARIFY, clarify.analysis(document, explanations))
     measured = analysis.measures(document)
@@ -81,10 +95,26 @@ def _write(site: Site, name: str, document: dict[str, Any]) -> None:
 
 
 def _training(site: Site) -> pl.DataFrame:
-    """The training split as it came out of the snapshot: `preprocess` may drop or recode a facet."""
+    """The training split as it came out of the snapshot, for `preprocess` may drop or recode a facet. Columns that are neither compared nor
+    the target are there by name only, all null: of a large table they would fill the memory."""
     import polars as pl
 
-    return pl.read_parquet(site.raw("train"))
+    rows = pl.scan_parquet(site.raw("train"))
+    columns = rows.collect_schema().names()
+    needed = {site.config.data.target_col, *_named(site, columns)}
+    return rows.select(pl.col(name) if name in needed else pl.lit(None).alias(name) for name in columns).collect(engine="streaming")
+
+
+def _named(site: Site, columns: Sequence[str]) -> set[str]:
+    """The columns that are named, whether they are there or not."""
+    from modelyard.quality.bias import analysis, clarify
+
+    data, wanted = site.config.data, site.config.bias
+    assert wanted is not None  # by the flow: no `bias`, no step
+    weight = data.schema_.weight_col
+    if wanted.analysis_config is not None:
+        return clarify.columns(clarify.read(site.folder / QUESTION), columns) | ({weight} if weight is not None else set())
+    return {*analysis.asked(wanted, site.config.model.problem_type, data.positive_class, weight).columns}
 
 
 def _asked(site: Site, training: pl.DataFrame) -> Asked:
@@ -109,22 +139,27 @@ def _asked(site: Site, training: pl.DataFrame) -> Asked:
     return replace(found, weight_col=data.schema_.weight_col, gated=gated)
 
 
-def _with_columns(site: Site, holdout: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
-    """The hold-out with `names` as the source has them: preparing steps may have dropped or recoded a facet, or left rows out."""
+def _beside(site: Site, holdout: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+    """The columns `names` of the hold-out's rows, as the source has them: preparing steps may have dropped or recoded a facet, or left rows
+    out, and a predictions table has columns of its own, which may be called alike."""
     import polars as pl
 
-    lacking = [name for name in names if name not in holdout.columns]
-    raw, id_col = pl.read_parquet(site.raw("test")), site.config.data.id_col
+    id_col = site.config.data.id_col
+    raw = pl.read_parquet(site.raw("test"), columns=list(dict.fromkeys([*names, *([id_col] if id_col is not None else [])])))
     if site.part("test") == site.raw("test") and raw.height == holdout.height:
-        return holdout.with_columns(raw[name] for name in lacking)
+        return raw.select(names)
     if id_col is not None:
-        key = raw[id_col].cast(pl.String).alias(tables.INFERENCE_ID)
+        key = raw[id_col].cast(pl.String).alias(_KEY)
         if key.is_unique().all() and holdout[tables.INFERENCE_ID].is_in(key.implode()).all():
-            return holdout.join(raw.select(lacking).with_columns(key), on=tables.INFERENCE_ID, how="left", maintain_order="left")
-    return holdout.with_columns(_kept(site, holdout, raw, name) for name in lacking)
+            ids = holdout.select(pl.col(tables.INFERENCE_ID).alias(_KEY))
+            return ids.join(raw.select(names).with_columns(key), on=_KEY, how="left", maintain_order="left").select(names)
+    return pl.DataFrame([_kept(holdout, raw, name) for name in names])
 
 
-def _kept(site: Site, holdout: pl.DataFrame, raw: pl.DataFrame, name: str) -> pl.Series:
+_KEY = "\x1fid"
+
+
+def _kept(holdout: pl.DataFrame, raw: pl.DataFrame, name: str) -> pl.Series:
     """A column that came through `preprocess` with the values it had."""
     for column in (tables.extra(name), tables.feature(name)):
         there = holdout[column] if column in holdout.columns else None

@@ -96,6 +96,7 @@ def _request(site: Site, folder: Path, above: incremental.Highest | None = None)
         made=made,
         unused=data.schema_.exclude,
         typed=tuple(data.schema_.types),
+        texts=tuple(name for name, kind in data.schema_.types.items() if kind == "str"),
     )
 
 

@@ -171,7 +171,7 @@ def _scale(values: Floats) -> list[float] | None:
 
 def _levels(series: pl.Series) -> dict[str, float]:
     """The frequent values of a category and their shares; without the last where the others tell it, and none where it does not vary."""
-    seen = written(series).drop_nulls().value_counts(name="n").sort("n", series.name, descending=[True, False])
+    seen = written(series).drop_nulls().alias("value").value_counts(name="n").sort("n", "value", descending=[True, False])
     shares = {str(value): n / len(series) for value, n in seen.head(LEVELS).iter_rows() if n >= LEAST_SHARE * len(series)}
     if sum(shares.values()) > 1 - LEAST_SHARE:
         shares.popitem()

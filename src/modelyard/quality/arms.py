@@ -6,10 +6,10 @@ answers, and the differences of the two replicates are kept. Rows that hang toge
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelyard.errors import BadInput
+from modelyard.quality.alike import measured_alike
 from modelyard.quality.metrics import METRICS, compute
 from modelyard.quality.paired import Trial
 from modelyard.quality.resample import clusters, of_some, replicates, some_of
@@ -37,9 +37,7 @@ def bootstrap(
     """
     from modelyard.quality.encode import usable
 
-    ours = challenger[1]  # what its answers mean is each one's own affair, by what they are measured is not
-    measured_by = {key: getattr(ours, key) for key in ("group_col", "weight_col", "at", "season", "naive_error")}
-    pairs = ((champion[0], replace(champion[1], **measured_by)), challenger)
+    pairs = ((champion[0], measured_alike(champion[1], challenger[1])), challenger)
     arms = [(table.filter(usable(table, signature)), signature) for table, signature in pairs]
     for _, signature in arms:
         if metric not in METRICS or signature.problem_type not in METRICS[metric].problem_types:

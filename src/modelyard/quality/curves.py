@@ -203,13 +203,21 @@ def _numbers(rows: Rows, seed: int) -> dict[str, Any]:
     truth, predicted = rows.truth.astype(np.float64), rows.predicted.astype(np.float64)
     error, count = truth - predicted, len(truth)
     kept = np.sort(np.random.default_rng(seed).choice(count, MAX_POINTS, replace=False)) if count > MAX_POINTS else np.arange(count)
-    counts, edges = np.histogram(error, bins=min(40, max(8, int(np.sqrt(count)))))
+    counts, edges = _histogram(error, min(40, max(8, int(np.sqrt(count)))))
     groups = np.array_split(np.argsort(predicted, kind="stable"), min(10, count))
     return {
         "cloud": {"predicted": _plain(predicted[kept]), "true": _plain(truth[kept])},
         "errors": {"edges": _plain(edges), "counts": counts.tolist(), "mean": _one(error.mean())},
         "deciles": {key: [_one(values[g].mean()) for g in groups] for key, values in (("predicted", predicted), ("true", truth))},
     }
+
+
+def _histogram(values: Floats, bins: int) -> tuple[Any, Floats]:
+    """Counts (bins,) and edges (bins + 1,); one bin where values are so great, and so alike, that no numbers lie between them."""
+    try:
+        return np.histogram(values, bins=bins)
+    except ValueError:
+        return np.array([len(values)]), np.array([values.min(), np.nextafter(values.max(), np.inf)])
 
 
 def _ranking(rows: Rows) -> dict[str, Any]:
@@ -234,7 +242,7 @@ def _series(table: pl.DataFrame, signature: Signature) -> list[dict[str, Any]]:
         pl.col(tables.EVENT_TIME).alias("at"),
         pl.col(tables.LABEL).cast(pl.Float64).alias("true"),
         pl.col(tables.PREDICTION).cast(pl.Float64).alias("predicted"),
-        pl.concat_str([pl.col(n).cast(pl.String) for n in names], separator=", ", ignore_nulls=True).alias("name")
+        pl.concat_str([pl.col(n).cast(pl.String).fill_null("missing") for n in names], separator=", ").alias("name")
         if names
         else pl.lit("").alias("name"),
     )

@@ -54,14 +54,27 @@ def usable(table: pl.DataFrame, signature: Signature) -> pl.Series:
 
 
 def _weights(table: pl.DataFrame, signature: Signature) -> Floats | None:
-    """Of mean 1, so that places of a list stay places."""
     name = tables.extra(signature.weight_col or "")
-    if signature.weight_col is None or name not in table.columns or table[name].null_count() == table.height:
+    return None if signature.weight_col is None or name not in table.columns else weights_of(table[name], signature.weight_col)
+
+
+def weights_of(series: pl.Series, where: str) -> Floats | None:
+    """What each row weighs, 1 where that is missing: (n,) of mean 1, so that places of a list stay places; None where all are missing.
+
+    Raises BadInput for what is no number, for weights below 0 or infinite, and where all are 0.
+    """
+    if series.null_count() == len(series):
         return None
-    weights = _numbers(table[name].fill_null(1))
+    weights = np.where(series.is_null().to_numpy(), 1.0, _numbers(series))
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-        raise BadInput("weights must be 0 or above, and not all 0", where=signature.weight_col)
+        raise BadInput("weights must be 0 or above, and not all 0", where=where, next="correct the column, or leave `weight_col` out")
     return np.asarray(weights / weights.mean())
+
+
+def verify_relevance(labels: pl.Series) -> None:
+    """Raises BadInput where a ranking's labels say less than that a row is irrelevant."""
+    if (_numbers(labels) < 0).any():
+        raise BadInput("a ranking's labels say how relevant a row is: 0 or above", where=labels.name)
 
 
 def _encode_numbers(table: pl.DataFrame, signature: Signature, weights: Floats | None) -> Rows:
@@ -69,8 +82,7 @@ def _encode_numbers(table: pl.DataFrame, signature: Signature, weights: Floats |
     usable = predicted if np.isfinite(predicted).all() else None
     groups = None
     if signature.problem_type == "ranking":
-        if (truth < 0).any():
-            raise BadInput("a ranking's labels say how relevant a row is: 0 or above", where="label")
+        verify_relevance(table[tables.LABEL])
         name = tables.extra(signature.group_col or "")
         groups = index(table.select(name)) if name in table.columns else np.zeros(0, dtype=np.int64)
     return Rows(truth, usable, None, 0, weights=weights, groups=groups, naive_error=signature.naive_error)
@@ -118,7 +130,7 @@ def _encode_classes(table: pl.DataFrame, signature: Signature, weights: Floats |
     two = signature.positive_class is not None or signature.problem_type == "binary_classification"
     classes = list(signature.classes)
     if two:
-        classes.sort(key=lambda c: _key(c) == _key(signature.positive_class))
+        classes.sort(key=lambda c: key(c) == key(signature.positive_class))
     names = tuple(map(str, classes))
     truth, answers = _codes(table[tables.LABEL], classes), table[tables.PREDICTION]
     answer = None if answers.null_count() else _codes(answers, classes)
@@ -153,19 +165,21 @@ def same_labels(a: pl.Series, b: pl.Series) -> bool:
 
     def written(series: pl.Series) -> pl.Series:
         distinct = series.unique()
-        return series.replace_strict(distinct, pl.Series([_key(v) for v in distinct.to_list()], dtype=pl.String), return_dtype=pl.String)
+        return series.replace_strict(distinct, pl.Series([key(v) for v in distinct.to_list()], dtype=pl.String), return_dtype=pl.String)
 
     return len(a) == len(b) and written(a).eq_missing(written(b)).all()
 
 
 def _numbers(series: pl.Series) -> Floats:
+    if series.dtype.is_temporal():
+        raise BadInput(f"`{series.name}` should hold numbers, and holds times", where=series.name)
     try:
         return series.cast(pl.Float64, strict=True).fill_null(float("nan")).to_numpy()
     except pl.exceptions.PolarsError as exc:
         raise BadInput(f"`{series.name}` should hold numbers: {str(exc).splitlines()[0]}", where=series.name) from exc
 
 
-def _key(value: Any) -> str:
+def key(value: Any) -> str:
     """What two writings of one class share: 1, 1.0, True and '1' are the same class."""
     if isinstance(value, bool):
         return str(int(value))
@@ -175,12 +189,12 @@ def _key(value: Any) -> str:
 
 
 def _codes(series: pl.Series, classes: list[Any]) -> npt.NDArray[np.int64]:
-    index = {_key(value): i for i, value in enumerate(classes)}
+    index = {key(value): i for i, value in enumerate(classes)}
     if classes and all(isinstance(c, bool) for c in classes):
         index |= {str(bool(c)).lower(): i for i, c in enumerate(classes)} | {str(bool(c)): i for i, c in enumerate(classes)}
     values = series.cast(pl.String) if series.dtype in (pl.Categorical, pl.Enum) else series
     distinct = values.unique()
-    codes = [index.get(_key(value), -1) for value in distinct.to_list()]
+    codes = [index.get(key(value), -1) for value in distinct.to_list()]
     return values.replace_strict(distinct, pl.Series(codes, dtype=pl.Int64), return_dtype=pl.Int64).to_numpy()
 
 

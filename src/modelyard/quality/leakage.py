@@ -22,6 +22,8 @@ TELLS = 0.999
 """ROC AUC, accuracy or R squared of a single feature from which on it is taken for the target itself."""
 SAMPLE, MOST_VALUES, FOLDS = 50_000, 1_000, 5
 LEAST_ROWS = 50
+BEYOND = 0.9
+"""Least share of the rows that are not of the most frequent class which a feature that tells several classes has right."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def target(train: Rows, signature: Signature, on_fail: Literal["block", "warn"],
     squared (numbers) above 0.999.
 
     train: the training rows, named as in the data; beyond 50,000 an even part stands for all. Each feature is judged as a number, by
-    rank, and, where it has at most 1000 values, as a code whose meaning is learned on four fifths of the rows and judged on the rest.
+    rank (of more classes: by its nearest neighbour's class), and, where it has at most 1000 values, as a code whose meaning is learned on
+    four fifths of the rows and judged on the rest.
     """
     train = _sampled(train, [*signature.names, signature.target_col])
     if train.height < LEAST_ROWS:
@@ -96,17 +99,46 @@ def _power(feature: pl.Series, kind: str, goal: Floats, seed: int) -> float:
     gaps = feature.null_count()
     if 0 < gaps < feature.len():
         readings.append(feature.is_null().to_numpy().astype(np.float64))
-    if (feature.dtype.is_numeric() or feature.dtype.is_temporal() or feature.dtype == pl.Boolean) and kind != "accuracy":
+    if feature.dtype.is_numeric() or feature.dtype.is_temporal() or feature.dtype == pl.Boolean:
         numbers = feature.to_physical().cast(pl.Float64)
         least = numbers.min() if gaps else None
         readings.append((numbers.fill_null(least if least is not None else 0) if gaps else numbers).to_numpy())
-    best = max((_by_rank(reading, goal, kind) for reading in readings), default=0.0) if kind != "accuracy" else 0.0
+    by = _by_neighbour if kind == "accuracy" else _by_rank
+    best = max((by(reading, goal, kind) for reading in readings), default=0.0)
     distinct = feature.n_unique()
     few_goals = kind != "accuracy" or goal.max() < MOST_VALUES
     if few_goals and 1 < distinct <= min(MOST_VALUES, feature.len() // 5):
         codes = feature.rank("dense").fill_null(0).to_numpy().astype(np.int64)
         best = max(best, _by_code(codes, goal, kind, seed))
-    return best
+    return best if kind != "accuracy" or _beyond_the_usual(best, goal) else 0.0
+
+
+def _beyond_the_usual(accuracy: float, goal: Floats) -> bool:
+    """Whether most of what the most frequent class does not get right is right: of a rare event, 99.9% are right by saying never."""
+    import numpy as np
+
+    usual = float(np.bincount(goal.astype(np.int64)).max() / len(goal))
+    return usual < 1 and (accuracy - usual) / (1 - usual) >= BEYOND
+
+
+def _by_neighbour(values: Floats, goal: Floats, kind: str) -> float:
+    """Of a number against several classes: the accuracy of the class of its nearest neighbour among the other four fifths of the rows."""
+    import numpy as np
+
+    fold = np.random.default_rng(0).integers(0, FOLDS, len(values))
+    right = 0
+    for k in range(FOLDS):
+        learn, asked = fold != k, values[fold == k]
+        order = np.argsort(values[learn], kind="stable")
+        known, classes = values[learn][order], goal[learn][order]
+        if not len(known) or not len(asked):
+            continue
+        after = np.searchsorted(known, asked).clip(max=len(known) - 1)
+        before = (after - 1).clip(min=0)
+        with np.errstate(invalid="ignore"):
+            nearest = np.where(asked - known[before] < known[after] - asked, before, after)
+        right += int((classes[nearest] == goal[fold == k]).sum())
+    return right / len(values)
 
 
 def _by_rank(values: Floats, goal: Floats, kind: str) -> float:

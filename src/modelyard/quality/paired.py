@@ -8,11 +8,12 @@ differences are kept. Rows that hang together are drawn together (see resample).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelyard import tables
 from modelyard.errors import BadInput
+from modelyard.quality.alike import measured_alike
 from modelyard.quality.metrics import METRICS, compute, values
 from modelyard.quality.resample import clusters, weightings
 from modelyard.signature import Signature
@@ -56,8 +57,7 @@ def bootstrap(
     if metric not in METRICS or signature.problem_type not in METRICS[metric].problem_types:
         raise BadInput(f"there is no metric '{metric}' for {signature.problem_type}")
     ours = challenger_signature or signature
-    measured_by = {key: getattr(ours, key) for key in ("group_col", "weight_col", "at", "season", "naive_error")}
-    signature = replace(signature, **measured_by)  # what its answers mean is its own affair, not by what they are measured
+    signature = measured_alike(signature, ours)
     old, new = _same_rows(champion, challenger, signature, max_rows, seed)
     differences = _differences(old, new, signature, ours, metric, draws, seed) if len(old) else ()
     return Trial(metric, len(old), compute(old, signature), compute(new, ours), differences)

@@ -82,7 +82,7 @@ def parts(series: pl.Series) -> tuple[list[str], Ints]:
         return _quartiles(series)
     distinct = series.unique()
     words = series.replace_strict(distinct, pl.Series([_word(v) for v in distinct.to_list()], dtype=pl.String), return_dtype=pl.String)
-    counted = words.value_counts(name="n").sort("n", words.name, descending=[True, False])[words.name].to_list()
+    counted = words.alias("word").value_counts(name="rows").sort("rows", "word", descending=[True, False])["word"].to_list()
     names = [*counted[:MAX_VALUES], *([OTHER] if len(counted) > MAX_VALUES else [])]
     codes = words.replace_strict(names[:MAX_VALUES], list(range(len(names[:MAX_VALUES]))), default=MAX_VALUES, return_dtype=pl.Int64)
     return names, np.asarray(codes.to_numpy())
@@ -99,11 +99,22 @@ def _quartiles(series: pl.Series) -> tuple[list[str], Ints]:
 
     found = series.cast(float).fill_null(math.nan).to_numpy()
     edges = np.unique(np.quantile(found[np.isfinite(found)], np.linspace(0, 1, BINS + 1)))
-    names = [f"{a:.4g} to {b:.4g}" for a, b in itertools.pairwise(edges)] or [f"{edges[0]:.4g}"]
+    texts = _told_apart(edges.tolist())
+    names = [f"{a} to {b}" for a, b in itertools.pairwise(texts)] or texts
     index = np.clip(np.searchsorted(edges, found, side="right") - 1, 0, len(names) - 1)
     index[np.isnan(found)] = len(names)
     present, codes = np.unique(index, return_inverse=True)
     return [[*names, MISSING][k] for k in present], codes.astype(np.int64)
+
+
+def _told_apart(edges: list[float]) -> list[str]:
+    """Distinct numbers, with as many digits as it takes to tell each from the next (4 or more): a name stands for one part only."""
+    texts = [f"{edge:.4g}" for edge in edges]
+    for digits in range(5, 18):
+        if len(set(texts)) == len(texts):
+            break
+        texts = [f"{edge:.{digits}g}" for edge in edges]
+    return texts
 
 
 @dataclass(frozen=True)

@@ -220,15 +220,18 @@ def _ask(peer: socket.socket, number: int, columns: dict[str, list[Any]], start:
 
 
 def features(table: pl.DataFrame, signature: Signature) -> dict[str, pl.Series]:
-    """The signature's columns as the wire and row plans want them: NaN as null, datetimes as microseconds in UTC.
+    """The signature's columns as the wire and row plans want them: NaN as null, datetimes as microseconds in UTC. `table`: of the data, or
+    a predictions table, which has columns of its own that a feature may be called as (`version`, `label`).
 
     Raises BadInput where a column is missing or does not fit."""
     import polars as pl
 
+    predictions = all(feature(name) in table.columns for name in signature.names)
+
     kinds: dict[str, Any] = {"int": pl.Int64, "float": pl.Float64, "str": pl.String, "bool": pl.Boolean}
     result = {}
     for column in signature.columns:
-        name = column.name if column.name in table.columns else feature(column.name)
+        name = column.name if column.name in table.columns and not predictions else feature(column.name)
         if name not in table.columns:
             raise BadInput(f"the table has no column `{column.name}`", where=f"column `{column.name}`", next="The model needs it.")
         series = table[name]

@@ -52,7 +52,8 @@ class Strategy(Part):
                 raise ValueError("`ab` has one step: the new version's share, such as [50]")
         if list(self.steps) != sorted(set(self.steps)) or not self.steps:
             raise ValueError("`steps` must rise, such as [10, 50]")
-        if self.type == "linear" and len({b - a for a, b in zip((0, *self.steps), (*self.steps, 100), strict=True)}) != 1:
+        apart = [b - a for a, b in zip((0, *self.steps), (*self.steps, 100), strict=True)]
+        if self.type == "linear" and max(apart) - min(apart) > 1:  # thirds are no whole percents
             raise ValueError("`linear` steps must be equal, such as [25, 50, 75]")
         return self
 

@@ -58,11 +58,11 @@ def _judge(window: Window, document: dict[str, Any], rows: pl.DataFrame, facts: 
     from modelyard.quality.bias import NEUTRAL, production
 
     asked, criteria = window.config.monitor.bias, window.config.bias.criteria if window.config.bias else ()
-    table, left, lacking = _with_columns(window, document, rows, production.columns(document))
+    beside, left, lacking = _columns(window, document, rows, production.columns(document))
     if not left["facets"]:
         return Verdict("bias", "unknown", f"bias: {lacking}", facts)
     metrics, later = _metrics(asked.metrics, facts, asked.min_rows, grown)
-    found = [_row(row) for row in production.measured(left, table, window.signature, metrics)] if metrics else []
+    found = [_row(row) for row in production.measured(left, rows, window.signature, metrics, beside)] if metrics else []
     before = [_row(row) for row in production.baseline(left, metrics)]
     waits = "; ".join(filter(None, (later, lacking)))
     return bias.judge(found, before, asked, criteria=criteria, neutral=NEUTRAL, facts=facts, waits=waits)
@@ -80,17 +80,17 @@ def _metrics(wanted: tuple[str, ...] | None, facts: dict[str, Any], least: int, 
     return [name for name in metrics if name in production.LABEL_FREE], f"not judged: {listing(later, 3)} ({said})"
 
 
-def _with_columns(
+def _columns(
     window: Window, document: dict[str, Any], rows: pl.DataFrame, needed: tuple[str, ...]
 ) -> tuple[pl.DataFrame, dict[str, Any], str]:
-    """The rows with the columns that facets need, under their own names; the document with the facets that can be compared; and a
+    """The columns that facets need, row by row, under their own names; the document with the facets that can be compared; and a
     sentence on what lacks."""
     from modelyard.quality.bias import production
 
     redacted = window.config.deploy.capture.redacted
     places = {name: (tables.feature(name), tables.extra(name)) for name in needed if name not in redacted}
     there = {name: place for name, both in places.items() for place in both if place in rows.columns and rows[place].count()}
-    table = rows.with_columns(rows[place].alias(name) for name, place in there.items())
+    table = rows.select(rows[place].alias(name) for name, place in there.items())
     lacking = [name for name in needed if name not in there]
     document = {**document, "facets": [f for f in document["facets"] if not set(f["columns"]) & set(lacking)]}
     if document["group_col"] in lacking:

@@ -120,25 +120,34 @@ def verify(asked: Asked, training: pl.DataFrame, target: str) -> list[facets.Gro
     return facets.settle(training, asked.facets, asked.intersections)[0]
 
 
-def analyse(asked: Asked, training: pl.DataFrame, holdout: pl.DataFrame, signature: Signature, interval: Interval) -> dict[str, Any]:
+def analyse(
+    asked: Asked,
+    training: pl.DataFrame,
+    holdout: pl.DataFrame,
+    signature: Signature,
+    interval: Interval,
+    beside: pl.DataFrame | None = None,
+) -> dict[str, Any]:
     """Pre-training metrics of the training data and post-training metrics of the hold-out, a facet.
 
-    training: columns as in the source. holdout: a predictions table that also has the facets' columns under their own names; rows
-    without a label are left out of either. Answers a JSON document (no NaN, infinities as the words `Infinity` and `-Infinity`):
-    `label`, `good`, `group_col`, `level`, `notes` and `facets`, each with `column`, `columns`, `name`, `value` or `threshold`, `rows`
-    and `others` (of the hold-out), and `pre_training` and `post_training` as `measure` has them. For windows of production
-    (`production`): `outcome` (what is good), `weight_col`, and of each facet its `conditions` and the hold-out's `cells`.
+    training: columns as in the source. holdout: a predictions table. beside: its rows' facets (and subgroups, and weights), columns as
+    in the source, where a column may be called as one of a predictions table is (`version`, `label`); by default the hold-out has them
+    itself. Rows without a label are left out of either. Answers a JSON document (no NaN, infinities as the words `Infinity` and
+    `-Infinity`): `label`, `good`, `group_col`, `level`, `notes` and `facets`, each with `column`, `columns`, `name`, `value` or
+    `threshold`, `rows` and `others` (of the hold-out), and `pre_training` and `post_training` as `measure` has them. For windows of
+    production (`production`): `outcome` (what is good), `weight_col`, and of each facet its `conditions` and the hold-out's `cells`.
     """
     verify(asked, training, signature.target_col)
     groups, notes = facets.settle(training, asked.facets, asked.intersections)
     training = training.filter(facets.known_rows(training[signature.target_col]))
-    holdout = holdout.filter(facets.known_rows(holdout[tables.LABEL]))
+    labelled = facets.known_rows(holdout[tables.LABEL])
+    holdout, beside = holdout.filter(labelled), (holdout if beside is None else beside).filter(labelled)
     before = _people(asked, training, training[signature.target_col])
-    after, skipped = _answered(asked, holdout, signature)
+    after, skipped = _answered(asked, holdout, beside, signature)
     if "FT" in asked.post_training:
         notes += [f"FT does not look at {', '.join(skipped)}"] if skipped else []
         notes += [f"FT counts rows, whatever their '{asked.weight_col}'"] if asked.weight_col else []
-    found = [_facet(group, asked, (before, training), (after, holdout), interval) for group in groups]
+    found = [_facet(group, asked, (before, training), (after, beside), interval) for group in groups]
     notes += _sampling(found)
     return {
         "label": signature.target_col,
@@ -165,14 +174,15 @@ def _people(asked: Asked, table: pl.DataFrame, labels: pl.Series, **more: Any) -
     if asked.group_col is not None:
         more["group"], more["groups"] = subgroups(table[asked.group_col])
     if asked.weight_col is not None:
-        more["weight"] = table[asked.weight_col].cast(pl.Float64).to_numpy()
+        more["weight"] = facets.weights(table[asked.weight_col])
     return People(asked.good.of(labels), **more)
 
 
-def _answered(asked: Asked, holdout: pl.DataFrame, signature: Signature) -> tuple[People, list[str]]:
+def _answered(asked: Asked, holdout: pl.DataFrame, beside: pl.DataFrame, signature: Signature) -> tuple[People, list[str]]:
     plain = holdout.select(pl.col(tables.feature(name)).alias(name) for name in signature.names)
     found, skipped = features(plain, signature.names)
-    return _people(asked, holdout, holdout[tables.LABEL], predicted=_predicted(asked.good, holdout, signature), features=found), skipped
+    predicted = _predicted(asked.good, holdout, signature)
+    return _people(asked, beside, holdout[tables.LABEL], predicted=predicted, features=found), skipped
 
 
 def _predicted(good: Good, holdout: pl.DataFrame, signature: Signature) -> Bools:

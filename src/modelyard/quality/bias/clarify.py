@@ -6,7 +6,7 @@ What such a file holds is honoured, or refused by name: see docs/reference/bias.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,18 @@ def asked(config: Mapping[str, Any], setting: Setting, file: str = "analysis_con
         post_training=post,
         notes=tuple(reader.notes()),
     )
+
+
+def columns(config: Mapping[str, Any], known: Sequence[str]) -> set[str]:
+    """The columns of the data that a file names, by name or place, whatever else is wrong with it."""
+    facet, headers = config.get("facet"), config.get("headers")
+    named = [one.get("name_or_index") for one in (facet if isinstance(facet, list) else [facet]) if isinstance(one, dict)]
+    headers = headers if isinstance(headers, list) and headers else known
+    found = set()
+    for name in (*named, config.get("group_variable"), config.get("label")):
+        word = headers[name] if isinstance(name, int) and 0 <= name < len(headers) else name
+        found |= {word} if isinstance(word, str) else set()
+    return found
 
 
 class _Reader:

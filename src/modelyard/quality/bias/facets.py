@@ -89,6 +89,11 @@ def known_rows(series: pl.Series) -> pl.Series:
     return series.is_not_null() & series.is_not_nan().fill_null(True) if series.dtype.is_float() else series.is_not_null()
 
 
+def weights(series: pl.Series) -> npt.NDArray[np.float64]:
+    """How much each row counts, float64 (n,): 1 where that is missing, as in all other metrics."""
+    return series.cast(pl.Float64).fill_nan(None).fill_null(1.0).to_numpy()
+
+
 def keys_of(series: pl.Series, wanted: Iterable[Scalar]) -> tuple[str, ...]:
     """The keys of values named in a config; true and false may be words."""
     words = {"true": "1", "false": "0"} if series.dtype == pl.Boolean else {}

@@ -43,18 +43,22 @@ def columns(document: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, *(name for name in beside if name is not None)]))
 
 
-def measured(document: Mapping[str, Any], table: pl.DataFrame, signature: Signature, metrics: Sequence[str]) -> list[Row]:
-    """The metrics of each comparison. table: a predictions table with `columns` under their own names; metrics that need labels look at
-    the rows that have one. Raises BadInput for a document of a build that did not keep its comparisons."""
-    good = _good(document)
-    answered = table.filter(facets.known_rows(table[tables.PREDICTION]))
-    labelled = answered.filter(facets.known_rows(answered[tables.LABEL])) if tables.LABEL in answered.columns else answered.clear()
+def measured(
+    document: Mapping[str, Any], table: pl.DataFrame, signature: Signature, metrics: Sequence[str], beside: pl.DataFrame | None = None
+) -> list[Row]:
+    """The metrics of each comparison. table: a predictions table; beside: the `columns` of its rows under their own names, by default in
+    the table itself (see `analysis.analyse`); metrics that need labels look at the rows that have one. Raises BadInput for a document of
+    a build that did not keep its comparisons."""
+    good, beside = _good(document), table if beside is None else beside
+    answered = facets.known_rows(table[tables.PREDICTION])
+    labelled = answered & facets.known_rows(table[tables.LABEL]) if tables.LABEL in table.columns else answered & False
     found: list[Row] = []
-    for part, names in ((answered, LABEL_FREE), (labelled, tuple(set(MONITORED) - set(LABEL_FREE)))):
+    for known, names in ((answered, LABEL_FREE), (labelled, tuple(set(MONITORED) - set(LABEL_FREE)))):
         wanted = [name for name in metrics if name in names]
-        if wanted and part.height:
-            people = _people(document, good, part, signature, labels=names is not LABEL_FREE)
-            found += [row for facet in document["facets"] for row in _compared(facet, people, part, wanted, names is LABEL_FREE)]
+        if wanted and known.any():
+            part, own = table.filter(known), beside.filter(known)
+            people = _people(document, good, part, own, signature, labels=names is not LABEL_FREE)
+            found += [row for facet in document["facets"] for row in _compared(facet, people, own, wanted, names is LABEL_FREE)]
     return found
 
 
@@ -91,12 +95,14 @@ def _good(document: Mapping[str, Any]) -> Good:
     return Good(tuple(outcome["classes"]), outcome["above"], outcome["score_from"])
 
 
-def _people(document: Mapping[str, Any], good: Good, table: pl.DataFrame, signature: Signature, *, labels: bool) -> People:
+def _people(
+    document: Mapping[str, Any], good: Good, table: pl.DataFrame, beside: pl.DataFrame, signature: Signature, *, labels: bool
+) -> People:
     more: dict[str, Any] = {}
     if document["group_col"] is not None:
-        more["group"], more["groups"] = subgroups(table[document["group_col"]])
+        more["group"], more["groups"] = subgroups(beside[document["group_col"]])
     if (weight := document.get("weight_col")) is not None:
-        more["weight"] = table[weight].cast(pl.Float64).fill_null(0.0).to_numpy()
+        more["weight"] = facets.weights(beside[weight])
     if good.score_from is None:
         predicted = good.of(table[tables.PREDICTION])
     else:
@@ -104,9 +110,9 @@ def _people(document: Mapping[str, Any], good: Good, table: pl.DataFrame, signat
     return People(good.of(table[tables.LABEL]) if labels else np.zeros(table.height, dtype=bool), predicted=predicted, **more)
 
 
-def _compared(facet: Mapping[str, Any], people: People, table: pl.DataFrame, metrics: Sequence[str], label_free: bool) -> list[Row]:
+def _compared(facet: Mapping[str, Any], people: People, beside: pl.DataFrame, metrics: Sequence[str], label_free: bool) -> list[Row]:
     conditions = tuple(facets.Condition(**{**c, "keys": tuple(c["keys"]), "texts": tuple(c["texts"])}) for c in facet["conditions"])
-    inside, known = facets.Group(conditions, "").find(table)
+    inside, known = facets.Group(conditions, "").find(beside)
     counted = people.tally(inside, known)
     cells = Cells(counted.whole, people.group is not None)
     widths = _widths(people, inside, known, counted, metrics, label_free)

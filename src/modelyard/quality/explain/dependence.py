@@ -49,8 +49,8 @@ def _grid(series: pl.Series) -> pl.Series:
     if present.dtype.is_float():
         present = present.filter(present.is_finite())
     if not (present.dtype.is_numeric() or present.dtype.is_temporal()):
-        counts = present.value_counts(sort=True, name="count")
-        return counts.sort(["count", series.name], descending=[True, False])[series.name].head(POINTS)
+        counts = present.alias("value").value_counts(name="rows")
+        return counts.sort(["rows", "value"], descending=[True, False])["value"].head(POINTS).alias(series.name)
     if present.n_unique() <= POINTS:
         return present.unique().sort()
     ordered = present.sort()
