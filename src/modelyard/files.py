@@ -8,6 +8,11 @@ import tempfile
 from pathlib import Path
 
 
+def is_text(name: str) -> bool:
+    """Whether a file's name, as Python gives it, is UTF-8: a file system takes any bytes, a manifest does not."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def sync(path: Path) -> None:
     """See that a file, or a folder's list of names, outlives a power loss."""
     handle = os.open(path, os.O_RDONLY)

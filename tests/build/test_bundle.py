@@ -119,6 +119,16 @@ def test_what_user_code_may_have_left_is_refused(staging: Path, home: Path) -> N
     assert not (home / "bundles").exists() or not list((home / "bundles").iterdir())
 
 
+def test_a_name_that_is_no_text_is_refused_before_anything_is_spent_on_the_model(staging: Path, home: Path) -> None:
+    for odd in (b"odd\xff", b"odd\xff/weights"):
+        path = os.fsencode(staging / "model") + b"/" + odd
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120  (no Path is made of bytes)
+        Path(os.fsdecode(path)).write_text("")
+        with pytest.raises(BadInput, match=r"the name of .* is no UTF-8"):
+            bundle.verify(staging / "model")
+        Path(os.fsdecode(path)).unlink()
+
+
 def test_bad_input(staging: Path, home: Path) -> None:
     for digest in ("0" * 64, "../..", ""):
         with pytest.raises(NotFound):

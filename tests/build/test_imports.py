@@ -32,6 +32,12 @@ def test_imports_at_the_top_are_found_through_the_files_beside(tmp_path: Path) -
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["import (", "x = " + "+".join(["1"] * 20_000), "x = " + "-" * 10_000 + "1"])
+def test_what_cannot_be_read_is_left_to_fail_by_itself(tmp_path: Path, text: str) -> None:
+    (tmp_path / "train.py").write_text(text)
+    assert imported(tmp_path, "train.py") == []
+
+
 def test_what_may_be_optional_is_left_alone(tmp_path: Path) -> None:
     code = write(
         tmp_path,

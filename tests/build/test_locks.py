@@ -168,6 +168,15 @@ def test_bad_requirements(repo: Path, home: Path) -> None:
         locks.lock(repo / "requirements.txt", "custom", home)
 
 
+def test_an_ssh_address_names_its_user_and_no_password(repo: Path) -> None:
+    wanted = requirements.Wanted(repo / "requirements.txt")
+    line = f"own @ git+ssh://git@github.com/team/own.git@{'0' * 40}"
+    assert locks._pinned(line, wanted, "train.requirements") == line
+    for address in ("git+ssh://git:hunter2@host/own.git", "git+https://t0ken@host/own.git", "https://me:hunter2@host/own.whl"):
+        with pytest.raises(BadInput, match="holds a password"):
+            locks._pinned(f"own @ {address}", wanted, "train.requirements")
+
+
 def test_a_password_never_gets_into_a_lock(index: Path, repo: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def resolve(argv: list[str], what: str, cwd: Path, work: Path) -> None:
         Path(argv[argv.index("--output-file") + 1]).write_text("alpha @ https://bob:hunter2@example.com/alpha.whl\n")

@@ -23,6 +23,25 @@ def test_each_line_is_read_by_each_definition() -> None:
     assert reader.read("loss=1e") == reader.read("") == reader.read("modelyard: train.py exited with 1: loss=7") == []
 
 
+def test_a_host_of_several_is_read_as_one_alone_would_be() -> None:
+    reader = metrics.Reader([("loss", r"^loss=([0-9.]+)"), ("first", r"^\[algo-1\] loss=([0-9.]+)")])
+    found = [reading for line in ("[algo-1] loss=2", "[algo-2] loss=3", "loss=4") for reading in reader.read(line)]
+    assert [(r.name, r.value) for r in found] == [("loss", 2), ("first", 2), ("loss", 3), ("loss", 4)]
+
+
+def test_of_lines_that_no_log_has_room_for_the_last_values_are_kept(tmp_path: Path) -> None:
+    recorder = metrics.Recorder([LOSS, ("acc", r"acc=([0-9.]+)")], tmp_path / "metrics.json")
+    recorder.hear("loss=0.9")
+    for line in ("loss=0.5 acc=0.1", "loss=0.25"):
+        recorder.glimpse(line)
+    recorder.hear("acc=0.7 of another try")
+    recorder.close()
+    assert recorder.last == {"loss": 0.25, "acc": 0.7}
+    assert [(r.name, r.value, r.step) for r in metrics.series(tmp_path / "metrics.json")] == [
+        ("loss", 0.9, 0), ("acc", 0.7, 1), ("loss", 0.25, 2),
+    ]  # fmt: skip
+
+
 def test_values_are_kept_as_they_come(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     path.write_text("of an earlier run\n")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from modelyard.build import contract, metrics
+from modelyard.build import contract, metrics, processes
 from modelyard.build.contract import StepJob, kill_leftover, train
 from modelyard.build.step import ScriptFailed
 from modelyard.errors import StepFailed
@@ -52,6 +52,24 @@ def test_a_failed_training_is_begun_again_with_its_checkpoints(home: Path, withi
     ]
     assert [reading.value for reading in metrics.series(home / "ml" / "metrics.json")] == [1, 0.5, 1 / 3]
     assert outcome.metrics == {"loss": 1 / 3}
+
+
+@BOTH
+def test_what_is_printed_once_the_log_is_full_is_the_metric_all_the_same(home: Path, within: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LONGEST_LOG", 1000)
+    chatty = """
+        import os
+        print("loss=0.9")
+        for number in range(500):
+            print("so many words", number)
+        print("loss=0.1")
+        open(os.path.join(os.environ["SM_MODEL_DIR"], "m"), "w").write("m")
+    """
+    lines: list[str] = []
+    outcome = train(job(home, chatty, metrics=(("loss", r"loss=([0-9.]+)"),), within=within), lines.append)
+    assert lines[-1].startswith("[the log has reached 1000 bytes")
+    assert outcome.metrics == {"loss": 0.1}
+    assert [(reading.value, reading.step) for reading in metrics.series(home / "ml" / "metrics.json")] == [(0.9, 0), (0.1, 1)]
 
 
 def test_the_last_failure_is_the_jobs(home: Path) -> None:

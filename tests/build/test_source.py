@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from modelyard.build.source import commit, left_out, locate, package
+from modelyard.build.source import commit, left_out, locate, package, without
 from modelyard.errors import BadInput, NotFound
 
 
@@ -121,20 +122,37 @@ def test_bad_code(repo: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "code").exists()
 
 
+def test_a_name_that_is_no_text(repo: Path, tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(repo) + b"/caf\xe9.txt")).write_text("")
+    with pytest.raises(BadInput, match=r"the name of caf.\.txt is no UTF-8") as caught:
+        package(repo, "train.py", None, tmp_path / "code")
+    str(caught.value).encode()
+
+
 def test_commit(repo: Path) -> None:
     def git(*words: str) -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
         return subprocess.run(["git", "-C", str(repo), *identity, *words], check=True, capture_output=True, text=True).stdout
 
-    assert commit(repo)["commit"] is None
+    assert (commit(repo)["commit"], without(repo)) == (None, "not in Git")
     git("init", "-q")
-    assert commit(repo) == {"commit": None, "dirty": False}
+    assert (commit(repo), without(repo / "helpers")) == ({"commit": None, "dirty": False}, "in Git, without a commit")
     git("add", ".")
     git("commit", "-q", "-m", "x")
     assert commit(repo) == {"commit": git("rev-parse", "HEAD").strip(), "dirty": False}
     (repo / "new.py").write_text("")
     assert commit(repo)["dirty"]
     assert not commit(repo / "helpers")["dirty"]
+
+
+def test_a_repository_that_git_does_not_read(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of another user, in a container that was given a checkout."""
+    subprocess.run(["git", "init", "-q", str(repo)], check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert commit(repo)["commit"] is None
+    assert without(repo / "helpers") == f"its commit is not known: Git does not read {repo} here (`git -C {repo} status` says why)"
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert without(repo).endswith("git is not installed")
 
 
 def test_a_repository_runs_no_program_of_its_choice(repo: Path, tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ SAME = {
     + "print([fd for fd in fds if os.close(fd)])",
     "syntax": "x = = 1",
     "streams": "import sys; print([(s.encoding, s.errors, s.write_through) for s in (sys.stdin, sys.stdout, sys.stderr)], sys.orig_argv)",
+    "names of streams": "import sys; print([(s.name, s.mode) for s in (sys.stdin, sys.stdout, sys.stderr)])",
     "settings of the kernel are not to be written": "import os\n"
     + "print([os.access(p, os.W_OK) for p in ('/proc/sys/kernel/core_pattern', '/proc/sys/vm/drop_caches')])",
 }

@@ -191,6 +191,18 @@ def test_facets_and_slices_are_columns(repository: Path) -> None:
     assert messages(repository, SMALL + later) == ["data.csv has no column `made`"], "facets are the source's"
 
 
+def test_nothing_is_sliced_by_what_says_which_row_it_is(repository: Path) -> None:
+    """They are no features and do not come along with an answer: a build would only tell once the model is trained."""
+    text = SMALL.replace("target_col: y\n", "target_col: y\n  time_col: when\n  id_col: x\n")
+    gate = "{validation_criteria: [{metric: r2, threshold: 0, slice: y}], slices: [when, x]}"
+    told = ["`y` is the target, by which nothing is sliced", "`when` is the time, by which", "`x` is the id, by which"]
+    for more in ("", "preprocess: {entry_point: train.py}\n"):
+        said = messages(repository, text + f"evaluate: {gate}\n" + more)
+        assert len(said) == 3 and all(one.startswith(word) for one, word in zip(said, told, strict=True))
+    kept = text.replace("  time_col", "  entity_cols: [x]\n  schema: {sensitive_not_served: [when]}\n  time_col")
+    assert messages(repository, kept + "evaluate: {slices: [when, x]}\n") == []
+
+
 CLASSES = """\
 version: 1
 model: {name: small, problem_type: %s}
@@ -313,6 +325,27 @@ def test_a_metric_of_ones_own_has_its_function(repository: Path) -> None:
     assert messages(repository, text % ("own.sh", "profit")) == ["own.sh is no .py file"]
 
 
+def test_a_search_that_no_trial_could_be_given(repository: Path) -> None:
+    tuned = "train.py, hyperparameters: {%s}, tune: {objective: {metric: r2}, space: {%s}}}"
+
+    def said(fixed: str, space: str) -> list[str]:
+        return messages(repository, SMALL.replace("train.py}", tuned % (fixed, space)))
+
+    many = [", ".join(f"{letter}{i}: {value}" for i in range(60)) for letter, value in (("a", "1"), ("b", "{int: [1, 2]}"))]
+    assert said(*many) == ["120 hyperparameters with those of `train.hyperparameters`; 100 are the most"]
+    assert said("", "a: {float: [-1.0e+308, 1.7e+308]}") == ["the range is wider than any number"]
+    assert said("", "a: {choice: [b, %s]}" % ("c" * 2500)) == ["a choice is longer than 2,500 characters"]
+    none = SMALL.replace("train.py}", tuned % ("", "a: {int: [1, 2]}")).replace("tune: {", "tune: {timeout: 0s, ")
+    assert messages(repository, none) == ["no trial begins within no time at all"]
+    assert said("", "a: {float: [-1.0e+307, 1.0e+308]}, b: {choice: [b, %s]}" % ("c" * 2400)) == []
+
+
+def test_two_metrics_of_one_name(repository: Path) -> None:
+    read = "train.py, metric_definitions: [{name: loss, regex: 'a=(.*)'}, {name: acc, regex: 'b=(.*)'}, {name: %s, regex: 'c=(.*)'}]}"
+    assert messages(repository, SMALL.replace("train.py}", read % "loss")) == ["two metric definitions are named `loss`"]
+    assert messages(repository, SMALL.replace("train.py}", read % "err")) == []
+
+
 def test_an_objective_that_no_trial_reports(repository: Path) -> None:
     tuned = (
         "train.py, metric_definitions: [{name: loss, regex: 'loss=(.*)'}], tune: {objective: {metric: %s}, space: {a: {int: [1, 2]}}%s}}"
@@ -386,6 +419,15 @@ def test_a_delta_table_tells_its_columns_by_its_log(repository: Path) -> None:
         ("train.py}", "train.py}\ninference: {source_dir: serving, entry_point: whole.py, accept: text/csv}", None),
         ("sklearn, entry_point: train.py}", "r, entry_point: t.R}\ninference: {content_type: text/csv}", "`content_type` has no say: R is"),
         ("sklearn, entry_point: train.py}", "custom, entry_point: t.R}\ninference: {content_type: text/csv}", None),
+        ("train.py}", "train.py, environment: {SAGEMAKER_REGION: us-east-1}}", "`SAGEMAKER_REGION` is set by the contract"),
+        ("train.py}", "train.py, contract: v3, environment: {SAGEMAKER_REGION: us-east-1}}", None),
+        ("train.py}", "train.py, contract: v3, environment: {TRAINING_JOB_NAME: mine}}", "`TRAINING_JOB_NAME` is set by the contract"),
+        ("train.py}", "train.py}\ninference: {environment: {SAGEMAKER_PROGRAM: serve.py}}", None),
+        (
+            "train.py}",
+            "train.py}\ninference: {entry_point: train.py, environment: {SAGEMAKER_PROGRAM: serve.py}}",
+            "SAGEMAKER_PROGRAM names another script than `inference.entry_point`, train.py",
+        ),
         ("train.py}", "train.py}\ndeploy: {replay: {}}", None),
         ("train.py}", "train.py}\ndeploy: {replay: {}, capture: {mode: 'off'}}", "no request is captured, so that there is none to replay"),
         ("train.py}", "train.py}\ndeploy: {replay: {}, capture: {sample: 0}}", "no request is captured, so that there is none to replay"),

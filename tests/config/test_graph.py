@@ -72,6 +72,16 @@ def test_a_condition_is_a_need_too() -> None:
         ({"a": takes("train.model")}, {"train": takes("steps.a.out")}, ("train", "inputs", "i0"), "train -> a -> train"),
         ({}, {"train": takes("train.model")}, ("train", "inputs", "i0"), "train -> train"),
         ({}, {"train": takes("data.test")}, ("train", "inputs", "i0"), "data.test holds the hold-out"),
+        ({"a": takes("data.test")}, {"train": takes("steps.a.out")}, ("steps", 0, "inputs", "i0"), "`train` takes what this step makes"),
+        (
+            {"a": takes("data.train", "data.snapshot"), "b": takes("steps.a.out")},
+            {"postprocess": {**PART, **takes("steps.b.out")}},
+            ("steps", 0, "inputs", "i1"),
+            "data.snapshot holds the hold-out, which training may not see: `postprocess` takes what this step makes of it",
+        ),
+        ({}, {"train": takes("./d.csv")}, ("train", "inputs", "i0"), "./d.csv holds the hold-out"),
+        ({}, {"train": takes("./.")}, ("train", "inputs", "i0"), "./. holds the hold-out"),
+        ({"a": takes("./d.csv")}, {"train": takes("steps.a.out")}, ("steps", 0, "inputs", "i0"), "./d.csv holds the hold-out"),
         ({}, {"train": {"inputs": {"code": "data.train"}}}, ("train", "inputs", "code"), "cannot be named `code`"),
         ({}, {"postprocess": {**PART, "inputs": {"model": "./m"}}}, ("postprocess", "inputs", "model"), "cannot be named `model`"),
         ({"a": takes("preprocess.train"), "b": {}}, {"preprocess": {**PART, **takes("steps.a.out")}}, ("preprocess", "inputs", "i0"), "->"),
@@ -90,6 +100,27 @@ def test_what_is_wrong_is_said_at_its_place(steps: dict[str, Any], parts: dict[s
     found = graph.findings(config(steps, **parts))
     assert [f[0] for f in found] == [path]
     assert said in found[0][1]
+
+
+@pytest.mark.parametrize(
+    ("location", "path", "wrong"),
+    [
+        ("data/d.csv", "./data", True),
+        ("data/d.csv", "./data/lookup.csv", False),
+        ("data/d.csv", "./data2", False),
+        ("data", "./data/part-1.csv", True),
+        ("data/*.csv", "./data/part-1.csv", True),
+        ("data/*.csv", "./data", True),
+        ("data/*.csv", "./data/names.txt", False),
+        ("*.csv", "./lookup/names.txt", False),
+        ("s3://bucket/d.csv", "./d.csv", False),
+    ],
+)
+def test_the_table_itself_is_not_shown_to_training(location: str, path: str, wrong: bool) -> None:
+    data = {**BASE["data"], "source": {"using": "csv", "location": location}}
+    found = graph.findings(config({}, train=takes(path), data=data))
+    assert [f[0] for f in found] == ([("train", "inputs", "i0")] if wrong else [])
+    assert graph.findings(config({"a": takes(path, "data.test")}, preprocess={**PART, **takes("steps.a.out")}, data=data)) == []
 
 
 def test_a_brought_model_has_no_output_of_training() -> None:

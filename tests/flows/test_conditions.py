@@ -33,6 +33,11 @@ def test_each_comparison_of_numbers_and_its_opposite(value: float, bound: float)
     assert (unmet(value, below=bound) == "") == (value < bound) == (unmet(value, at_least=bound) != "")
 
 
+def test_a_whole_number_may_be_greater_than_any_float() -> None:
+    assert unmet(10**400, above=1.5) == ""
+    assert unmet(-(10**400), above=1.5).startswith("-1000")
+
+
 @pytest.mark.parametrize("value", [True, None, "7", [7], float("nan"), float("inf")])
 def test_what_is_no_number_is_not_compared_with_one(value: Any) -> None:
     with pytest.raises(StepFailed, match="is no number"):

@@ -62,6 +62,19 @@ def test_a_script_outside_that_code_is_refused_and_a_missing_one_named(repositor
         inference.names(made, repository, "")
 
 
+def test_a_script_may_come_with_the_archive_that_is_brought(repository: Path) -> None:
+    archive, said = "bring: {framework: sklearn, artifact: model.tar.gz}", "inference: {entry_point: own.py, post: serving/post.py}"
+    made = config(repository, archive, said)
+    assert inference.travels(made, repository)
+    assert inference.brought(made, repository) == ("serving/post.py", None)
+    assert inference.names(made, repository, "") == {"inference": "own.py", "pre": "", "post": "post.py"}
+    (repository / "own.py").write_text("")
+    assert inference.brought(made, repository) == ("own.py", None)
+    folder = config(repository, "bring: {framework: sklearn, artifact: model}", "inference: {entry_point: other.py}")
+    with pytest.raises(NotFound, match=r"no other\.py"):
+        inference.names(folder, repository, "")
+
+
 def test_what_the_runner_is_told(repository: Path) -> None:
     said = "inference: {pre: pre.py, accept: text/csv, environment: {THRESHOLD: '3'}}"
     made = config(repository, "bring: {framework: onnx, artifact: m.onnx}", said)

@@ -90,9 +90,10 @@ class Bench:
     def settled(self, site: Site) -> tuple[dict[str, Any], dict[str, Any]]:
         """The receipts of packaging and of the data; splits and a lock are there."""
         code = steps.package(site).value
+        ids = {"id": ["a", "b"]} if site.config.data.id_col == "id" else {}
         for name in SPLITS:
             site.raw(name).parent.mkdir(parents=True, exist_ok=True)
-            pl.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]}).write_parquet(site.raw(name))
+            pl.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0], **ids}).write_parquet(site.raw(name))
         site.lock_file().write_text("")
         return code, {"digest": "abc", "rows": 6}
 
@@ -133,7 +134,7 @@ def test_steps_take_what_others_made_wherever_they_stand_in_the_file(bench: Benc
     site, _ = bench.go(
         {
             "report": takes(scored="predict.holdout", model="train.model", more="train.output", first="steps.first.out"),
-            "second": takes(first="steps.first.out", raw="data.train", seen="preprocess.test"),
+            "second": takes(first="steps.first.out", raw="data.train", seen="preprocess.validation"),
             "first": {
                 **takes(names="./lookup/names.txt", folder="./lookup"),
                 "arguments": ["--rate", "0.5"], "environment": {"COLOUR": "red"},
@@ -146,7 +147,7 @@ def test_steps_take_what_others_made_wherever_they_stand_in_the_file(bench: Benc
     first, report = bench.told(site, "first"), bench.told(site, "report")
     assert first["files"] == {"folder/names.txt": "names", "names/names.txt": "names"}
     assert (first["argv"], first["env"]) == (["--rate", "0.5"], "red")
-    assert list(bench.told(site, "second")["files"]) == ["first/told.json", "raw/train.parquet", "seen/test.parquet"]
+    assert list(bench.told(site, "second")["files"]) == ["first/told.json", "raw/train.parquet", "seen/validation.parquet"]
     assert list(report["files"]) == [
         "first/told.json", "model/model.tar.gz", "model/told.json", "more/curve.txt", "scored/holdout.parquet",
     ]  # fmt: skip
@@ -219,6 +220,54 @@ def test_preprocess_cannot_have_its_hold_out_stand_in_for_another_split(bench: B
     bench.script("copies.py", COPIES + link)
     with pytest.raises(BadInput, match=r"left no train\.parquet"):
         bench.go({}, preprocess={"entry_point": "copies.py"})
+
+
+PREPARES = """
+import os, pathlib
+import polars as pl
+base = pathlib.Path(os.environ["MODELYARD_PROCESSING_DIR"])
+for name in ("train", "validation", "test"):
+    rows, file = pl.read_parquet(base / "input" / name / (name + ".parquet")), base / "output" / name / (name + ".parquet")
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("file.write_text('no table')", r"its train\.parquet cannot be read"),
+        ("rows.drop('y').write_parquet(file)", "the rows lost `y` on the way to the model"),
+        ("rows.drop('id').write_parquet(file)", "the rows lost `id` on the way to the model"),
+        ("rows.drop('y' if name == 'test' else []).write_parquet(file)", r"`y` is in train\.parquet and not in test\.parquet"),
+        ("rows.with_columns(z=pl.lit(1)).drop('z' if name == 'train' else []).write_parquet(file)", "`z` is in validation"),
+        ("rows.cast({'x': pl.Int64 if name == 'test' else pl.Float64}).write_parquet(file)", "`x` is Float64 in train.* and Int64 in test"),
+        (
+            "rows.with_columns(n=None if name == 'test' else pl.lit(1.5)).write_parquet(file)",
+            "and all missing, and without a type, in test",
+        ),
+        ("rows.select(rows.columns[::-1] if name == 'test' else rows.columns).write_parquet(file)", "stand in another order"),
+        ("rows.head(0 if name == 'train' else 9).write_parquet(file)", r"train\.parquet has no rows"),
+        ("rows.head(0 if name == 'test' else 9).write_parquet(file)", r"test\.parquet has no rows"),
+        (
+            "rows.with_columns(__index_level_0__=pl.lit(1)).drop('__index_level_0__' if name == 'train' else []).write_parquet(file)",
+            "pandas' index is a column",
+        ),
+        ("rows.with_columns(y=pl.when(pl.lit(name != 'test')).then(pl.col('y'))).write_parquet(file)", "`y` is missing in 2 rows of test"),
+        ("rows.with_columns(v=pl.concat_list('x', 'y')).write_parquet(file)", "`v` is List.*, which CSV cannot hold"),
+    ],
+)
+def test_what_preprocess_left_is_looked_at_before_anything_learns_from_it(bench: Bench, line: str, said: str) -> None:
+    bench.script("prepares.py", f"{PREPARES}    {line}\n")
+    data = {"source": {"using": "csv", "location": "d.csv"}, "target_col": "y", "id_col": "id", "channel_format": "csv"}
+    with pytest.raises(BadInput, match=said) as caught:
+        bench.go({}, preprocess={"entry_point": "prepares.py"}, data=data)
+    assert caught.value.next
+    assert "train" not in bench.done()
+
+
+def test_preprocess_may_leave_no_rows_to_validate(bench: Bench) -> None:
+    bench.script("prepares.py", f"{PREPARES}    rows.head(0 if name == 'validation' else 9).write_parquet(file)\n")
+    bench.go({}, preprocess={"entry_point": "prepares.py"})
+    assert "train" in bench.done()
 
 
 def test_postprocess_may_replace_the_model_and_a_second_try_finds_the_trained_one(bench: Bench) -> None:
@@ -385,3 +434,25 @@ def test_code_of_steps_and_files_of_the_repository_are_settled_and_digested(benc
     (bench.repository / "lookup.txt").unlink()
     with pytest.raises(NotFound, match=r"there is no \./lookup\.txt"):
         steps.package(site)
+
+
+def test_a_folder_of_the_repository_is_whole_with_what_its_links_lead_to(bench: Bench, tmp_path: Path) -> None:
+    for name in ("lookups/a.txt", "shared/b.txt"):
+        bench.script(name, name)
+    link = bench.repository / "lookups" / "more"
+    link.symlink_to("../shared")
+    site = bench.site({"a": takes(lookups="./lookups")})
+    steps.package(site)
+    copied = site.folder / references.FILES
+    assert sorted(p.relative_to(copied).as_posix() for p in copied.rglob("*.txt")) == ["lookups/a.txt", "lookups/more/b.txt"]
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "c.txt").write_text("")
+    for target, said in (
+        ("../lookups", "leads back to where it lies"),
+        ("..", "leads back to where it lies"),
+        (tmp_path / "away", "leads out"),
+    ):
+        link.unlink()
+        link.symlink_to(target)
+        with pytest.raises(BadInput, match=said):
+            steps.package(site)

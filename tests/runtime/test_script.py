@@ -36,6 +36,28 @@ def test_the_models_own_inference_script_stands_in(tmp_path: Path, monkeypatch: 
     assert inference(str(tmp_path), str(tmp_path), "train.py")["model_fn"]("") == "own"
 
 
+def test_the_script_that_is_named_may_come_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    code = tmp_path / "repository"
+    for folder, names in ((tmp_path / "code", ("inference.py", "serving.py")), (code, ("train.py", "own.py"))):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text(f"def model_fn(d): return '{name}'\n")
+
+    def loads(entry_point: str, program: str | None = None) -> str:
+        if program is not None:
+            monkeypatch.setenv("SAGEMAKER_PROGRAM", program)
+        return str(inference(str(tmp_path), str(code), entry_point)["model_fn"](""))
+
+    assert loads("") == "inference.py"
+    assert loads("serving.py") == "serving.py"
+    assert loads("train.py") == "train.py"
+    assert loads("train.py", "serving.py") == loads("", "serving") == "serving.py"
+    assert loads("train.py", "own.py") == "own.py"
+    with pytest.raises(CannotLoad, match=r"nowhere\.py is not in the code"):
+        loads("train.py", "nowhere.py")
+
+
 def test_a_script_in_a_folder_imports_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "src").mkdir()

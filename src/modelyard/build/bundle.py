@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.errors import BadInput, NoRoom, NotFound
-from modelyard.files import sync
+from modelyard.files import is_text, sync
 from modelyard.signature import Signature
 
 MANIFEST, SIGNATURE = "manifest.json", "signature.json"
@@ -120,6 +120,9 @@ def _names(folder: Path) -> list[str]:
     names = []
     for path in folder.rglob("*"):
         mode = path.lstat().st_mode
+        if not is_text(str(path.relative_to(folder))):
+            shown = os.fsencode(path.name).decode("utf-8", "replace")
+            raise BadInput(f"the name of {shown} is no UTF-8, which a bundle's manifest needs", where=str(folder), next="name it otherwise")
         if stat.S_ISREG(mode):
             names.append(str(path.relative_to(folder)))
         elif not stat.S_ISDIR(mode):

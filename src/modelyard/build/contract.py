@@ -51,7 +51,7 @@ def train(job: StepJob, on_line: Callable[[str], None], *, cancel: threading.Eve
     for again in range(job.retries + 1):
         left = job.timeout - (time.monotonic() - began)
         try:
-            outcome = _try(job, speaks, left, hear, cancel)
+            outcome = _try(job, speaks, left, hear, cancel, recorder.glimpse)
         except ScriptFailed as exc:
             if exc.stopped or again == job.retries:
                 raise
@@ -60,11 +60,19 @@ def train(job: StepJob, on_line: Callable[[str], None], *, cancel: threading.Eve
             said = f"{exc.what}; begun again (retry {again + 1} of {job.retries}), with {kept} checkpoint files"
             on_line(f"{metrics.OURS}{said}")
         else:
+            recorder.close()
             return replace(outcome, metrics=recorder.last, notes=(*notes, *outcome.notes))
     raise AssertionError("the last try returns or raises")
 
 
-def _try(job: StepJob, speaks: Dialect, timeout: float, on_line: Callable[[str], None], cancel: threading.Event | None) -> StepOutcome:
+def _try(
+    job: StepJob,
+    speaks: Dialect,
+    timeout: float,
+    on_line: Callable[[str], None],
+    cancel: threading.Event | None,
+    beyond: Callable[[str], None],
+) -> StepOutcome:
     """One try of training. Raises as `train` does."""
     stage = Stage(job)
     stage.prepare(speaks.CODE, keep=True)
@@ -92,7 +100,7 @@ def _try(job: StepJob, speaks: Dialect, timeout: float, on_line: Callable[[str],
         commands[host] = Command(speaks.command(str(job.python), setting, files), speaks.environment(setting))
     for name, path in job.channels.items():
         stage.show(path, f"input/data/{name}")
-    ended = stage.run(commands, speaks.CODE, timeout, on_line, cancel)
+    ended = stage.run(commands, speaks.CODE, timeout, on_line, cancel, beyond)
     failed = stage.base(stage.failed_host()) / "output" / "failure"
     failure = first(failed)
     if ended.code != 0 and not ended.stopped and not failure:
@@ -149,7 +157,7 @@ def package_roots(code: Path) -> tuple[str, ...]:
 def _from_setup_py(path: Path) -> list[str]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     said = [k.value for node in ast.walk(tree) if isinstance(node, ast.Call) for k in node.keywords if k.arg == "package_dir"]
     return [

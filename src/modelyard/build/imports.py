@@ -68,8 +68,8 @@ def _top_level(file: Path) -> Iterator[tuple[str, int]]:
     """(dotted module, line) of each import at the top of a file; a relative one begins with a dot."""
     try:
         tree = ast.parse(file.read_bytes(), filename=str(file))
-    except (OSError, SyntaxError, ValueError):
-        return  # a script that is no Python says so itself, with its own line
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return  # a script that is no Python says so itself, with its own line; one nested too deep for ours may run in its own
     for node in tree.body:
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)

@@ -163,7 +163,9 @@ def _public(line: str, wanted: wants.Wanted) -> str:
 def _pinned(line: str, wanted: wants.Wanted, where: str) -> str:
     """A line of the lock, with the hashes that were demanded. Raises BadInput for one that cannot be kept in a bundle."""
     name, _, address = line.partition(" @ ")
-    if "@" in address.partition("://")[2].partition("/")[0]:
+    scheme, _, rest = address.partition("://")
+    who = rest.partition("/")[0].rpartition("@")[0]
+    if who and (":" in who or not scheme.endswith("ssh")):  # `git@` of an SSH address is a name that all use, and the key is elsewhere
         hint = "a lock is kept in the bundle for all to read; let git or uv find the password by itself"
         raise BadInput("a requirement's address holds a password", where=where, next=hint)
     if address.startswith("file:") or line.startswith(("-e ", "./", "/", "file:")):

@@ -79,15 +79,16 @@ class _Lines:
 
 
 class _Log:
-    """Keeps lines in a file up to a cap, passes those kept on, and remembers the last few of all."""
+    """Keeps lines in a file up to a cap, passes those kept on, the others to `beyond`, and remembers the last few of all."""
 
-    def __init__(self, file: IO[str], on_line: Callable[[str], None]) -> None:
-        self._file, self._on_line, self._left = file, on_line, LONGEST_LOG
+    def __init__(self, file: IO[str], on_line: Callable[[str], None], beyond: Callable[[str], None]) -> None:
+        self._file, self._on_line, self._beyond, self._left = file, on_line, beyond, LONGEST_LOG
         self.tail: deque[str] = deque(maxlen=TAIL)
 
     def add(self, line: str) -> None:
         self.tail.append(line)
         if self._left <= 0:
+            self._beyond(line)
             return
         self._left -= len(line.encode()) + 1
         if self._left <= 0:
@@ -108,19 +109,20 @@ def run(
     record: Path,
     on_line: Callable[[str], None],
     cancel: threading.Event | None = None,
+    beyond: Callable[[str], None] = lambda line: None,
 ) -> Ended:
     """Run `argv` to its end, to `timeout` seconds, or until `cancel` is set; afterwards no process of it is left.
 
-    Standard output and error go, merged and line by line, to `on_line` and to `log`; standard input is empty. `record` is a file
-    that names the keeper while it runs (see `kill_leftover`). An exception of `on_line`, KeyboardInterrupt included, ends the
-    command and is raised. OSError when the keeper cannot be started.
+    Standard output and error go, merged and line by line, to `on_line` and to `log`; standard input is empty. What comes once the log has
+    LONGEST_LOG bytes is kept nowhere, and goes to `beyond`. `record` is a file that names the keeper while it runs (see `kill_leftover`).
+    An exception of `on_line`, KeyboardInterrupt included, ends the command and is raised. OSError when the keeper cannot be started.
     """
     token, started = secrets.token_hex(16), time.monotonic()
     unwanted = functools.partial(_unwanted, started + timeout, cancel)
     # written before the start: an owner killed in between leaves a token to look for
     _write(record, {"token": token, "pid": None, "started": None})
     with log.open("w", encoding="utf-8", errors="replace") as file:
-        output = _Log(file, on_line)
+        output = _Log(file, on_line, beyond)
         process = _started(argv, {**env, TOKEN: token}, cwd, unwanted)
         BEGUN.set()
         try:

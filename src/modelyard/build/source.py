@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from modelyard.errors import BadInput, NotFound
+from modelyard.files import is_text
 
 LARGEST = 50 * 1024 * 1024
 """Bytes that the code may have in all."""
@@ -77,6 +78,9 @@ def package(loaded_folder: Path, entry_point: str, source_dir: str | None, into:
     sizes = {}
     for name in files:
         real = (code / name).resolve()
+        if not is_text(name):
+            shown = os.fsencode(name).decode("utf-8", "replace")
+            raise BadInput(f"the name of {shown} is no UTF-8", where=str(code), next="name it otherwise, or keep it out of the code")
         if not real.is_relative_to(boundary) or not real.is_file():
             raise BadInput(f"{name} is a link that leads out of the repository, or no plain file", where=str(code / name))
         sizes[name] = real.stat().st_size
@@ -153,6 +157,20 @@ def commit(folder: Path) -> Commit:
     head = _git(program, folder, "rev-parse", "--verify", "HEAD")
     status = _git(program, folder, "status", "--porcelain", "--", ".")
     return {"commit": head.strip() if head else None, "dirty": bool(head and status and status.strip())}
+
+
+def without(folder: Path) -> str:
+    """Why `commit` has none, for people: Git reads no repository of another user, for one, which does not mean that there is none."""
+    here = folder.resolve()
+    top = next((parent for parent in (here, *here.parents) if os.access(parent / ".git", os.F_OK)), None)
+    program = shutil.which("git")
+    if top is None:
+        return "not in Git"
+    if program is None:
+        return "its commit is not known: git is not installed"
+    if _git(program, folder, "rev-parse", "--git-dir") is None:
+        return f"its commit is not known: Git does not read {top} here (`git -C {top} status` says why)"
+    return "in Git, without a commit"
 
 
 def checkout(folder: Path, commit: str, into: Path) -> bool:

@@ -182,6 +182,7 @@ class Stage:
         timeout: float,
         on_line: Callable[[str], None],
         cancel: threading.Event | None,
+        beyond: Callable[[str], None] = lambda line: None,
     ) -> processes.Ended:
         """Run a command line with its variables on each host, in the folder `cwd` of /opt/ml (empty: `/`, as processing has it)."""
         job = self.job
@@ -204,6 +205,7 @@ class Stage:
                 record=job.base / processes.RECORD,
                 on_line=on_line,
                 cancel=cancel,
+                beyond=beyond,
             )
         except OSError as exc:
             if exc.errno != 7:  # E2BIG: one variable, SM_TRAINING_ENV, holds all hyperparameters

@@ -9,8 +9,10 @@ wave.
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from modelyard.config.spec import Condition, Config, Postprocess, Preprocess, Processing, Step
 
@@ -175,9 +177,11 @@ def _clashes(path: Path, places: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _references(config: Config) -> Iterator[Finding]:
+    fed = _fed(config)
     for path, node, reference in _taken(config):
-        if node in ("train", "postprocess") and reference in _UNSEEN:
-            yield path, f"{reference} holds the hold-out, which training may not see", "take data.train or data.validation"
+        if node in fed and (reference in _UNSEEN or _is_source(config, reference)):
+            by = "" if node in ("train", "postprocess") else f": `{fed[node]}` takes what this step makes of it"
+            yield path, f"{reference} holds the hold-out, which training may not see{by}", "take data.train or data.validation"
         elif (wrong := _unknown(config, reference)) is not None:
             yield path, *wrong
     for i, step in enumerate(config.steps):
@@ -185,6 +189,28 @@ def _references(config: Config) -> Iterator[Finding]:
             wrong = _unknown(config, step.when.value.partition("/")[0])
             if wrong is not None:
                 yield ("steps", i, "when", "value"), *wrong
+
+
+def _fed(config: Config) -> dict[str, str]:
+    """Training, `postprocess`, and each step whose outputs one of them takes, itself or through others, with the name of that one. What
+    `preprocess` takes is not among it: it is shown the hold-out, to prepare it."""
+    made: dict[str, set[str]] = {}
+    for _, node, reference in _taken(config):
+        if reference.startswith("steps.") and (made_by := source(reference)) is not None:
+            made.setdefault(node, set()).add(made_by)
+    return {name: part for part in ("postprocess", "train") for name in (part, *_reach(made, part))}
+
+
+def _is_source(config: Config, reference: str) -> bool:
+    """Whether a path of the repository is the table that all rows come from, lies in it, or has it in it."""
+    location = config.data.source.location
+    if not reference.startswith("./") or not isinstance(location, str) or "://" in location or config.data.source.using == "script":
+        return False
+    path, table = PurePosixPath(reference), PurePosixPath(location)
+    if any(mark in location for mark in "*?["):
+        plain = next(parent for parent in table.parents if not any(mark in str(parent) for mark in "*?["))
+        return plain.is_relative_to(path) or (path.is_relative_to(plain) and fnmatch.fnmatch(path.name, table.name))
+    return path.is_relative_to(table) or table.is_relative_to(path)
 
 
 def _unknown(config: Config, reference: str) -> tuple[str, str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Collection, Iterator, Mapping
 
 from modelyard.config import words
@@ -12,6 +14,8 @@ from modelyard.config.spec import OPERATIONAL, Config
 def findings(config: Config, metrics: Collection[str] | None, greater_is_better: Mapping[str, bool]) -> Iterator[Finding]:
     """What no build will ever report. `metrics` are those of the problem type; None leaves them unjudged."""
     yield from _objective(config, metrics, greater_is_better)
+    yield from _searched(config)
+    yield from _read_twice(config)
     yield from _worst(config)
     if metrics is not None:
         yield from _named(config, metrics)
@@ -44,6 +48,36 @@ def _named(config: Config, metrics: Collection[str]) -> Iterator[Finding]:
     for i, name in enumerate(own):
         if name in metrics or name in OPERATIONAL or name in own[:i]:
             yield ("evaluate", "custom_metrics", i, "name"), f"there is a metric {name} already", "give it a name of its own"
+
+
+def _read_twice(config: Config) -> Iterator[Finding]:
+    """Metrics of one name, of which no value could be told from the other's."""
+    names = [m.name for m in config.train.metric_definitions] if config.train else []
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            said = f"two metric definitions are named `{name}`"
+            yield (
+                ("train", "metric_definitions", i, "name"),
+                said,
+                "give it a name of its own, or one regex that finds both: (?:a|b)=([0-9.]+)",
+            )
+
+
+def _searched(config: Config) -> Iterator[Finding]:
+    """What no trial could be given: SageMaker's limits, and a range that no number can be drawn from evenly."""
+    if config.train is None or config.train.tune is None:
+        return
+    path: words.Path = ("train", "tune", "space")
+    space = config.train.tune.space
+    if (count := len({*config.train.hyperparameters, *space})) > 100:
+        yield path, f"{count} hyperparameters with those of `train.hyperparameters`; 100 are the most", "leave some out"
+    if config.train.tune.timeout is not None and not config.train.tune.timeout:
+        yield ("train", "tune", "timeout"), "no trial begins within no time at all", "write a longer one, or leave it out"
+    for name, values in space.items():
+        if values.float_ is not None and not math.isfinite(values.float_[1] - values.float_[0]):
+            yield (*path, name), "the range is wider than any number", "bring its ends closer together"
+        if any(len(json.dumps(value)) > 2500 for value in values.choice or ()):
+            yield (*path, name), "a choice is longer than 2,500 characters", "put long values into a file of the code"
 
 
 def _objective(config: Config, metrics: Collection[str] | None, greater_is_better: Mapping[str, bool]) -> Iterator[Finding]:

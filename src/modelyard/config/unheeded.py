@@ -25,9 +25,27 @@ def findings(loaded: Loaded) -> Iterator[files.Finding]:
     if config.bring is not None and not config.steps:
         for key in sorted({"channel_format", "channel_target"} & data.model_fields_set):
             yield ("data", key), f"`{key}` is how training and steps find the splits, and there are neither", "remove it"
+    yield from _overwritten(config)
     yield from _serving(loaded, config)
     yield from _unseen(config)
     yield from _unwatched(config)
+
+
+_JOBS = ("TRAINING_JOB_NAME", "TRAINING_JOB_ARN")
+_CLASSIC = (*_JOBS, "CURRENT_HOST", "SAGEMAKER_JOB_NAME", "SAGEMAKER_REGION")
+
+
+def _overwritten(config: Config) -> Iterator[files.Finding]:
+    """Variables that training's dialect sets whatever the config says, and a second name for the script that predicts."""
+    train, inference = config.train, config.inference
+    if train is not None:
+        for name in (name for name in (_CLASSIC if train.contract == "classic" else _JOBS) if name in train.environment):
+            next = f"write `{name.lower()}` under `train.hyperparameters`" if name.startswith("SAGEMAKER_") else "remove it"
+            yield ("train", "environment", name), f"`{name}` is set by the contract, whatever stands here", next
+    program = inference.environment.get("SAGEMAKER_PROGRAM")
+    if program is not None and inference.entry_point not in (None, program):
+        said = f"SAGEMAKER_PROGRAM names another script than `inference.entry_point`, {inference.entry_point}"
+        yield ("inference", "environment", "SAGEMAKER_PROGRAM"), said, "leave one out"
 
 
 def _unwatched(config: Config) -> Iterator[files.Finding]:

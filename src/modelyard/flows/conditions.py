@@ -38,7 +38,7 @@ def _equal(value: Any, wanted: Any) -> bool:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or (isinstance(value, float) and not math.isfinite(value)):
         raise StepFailed(f"{_shown(value)} is no number, so it cannot be compared with one")
     return value
 

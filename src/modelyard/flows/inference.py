@@ -26,10 +26,19 @@ def apart(config: Config) -> bool:
     return config.train is not None and config.inference.source_dir is not None
 
 
-def brought(config: Config) -> tuple[str | None, str | None]:
+def brought(config: Config, repository: Path) -> tuple[str | None, str | None]:
     """The script, and the source_dir, that the code of a model without training is packaged by; no script: it has no code."""
     inference = config.inference
-    return inference.entry_point or inference.pre or inference.post, inference.source_dir
+    own = None if travels(config, repository) else inference.entry_point
+    return own or inference.pre or inference.post, inference.source_dir
+
+
+def travels(config: Config, repository: Path) -> bool:
+    """Whether the script comes with the model that is brought, as in SageMaker's model.tar.gz: the repository has none of that name."""
+    name, source_dir = config.inference.entry_point, config.inference.source_dir or "."
+    if name is None or config.bring is None or not config.bring.artifact.endswith((".tar.gz", ".tgz")):
+        return False
+    return not any((folder / name).is_file() for folder in (repository / source_dir, repository))
 
 
 def names(config: Config, repository: Path, entry: str) -> dict[str, str]:
@@ -38,11 +47,12 @@ def names(config: Config, repository: Path, entry: str) -> dict[str, str]:
     Raises NotFound, BadInput for a script outside that code.
     """
     inference, train = config.inference, config.train
-    main = train.entry_point if train and not apart(config) else brought(config)[0]
+    main = train.entry_point if train and not apart(config) else brought(config, repository)[0]
     source_dir = train.source_dir if train and not apart(config) else inference.source_dir
     folder = repository / (source_dir if source_dir is not None else str(Path(main or "").parent))
     given = {"inference": inference.entry_point, "pre": inference.pre, "post": inference.post}
-    found = {key: _inside(repository, folder, name, key) if name else "" for key, name in given.items()}
+    inside = {"inference": inference.entry_point} if travels(config, repository) else {}
+    found = {key: inside.get(key) or (_inside(repository, folder, name, key) if name else "") for key, name in given.items()}
     return found if found["inference"] or apart(config) else {**found, "inference": entry}
 
 
@@ -62,7 +72,7 @@ def packaged(site: Site, into: Path, exclude: Iterable[Path]) -> list[str]:
     config = site.config
     if not apart(config):
         return []
-    main = brought(config)[0]
+    main = brought(config, site.repository)[0]
     if main is None:
         raise BadInput("`inference.source_dir` needs a script in it", where="inference.source_dir", next="set `inference.entry_point`")
     return [source.package(site.repository, main, config.inference.source_dir, site.fresh(into), exclude=exclude)]

@@ -15,8 +15,8 @@ from modelyard.build import envs, source
 from modelyard.config import graph
 from modelyard.config.spec import Condition, Postprocess, Preprocess, Processing, Step
 from modelyard.durable import Outcome
-from modelyard.errors import BadInput, GateRefused, StepFailed
-from modelyard.flows import conditions, jobs, references
+from modelyard.errors import GateRefused, StepFailed
+from modelyard.flows import conditions, jobs, prepared, references
 from modelyard.flows.site import SPLITS
 from modelyard.targets.base import Job
 
@@ -120,18 +120,12 @@ class Line:
 
     def _preprocess(self) -> Outcome[dict[str, Any]]:
         """The user's script over all three splits."""
-        site, part = self._site, self._parts["preprocess"]
+        site = self._site
         assert site.config.preprocess is not None
         inputs = {name: site.raw(name).parent for name in SPLITS}
         inputs |= self._inputs(site.config.preprocess)
         done = jobs.run(site, self._job("preprocess", inputs, SPLITS), site.folder / "processed")
-        for name in SPLITS:
-            if not site.part(name).is_file() or site.part(name).is_symlink():  # a link could lead to the hold-out as it was
-                raise BadInput(
-                    f"{part.entry_point} ended well but left no {name}.parquet",
-                    where="preprocess",
-                    next=f"write it to {part.output_paths.get(name, f'/opt/ml/processing/output/{name}')}/{name}.parquet",
-                )
+        prepared.verify(site)
         return done
 
     def _postprocess(self) -> Outcome[dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.build import source
 from modelyard.errors import BadInput, NotFound
+from modelyard.files import is_text
 
 if TYPE_CHECKING:
     from modelyard.flows.site import Site
@@ -108,6 +109,9 @@ def packaged(site: Site, into: Path) -> list[str]:
     for name, path in ((name, path) for top in names for name, path in _files(site.repository, top)):
         if not path.resolve().is_relative_to(boundary):
             raise BadInput(f"./{name} is a link that leads out of the model's repository", where="inputs")
+        if not is_text(name):
+            shown = os.fsencode(name).decode("utf-8", "replace")
+            raise BadInput(f"the name of ./{shown} is no UTF-8", where="inputs", next="name it otherwise")
         size += path.stat().st_size
         if size > source.LARGEST:
             hint = "take a table from data.*, or let a step fetch it and give it as its output"
@@ -126,7 +130,10 @@ def _files(repository: Path, name: str) -> Iterator[tuple[str, Path]]:
         return
     if not top.is_dir():
         raise NotFound(f"there is no ./{name}", where="inputs", next=f"paths are relative to {repository}")
-    for folder, folders, files in os.walk(top):
+    for folder, folders, files in os.walk(top, followlinks=True):
+        here = Path(folder)
+        if any(here.samefile(around) for around in here.parents if around.is_relative_to(top)):
+            raise BadInput(f"./{here.relative_to(repository)} is a link that leads back to where it lies", where="inputs")
         folders.sort()
         for file in sorted(files):
             path = Path(folder) / file

@@ -23,6 +23,7 @@ from modelyard.flows import (
     explanation,
     fairness,
     inference,
+    judging,
     lacking,
     measuring,
     plans,
@@ -52,7 +53,11 @@ def package(site: Site) -> Outcome[dict[str, Any]]:
         site.fresh(site.model).mkdir()
         brought = artifacts.fetch(config.bring.artifact, folder=repository, into=site.model)
         code["digest"] = _joined([code["digest"], brought])
-    state = f"commit {code['commit'][:10]}{' with uncommitted changes' if code['dirty'] else ''}" if code["commit"] else "not in Git"
+        if inference.travels(config, repository) and not (site.model / "code" / code["inference"]).is_file():
+            said = f"there is no {code['inference']}, neither in the repository nor among the code of {config.bring.artifact}"
+            raise NotFound(said, where="inference.entry_point", next="in the archive it lies in the folder `code`")
+    changed = " with uncommitted changes" if code["dirty"] else ""
+    state = f"commit {code['commit'][:10]}{changed}" if code["commit"] else source.without(repository)
     return Outcome(code, summary=state)
 
 
@@ -60,7 +65,7 @@ def packaged(site: Site, code: Path, preprocess_code: Path) -> str:
     """Copy the scripts that the config names into `code` and `preprocess_code`; the SHA-256 of all of it."""
     config, found = site.config, []
     train, pre = config.train, config.preprocess
-    main, source_dir = (train.entry_point, train.source_dir) if train else inference.brought(config)
+    main, source_dir = (train.entry_point, train.source_dir) if train else inference.brought(config, site.repository)
     if main is None:
         site.fresh(code).mkdir()
     else:
@@ -156,6 +161,7 @@ def split(site: Site, taken: dict[str, Any]) -> Outcome[dict[str, int]]:
     snapshot = snapshots.find(taken["digest"], site.shop.home.path)
     snapshots.check(snapshot)
     rows = splits.split(snapshots.table(snapshot), site.config.data, site.raw)
+    judging.verify(site)
     how, weighed = site.order.configs["production"]["data"], weighing.weigh(site)
     for name in rows:
         made_of = [caching.own_source(), snapshot.digest, how, name, *([weighed.total_seconds()] if weighed else [])]

@@ -90,7 +90,8 @@ def _known(kind: str) -> str:
 
 def executable(model_dir: str, code_dir: str, entry_point: str) -> Path:
     """The server: the entry point, else `serve` in the code or in the model. Raises CannotLoad."""
-    named = [Path(code_dir) / entry_point] if entry_point and Path(entry_point).name != "train" else []
+    folders = (Path(code_dir), Path(model_dir) / "code")  # the second comes with a model that was brought
+    named = [folder / entry_point for folder in folders] if entry_point and Path(entry_point).name != "train" else []
     places = [*named, Path(code_dir) / "serve", Path(model_dir) / "code" / "serve", Path(model_dir) / "serve"]
     found = next((p for p in places if p.is_file()), None)
     if found is None:

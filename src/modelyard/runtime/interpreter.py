@@ -30,8 +30,10 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
     os.environ.clear()
     os.environ.update(request["environment"], PWD=request["cwd"])
-    sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), encoding="utf-8", errors="surrogateescape", write_through=True)  # noqa: SIM115
-    sys.stdout, sys.stderr = _unbuffered(1, "surrogateescape"), _unbuffered(2, "backslashreplace")
+    reading = open(0, "rb", closefd=False)  # noqa: SIM115
+    sys.stdin = io.TextIOWrapper(reading, encoding="utf-8", errors="surrogateescape", write_through=True)
+    _name(sys.stdin, reading.raw, "<stdin>", "r")
+    sys.stdout, sys.stderr = _unbuffered(1, "surrogateescape", "<stdout>"), _unbuffered(2, "backslashreplace", "<stderr>")
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
     sys.orig_argv = [*request["argv"]]
     if not _threads_as_told() or _hidden(request["argv"]):
@@ -44,9 +46,17 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
         numpy.random.seed()
 
 
-def _unbuffered(number: int, errors: str) -> io.TextIOWrapper:
+def _unbuffered(number: int, errors: str, name: str) -> io.TextIOWrapper:
     """A stream as PYTHONUNBUFFERED has it, which every step has: what was printed is out, however the process ends."""
-    return io.TextIOWrapper(open(number, "wb", 0, closefd=False), encoding="utf-8", errors=errors, newline="\n", write_through=True)
+    raw = open(number, "wb", 0, closefd=False)  # noqa: SIM115
+    stream = io.TextIOWrapper(raw, encoding="utf-8", errors=errors, newline="\n", write_through=True)
+    _name(stream, raw, name, "w")
+    return stream
+
+
+def _name(stream: Any, raw: Any, name: str, mode: str) -> None:
+    """A standard stream has a name and a mode, which programs that put another in its place ask it for."""
+    raw.name, stream.mode = name, mode
 
 
 def _places(argv: list[str]) -> list[str]:

@@ -168,7 +168,8 @@ def _how(
 
 
 def _in_r(model_dir: str, code_dir: str, entry_point: str, signature: dict[str, Any], inputs: Inputs) -> Served:
-    script = str(Path(code_dir) / entry_point) if entry_point.lower().endswith(".r") else ""
+    places = [Path(code_dir) / entry_point, Path(model_dir) / "code" / entry_point]  # the second comes with a model that was brought
+    script = str(next((p for p in places if p.is_file()), places[0])) if entry_point.lower().endswith(".r") else ""
     model = RModel(model_dir, script, signature)
     found = {name for name, own in (("model_fn", model.own_loader), ("predict_fn", model.own_predictor)) if own}
     served = Served(model.predict, inputs, Outputs(signature), None, found)

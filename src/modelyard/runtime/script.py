@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,15 +59,20 @@ def functions(folder: str, name: str, wanted: tuple[str, ...] = FUNCTIONS) -> Fu
 
 
 def inference(model_dir: str, code_dir: str, entry_point: str) -> Functions:
-    """The inference functions of a version: the entry point's, else those of code/inference.py in the model (SageMaker's layout).
+    """The inference functions of a version: those of the script that SAGEMAKER_PROGRAM names, else the entry point's, which may lie in the
+    folder `code` of the model (SageMaker's layout); where they have none, those of code/inference.py in the model.
 
     Raises CannotLoad, also for a transform_fn beside what it takes the place of.
     """
-    found = functions(code_dir, entry_point)
+    named = os.environ.get("SAGEMAKER_PROGRAM", "")
+    asked = f"{named.removesuffix('.py')}.py" if named else entry_point
     inside = Path(model_dir) / "code"
-    if not found and (inside / "inference.py").is_file():
+    comes_along = (inside / asked).is_file() and not (Path(code_dir) / asked).is_file()
+    found = {} if comes_along else functions(code_dir, asked)
+    program = asked if comes_along else "inference.py"
+    if not found and (inside / program).is_file():
         sys.path.insert(0, str(inside))
-        found = functions(str(inside), "inference.py")
+        found = functions(str(inside), program)
     beside = sorted({"input_fn", "predict_fn", "output_fn"} & set(found))
     if "transform_fn" in found and beside:
         raise CannotLoad(f"the script defines transform_fn and {', '.join(beside)}: transform_fn takes the place of all three")
