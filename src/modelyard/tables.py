@@ -18,6 +18,7 @@ whatever the language or framework of the model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 INFERENCE_ID = "inference_id"
@@ -28,6 +29,14 @@ LATENCY_MS = "latency_ms"
 LABEL = "label"
 PREDICTION = "y.prediction"
 FEATURE, EXTRA, OUTPUT = "f.", "x.", "y."
+
+
+_INDEX = re.compile(r"__index_level_\d+__")
+
+
+def is_index(column: str) -> bool:
+    """Whether a column of Parquet or Arrow is what pandas writes for an index without a name: row numbers, and no data."""
+    return _INDEX.fullmatch(column) is not None
 
 
 def feature(name: str) -> str:

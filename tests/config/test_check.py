@@ -495,3 +495,15 @@ def test_a_measure_of_drift_fits_the_score(repository: Path) -> None:
         "'cramers_v' does not measure numbers, and the score of regression is one"
     ]
     assert messages(repository, SMALL + watch.replace("MEASURE", "ks")) == []
+
+
+def test_columns_that_cannot_stand_beside_answers(repository: Path) -> None:
+    (repository / "data.csv").write_text("x,y,y.prediction,y.score,,f.x\n1,2,3,4,5,6\n")
+    problems = found(repository)
+    assert [p.message for p in problems] == [
+        "column 5 of 6 has no name",
+        "the column `y.prediction` is called as an answer of the model is",
+    ]
+    assert all(p.next for p in problems)
+    (repository / "data.csv").write_text("x,y,y.prediction,y.score,f.x\n1,2,3,4,6\n")
+    assert found(repository, SMALL.replace("target_col: y", "target_col: y\n  schema: {exclude: [y.prediction]}")) == []

@@ -77,6 +77,10 @@ def test_rows_stay_until_who_needs_them_has_looked() -> None:
         "captured rows are let go after 12h, and the attribution monitor needs those of 1d"
     ]
     assert messages({"retain": "12h"}, monitor={**early, "attribution": {"window": "1h"}}, explain={}) == []
+    weekly = {**early, "drift": {"season": {"period": "7d", "count": 4}}}
+    assert messages({"retain": "28d"}, monitor=weekly) == ["captured rows are let go after 4w, and the season of drift needs those of 4w1h"]
+    assert messages({"retain": "29d"}, monitor=weekly) == []
+    assert messages({"retain": "28d"}, monitor={**weekly, "drift": {**weekly["drift"], "enabled": False}}) == []  # type: ignore[dict-item]
     biased = {"facets": [{"column": "sex"}], "label_above": 0.5}
     assert messages({"retain": "12h"}, monitor=early, bias=biased) == [
         "captured rows are let go after 12h, and the bias monitor needs those of 1d1h"

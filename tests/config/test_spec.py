@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import pytest
 
-from modelyard.config.spec import Condition, Config, Part
+from modelyard.config.spec import NOTED, Condition, Config, Part
 from tests.conftest import ROOT
 
 # Read otherwise than as an attribute of a typed value.
@@ -51,6 +51,8 @@ def keys() -> dict[str, tuple[type[Part], str]]:
     while todo:
         part = todo.pop()
         for name, info in part.model_fields.items():
+            if NOTED in info.metadata:
+                continue  # no file holds it
             if f"{part.__name__}.{name}" not in found:
                 found[f"{part.__name__}.{name}"] = (part, name)
                 todo += parts(info.annotation)

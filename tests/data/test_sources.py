@@ -104,6 +104,17 @@ def test_what_is_text_by_the_config_stays_what_it_is(tmp_path: Path, monkeypatch
     assert_frame_equal(get(tmp_path, using, f"a.{using}", texts=(*words, "not there")), frame)
 
 
+@pytest.mark.parametrize("using", ["parquet", "delta"])
+def test_the_index_that_pandas_writes_is_no_column(tmp_path: Path, using: str) -> None:
+    """Of a table that was filtered, say; a model would learn from the order of the rows, and callers would have to send it."""
+    indexed = FRAME.with_columns(pl.Series("__index_level_0__", range(FRAME.height)))
+    if using == "delta":
+        deltalake.write_deltalake(tmp_path / "a.delta", indexed.to_arrow())
+    else:
+        indexed.write_parquet(tmp_path / "a.parquet")
+    assert get(tmp_path, using, f"a.{using}").columns == FRAME.columns
+
+
 def test_one_content_from_every_source(tmp_path: Path) -> None:
     FRAME.write_csv(tmp_path / "a.csv")
     FRAME.write_parquet(tmp_path / "a.parquet")

@@ -155,6 +155,22 @@ def test_clarify_s_own_file_is_the_source_of_facets_group_and_methods(tmp_path: 
         fairness.verify(built)
 
 
+def test_what_was_accepted_of_clarify_s_file_counts_whatever_lies_there_by_then(tmp_path: Path) -> None:
+    """A retraining goes by the config in force; the file may have been edited since, or be gone."""
+    asked = {
+        "label": "ok",
+        "label_values_or_threshold": [1],
+        "facet": [{"name_or_index": "sex", "value_or_threshold": ["F"]}],
+        "methods": {"post_training_bias": {"methods": ["DPPL"]}},
+    }
+    built = site(tmp_path, {"analysis_config": "analysis_config.json", "asks": asked, "criteria": BIAS["criteria"]})
+    (tmp_path / "analysis_config.json").write_text(json.dumps({**asked, "facet": []}), encoding="utf-8")
+    assert fairness.verify(built).value == ["sex=F"] and fairness.packaged(built) == []
+    (tmp_path / "analysis_config.json").unlink()
+    assert fairness.verify(built).value == ["sex=F"] and fairness.packaged(built) == []
+    assert [row["metric"] for row in fairness.bias(built).value["measures"]] == ["DPPL"]
+
+
 def test_what_stands_in_the_file_is_not_written_beside_it() -> None:
     from modelyard.config.spec import Bias
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import get_args
 
-from modelyard.config import words
+from modelyard.config import clarify, words
 from modelyard.config.files import Finding
 from modelyard.config.load import Loaded
 from modelyard.config.spec import Bias, Config, PostTraining, PreTraining
+from modelyard.errors import BadInput
 
 _CLASSES = ("binary_classification", "multiclass_classification", "anomaly_detection")
 _NUMBERS = ("regression", "forecasting")
@@ -30,14 +30,10 @@ def findings(loaded: Loaded) -> Iterator[Finding]:
 
 def _clarify(loaded: Loaded, name: str) -> Iterator[Finding]:
     """Whether Clarify's file can be read; what stands in it is judged with the data."""
-    path: words.Path = ("bias", "analysis_config")
     try:
-        if not isinstance(json.loads((loaded.folder / name).read_text(encoding="utf-8")), dict):
-            yield path, f"{name} holds no JSON object", ""
-    except json.JSONDecodeError as exc:
-        yield path, f"{name}, line {exc.lineno}: {exc.msg}", ""
-    except ValueError as exc:
-        yield path, f"{name} cannot be read as JSON: {str(exc)[:200]}", ""
+        clarify.of_file(loaded.folder, name)
+    except BadInput as exc:
+        yield ("bias", "analysis_config"), exc.what, ""
     except OSError:
         return  # `files` tells
 

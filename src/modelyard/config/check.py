@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from modelyard.config import asked, columns, constraints, exposed, files, graph, kept, measures, numbers, scripts, unheeded
+from modelyard.config import asked, columns, constraints, exposed, files, graph, inert, kept, measures, numbers, scripts, unheeded
 from modelyard.config.document import Document, locate
 from modelyard.config.load import Loaded, shown_path
 from modelyard.errors import Problem
@@ -24,7 +24,7 @@ def check(loaded: Loaded, *, metrics: Collection[str] | None = None, greater_is_
     config = loaded.config
     found = [*files.findings(loaded), *scripts.findings(loaded), *columns.findings(loaded), *graph.findings(config)]
     found += [*asked.findings(loaded), *numbers.findings(config, metrics, greater_is_better or {}), *unheeded.findings(loaded)]
-    found += [*kept.findings(config), *exposed.findings(loaded), *constraints.findings(config, loaded.folder)]
+    found += [*kept.findings(config), *exposed.findings(loaded), *inert.findings(loaded), *constraints.findings(config, loaded.folder)]
     found += measures.findings(loaded)
     if not found:
         return []

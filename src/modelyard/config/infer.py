@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard import csvs
 from modelyard.config.words import nearest
 from modelyard.errors import BadInput
 from modelyard.signature import ProblemType, Scalar
@@ -77,7 +78,7 @@ def _read(data: Path, using: str) -> pl.DataFrame:
 
     try:
         if using == "csv":
-            return pl.read_csv(data, n_rows=SAMPLE_ROWS, try_parse_dates=True, infer_schema_length=None, null_values=MISSING)
+            return csvs.frame(data, n_rows=SAMPLE_ROWS, try_parse_dates=True, infer_schema_length=None, null_values=MISSING)
         if using == "jsonl":
             return _dated(pl.scan_ndjson(data, infer_schema_length=None).head(SAMPLE_ROWS).collect())
         return pl.read_parquet(data, n_rows=SAMPLE_ROWS)

@@ -75,8 +75,10 @@ def _too_short(config: Config) -> Iterator[Finding]:
         return
     window, delay = _length(watch.window), watch.performance.label_delay
     explained = max(window, _length(watch.attribution.window))
+    season = watch.drift.season
     needs = {
         "the drift monitor": window if watch.drift.enabled else None,
+        "the season of drift": window + season.count * season.period if watch.drift.enabled and season is not None else None,
         "the performance monitor": window + delay if watch.performance.enabled else None,
         "the bias monitor": window + delay if config.bias is not None and watch.bias.enabled else None,
         "the attribution monitor": explained if config.explain is not None and watch.attribution.enabled else None,

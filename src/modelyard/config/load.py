@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelyard.config import constraints, words
+from modelyard.config import clarify, constraints, words
 from modelyard.config.document import MAX_BYTES, Document, Node, Scalar, Sequence, locate, resolve, unprintable
 from modelyard.config.document import Mapping as MappingNode
 from modelyard.config.spec import STAGES, Config, Stage
@@ -118,7 +118,7 @@ def loads(text: str, path: Path, *, environ: Mapping[str, str] | None = None) ->
         document.report((1, 1), "the file is empty; a config begins with `version: 1`", "modelyard init writes one")
     if document.problems:
         raise BadConfig(sorted(document.problems, key=lambda p: (p.line, p.column)))
-    configs = {stage: constraints.inlined(config, path.parent) for stage, config in configs.items()}
+    configs = {stage: clarify.inlined(constraints.inlined(config, path.parent), path.parent) for stage, config in configs.items()}
     both = json.dumps([canonical(configs[s]) for s in STAGES], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     digest = hashlib.sha256(both.encode()).hexdigest()
     return Loaded(path.absolute(), text, configs["production"], configs["staging"], digest)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from modelyard.config import clarify
 from modelyard.config.loosening import ABSENT, loosened
 from modelyard.config.spec import STAGES, Stage
 from modelyard.config.words import shown
@@ -52,7 +53,7 @@ def plan(before: dict[str, Any] | None, after: dict[str, Any], *, greater_is_bet
         return [Change("model.name", None, name, "build", False, f"{name} is new: it is built, judged and deployed")]
     own = {m["name"]: m["greater_is_better"] for m in after.get("evaluate", {}).get("custom_metrics", ())}
     directions = {**(greater_is_better or {}), **own}
-    old, new = dict(_leaves(before, "")), dict(_leaves(after, ""))
+    old, new = (dict(_leaves(config, "")) for config in clarify.comparable(before, after))
     fresh = tuple(f"{p}." for p, value in new.items() if value == "present" and p not in old)
     fresh += ("bias.",) if before.get("bias") is None else ()  # where nothing was compared, no comparison is lost
     changes = []

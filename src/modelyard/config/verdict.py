@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from modelyard.config import words
 from modelyard.config.document import Document, Mapping, Node, Sequence, locate
-from modelyard.config.spec import Config
+from modelyard.config.spec import WRITTEN, Config
 
 _ABSENT = object()
 _PARTS = ("Secret", "Slice")
@@ -127,7 +127,7 @@ def _related(one: str, other: str) -> bool:
 
 def _validate(data: dict[str, Any]) -> Config:
     # JSON mode, strict: a list may become a tuple, but text never becomes a number, which is what the JSON Schema says too.
-    return Config.model_validate_json(json.dumps(data), strict=True, by_alias=True, by_name=False)
+    return Config.model_validate_json(json.dumps(data), strict=True, by_alias=True, by_name=False, context=WRITTEN)
 
 
 def _get(data: Any, path: words.Path) -> Any:

@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterable
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from modelyard.config.spec import PLANNED, STAGES, Config, Part
+from modelyard.config.spec import NOTED, PLANNED, STAGES, Config, Part
 
 Path = tuple[str | int, ...]
 
@@ -105,7 +105,7 @@ def known_keys(path: Path) -> list[str]:
     for segment in path:
         found = _step(found[0], segment) if found else []
     parts = [a for one in found for a in _annotations(one) if isinstance(a, type) and issubclass(a, Part)]
-    return [info.alias or name for part in parts for name, info in part.model_fields.items()]
+    return [info.alias or name for part in parts for name, info in part.model_fields.items() if NOTED not in info.metadata]
 
 
 def all_stages(value: Any) -> bool:

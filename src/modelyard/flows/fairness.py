@@ -23,29 +23,32 @@ DOCUMENT, CLARIFY, QUESTION = "bias.json", "analysis.json", "analysis_config.jso
 
 
 def packaged(site: Site) -> list[str]:
-    """The SHA-256 of an `analysis_config.json`, wherever it lies: what it asks is part of what a version is judged by. Raises NotFound."""
-    wanted = site.config.bias.analysis_config if site.config.bias is not None else None
-    if wanted is None:
+    """The SHA-256 of an `analysis_config.json`, wherever it lies: what it asks is part of what a version is judged by. None where the
+    config holds it, which is part of the recipe. Raises NotFound."""
+    bias = site.config.bias
+    if bias is None or bias.analysis_config is None or bias.asks is not None:
         return []
-    path = site.repository / wanted
+    path = site.repository / bias.analysis_config
     if not path.is_file():
-        raise NotFound(f"there is no file {wanted}", where="bias.analysis_config")
+        raise NotFound(f"there is no file {bias.analysis_config}", where="bias.analysis_config")
     return [hashlib.sha256(path.read_bytes()).hexdigest()]
 
 
 def verify(site: Site) -> Outcome[list[str]]:
     """Settle every comparison on the training split, before minutes are spent on training. Returns the comparisons' names.
 
-    An `analysis_config.json` is copied, so that what is edited while a build runs does not change it.
+    Of an `analysis_config.json` counts what it said as the config was accepted. A config of an earlier release does not hold that: then
+    the file is copied, so that what is edited while a build runs does not change it.
 
     Raises BadInput: a facet's column that is not in the data, a value that does not occur, a group without rows, a gate on a metric
     that is not measured or on a facet that is not compared, or what cannot be honoured of an `analysis_config.json`.
     """
     from modelyard.quality.bias import analysis, clarify
 
-    wanted = site.config.bias.analysis_config if site.config.bias is not None else None
-    if wanted is not None:
-        (site.folder / QUESTION).write_text(json.dumps(clarify.read(site.repository / wanted)), encoding="utf-8")
+    bias = site.config.bias
+    if bias is not None and bias.analysis_config is not None:
+        said = bias.asks if bias.asks is not None else clarify.read(site.repository / bias.analysis_config)
+        (site.folder / QUESTION).write_text(json.dumps(said), encoding="utf-8")
     training = _training(site)
     groups = analysis.verify(_asked(site, training), training, site.config.data.target_col)
     _gated(site, dict.fromkeys("*".join(group.columns) for group in groups))

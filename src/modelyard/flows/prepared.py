@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from modelyard.data.columns import type_of
 from modelyard.errors import BadInput
 from modelyard.flows.site import SPLITS
+from modelyard.tables import is_index
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from modelyard.config.spec import Data, Preprocess
     from modelyard.flows.site import Site
 
-_INDEX = re.compile(r"__index_level_\d+__")
 _ALIKE = "write the same columns, in the same order, with the same types (pandas makes floats of whole numbers where one is missing)"
 
 
@@ -29,7 +28,7 @@ def verify(site: Site) -> None:
     part = site.config.preprocess
     assert part is not None  # by the flow: no `preprocess`, no step
     kinds = {name: _read(site, part, name) for name in SPLITS}
-    if (index := next((column for kind in kinds.values() for column in kind if _INDEX.fullmatch(column)), None)) is not None:
+    if (index := next((column for kind in kinds.values() for column in kind if is_index(column)), None)) is not None:
         raise _wrong(part, f"pandas' index is a column of the splits, `{index}`", "write them with `index=False`")
     first, *others = SPLITS
     for name in others:

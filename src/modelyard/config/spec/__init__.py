@@ -88,7 +88,9 @@ from modelyard.config.spec.retrain import Budget, Cause, Freeze, Persistence, Re
 from modelyard.config.spec.stages import Approval, Environments, Model, Production, Staging, Tls
 from modelyard.config.spec.types import (
     DATABASES,
+    NOTED,
     STAGES,
+    WRITTEN,
     Channel,
     ColumnName,
     Cron,
@@ -115,10 +117,12 @@ __all__ = [
     "FITTING",
     "GOES_WITH",
     "KINDS",
+    "NOTED",
     "OPERATIONAL",
     "PLANNED",
     "RESERVED",
     "STAGES",
+    "WRITTEN",
     "AlertAfter",
     "AlertKind",
     "Alerts",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
-from modelyard.config.spec.types import ColumnName, MetricName, OnFail, Part, RelativePath
+from modelyard.config.spec.types import NOTED, ColumnName, MetricName, OnFail, Part, RelativePath
 from modelyard.signature import Scalar
 
 PreTraining = Literal["CI", "DPL", "KL", "JS", "LP", "TVD", "KS", "CDDL"]
@@ -138,7 +139,14 @@ class Bias(Part):
     analysis_config: RelativePath | None = Field(
         None, description="An existing analysis_config.json of SageMaker Clarify, in place of the above."
     )
+    asks: SkipJsonSchema[Annotated[dict[str, Any] | None, NOTED]] = Field(None, description="What that file said when it was accepted.")
     criteria: tuple[BiasCriterion, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Configs without a file are as they were before it was noted."""
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "asks" or value is not None}
 
     @model_validator(mode="after")
     def _one_source(self) -> Bias:

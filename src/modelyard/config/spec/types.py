@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticKnownError
 
 Stage = Literal["staging", "production"]
 STAGES: tuple[Stage, ...] = ("staging", "production")
@@ -162,6 +163,18 @@ Hyperparameters = Annotated[
     Field(max_length=100),  # SageMaker's limits
     AfterValidator(_hyperparameters),
 ]
+WRITTEN = "written"
+"""The context in which what a person wrote is validated, and not a stored config."""
+
+
+def _noted(value: Any, info: ValidationInfo) -> Any:
+    if info.context == WRITTEN:
+        raise PydanticKnownError("extra_forbidden")
+    return value
+
+
+NOTED = BeforeValidator(_noted)
+"""Of a field that no file holds and a stored config does: what was noted as the config was accepted. `SkipJsonSchema` goes with it."""
 One = Annotated[Literal[1], BeforeValidator(_no_bool)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]

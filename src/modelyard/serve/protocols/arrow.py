@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +15,9 @@ from modelyard.errors import BadInput
 from modelyard.serve.protocols import sizes
 from modelyard.serve.protocols.columns import Given, Wanted
 from modelyard.serve.refusals import TooLarge
+from modelyard.tables import is_index
 
 _FILE = b"ARROW1\0\0"
-_INDEX = re.compile(r"__index_level_\d+__")
-"""Columns that pandas writes for an index without a name; they are no data."""
 _HINT = "Send a stream in place of a file: Polars writes files that hold none."
 _MOST_MESSAGES = 10_000
 _MOST_ROW_GROUPS = 1_000
@@ -98,7 +96,7 @@ def _check(schema: pa.Schema, wanted: Wanted) -> None:
 
 def _columns_of(names: Sequence[str], wanted: Wanted) -> list[str]:
     """The names of columns that are data."""
-    return [name for name in names if name in wanted.known or not _INDEX.fullmatch(name)]
+    return [name for name in names if name in wanted.known or not is_index(name)]
 
 
 def _is_text(kind: pa.DataType) -> bool:
