@@ -19,6 +19,7 @@ from modelyard.events import Deployed
 from modelyard.flows import holdout
 from modelyard.monitor import labels
 from modelyard.serve.keys import Pass
+from modelyard.signature import Column, Signature
 from tests.flows.watched import DAY, T0, Watched, settings
 
 
@@ -168,3 +169,21 @@ def test_columns_come_in_the_types_of_the_config_and_decimals_as_numbers(tmp_pat
     text = "id,at,x,y,since\na,2026-03-01T12:00:00,1,2,2026-03-01T12:00:00\n"
     since = read(tmp_path, text)["since"][0]
     assert since.isoformat() == "2026-03-01T17:00:00+00:00", "a feature's naive times are in the config's timezone, too"
+
+
+def test_ids_and_leading_zeros_of_a_csv_stay(tmp_path: Path) -> None:
+    """The traffic of a month need not hold what made a column text in training, nor an id of letters."""
+    text = CSV.replace("id,", "tail,n,none,id,").replace("\na,", "\n007,1.50,NA,00012,").replace("\nb,", "\n010,2.5,1,00013,")
+    table = read(tmp_path, text)
+    assert table["id"].to_list() == ["00013", "00012"] and table["tail"].to_list() == ["010", "007"]
+    assert table["n"].to_list() == [2.5, 1.5] and table["none"].to_list() == [1, None], "cells that are missing, as a build has them"
+    assert read(tmp_path, text.replace("00012", "12.0").replace("00013", "13.0"))["id"].to_list() == ["13", "12"], "as labels have them"
+    table.with_columns(pl.Series("id", [13.0, 12.0])).drop(replays.KNOWN).write_parquet(tmp_path / "traffic.parquet")
+    assert replays.read(tmp_path / "traffic.parquet", Config.model_validate(words()), None)["id"].to_list() == ["13", "12"]
+
+
+def test_features_are_sent_as_the_version_takes_them() -> None:
+    columns = (Column("tail", "str"), Column("n", "int"), Column("x", "float"), Column("code", "str"), Column("odd", "int"))
+    table = pl.DataFrame({"tail": ["007"], "n": ["007"], "x": ["01.5"], "code": [7], "odd": ["seven"], "beside": ["007"]})
+    sent = replays._as_signed(table, Signature("regression", columns))
+    assert sent.row(0, named=True) == {"tail": "007", "n": 7, "x": 1.5, "code": "7", "odd": "seven", "beside": "007"}

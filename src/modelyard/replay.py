@@ -6,8 +6,9 @@ the monitors' schedule, where verdicts, the governor and its retrainings do what
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,13 +17,16 @@ from typing import TYPE_CHECKING, Protocol
 from modelyard.build import bundle
 from modelyard.clock import ReplayClock
 from modelyard.config.spec import Config
+from modelyard.data import texts
 from modelyard.data.prepare import as_times
 from modelyard.errors import BadInput, NotFound, Unavailable, YardError
 from modelyard.flows import endpoints, history, holdout
 from modelyard.flows.release import moving
-from modelyard.monitor import windows
+from modelyard.monitor import labelfiles, windows
 from modelyard.monitor.book import Word
+from modelyard.monitor.profile import reading
 from modelyard.monitor.words import did_you_mean
+from modelyard.signature import Signature
 from modelyard.yard import Yard
 
 if TYPE_CHECKING:
@@ -94,14 +98,32 @@ def _table(path: Path, config: Config) -> pl.DataFrame:
 
     if not path.is_file():
         raise NotFound(f"there is no file {path}", next="name a csv or parquet file of past requests")
-    texts = {name: pl.String for name, kind in config.data.schema_.types.items() if kind == "str"}
     try:
-        if path.suffix == ".parquet":
-            return pl.read_parquet(path)
-        return pl.read_csv(path, try_parse_dates=True, infer_schema_length=None, schema_overrides=texts)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as exc:
+        return pl.read_parquet(path) if path.suffix == ".parquet" else _csv(path, config)
+    except pl.exceptions.PolarsError as exc:
         said = (str(exc).splitlines() or [type(exc).__name__])[0]
         raise BadInput(f"the traffic cannot be read: {said}", where=str(path), next="give a csv or parquet file") from exc
+
+
+def _csv(path: Path, config: Config) -> pl.DataFrame:
+    """Read as a build reads its source, but for ids, which are what labels call them, and numbers with leading zeros, which are text until
+    a version says what its columns are: of all that it was trained on, the traffic may hold numbers alone."""
+    typed = {name for name, kind in config.data.schema_.types.items() if kind == "str"}
+    id_col, apart = config.data.id_col, {*config.data.schema_.types, config.data.id_col, config.data.time_col}
+
+    def read(plain: Iterable[str]) -> pl.DataFrame:
+        with tempfile.TemporaryDirectory() as spool:
+            return texts.read([(path.name, path)], "csv", Path(spool), texts=tuple(plain)).frame()
+
+    try:
+        table = read(name for name in (*typed, id_col) if name is not None)
+        numbers = [name for name, dtype in table.schema.items() if dtype.is_numeric() and name not in apart]
+        written = read([*typed, *numbers]) if numbers else table
+    except BadInput as exc:
+        raise BadInput(f"the traffic cannot be read: {exc.what}", where=str(path), next=exc.next or "give a csv or parquet file") from exc
+    padded = [written[name] for name in numbers if written[name].str.contains(r"^[+-]?0\d").any()]
+    ids = [labelfiles.as_ids(table[id_col])] if id_col in table.columns else []
+    return table.with_columns(*padded, *ids)
 
 
 def _as_built(table: pl.DataFrame, config: Config, path: Path) -> pl.DataFrame:
@@ -111,12 +133,29 @@ def _as_built(table: pl.DataFrame, config: Config, path: Path) -> pl.DataFrame:
 
     types = config.data.schema_.types
     for name, dtype in table.schema.items():
-        if dtype.is_decimal():
+        if name == config.data.id_col:
+            table = table.with_columns(reading.text(name, dtype))  # as the ledger writes it
+        elif dtype.is_decimal():
             table = table.with_columns(pl.col(name).cast(pl.Float64))
         elif types.get(name) == "bool" and dtype.is_integer():
             table = table.with_columns(pl.col(name).cast(pl.Boolean))
         elif dtype in (pl.Date, pl.Datetime) and types.get(name) != "str":
             table = table.with_columns(_times(table[name], config.timezone, path))
+    return table
+
+
+def _as_signed(table: pl.DataFrame, signed: Signature) -> pl.DataFrame:
+    """The features as a version takes them, where only the file was unsure: text that is written in digits, and numbers so written."""
+    import polars as pl
+
+    numbers = {"int": pl.Int64(), "float": pl.Float64()}
+    for column in signed.columns:
+        dtype = table.schema.get(column.name)
+        if dtype == pl.String and (wanted := numbers.get(column.type)) is not None:
+            made = table[column.name].cast(wanted, strict=False)
+            table = table.with_columns(made) if made.null_count() == table[column.name].null_count() else table
+        elif column.type == "str" and dtype is not None and dtype.is_numeric():
+            table = table.with_columns(reading.text(column.name, dtype))
     return table
 
 
@@ -174,6 +213,7 @@ class _Sender:
         signed = bundle.open(yard.shop.version(model).digest, yard.home.path).signature
         beside = (signed.id_col, signed.time_col, *signed.companions, *data.schema_.sensitive_not_served)
         self._sent = [c for c in traffic.columns if c in (*signed.names, *beside)]
+        self._traffic = traffic = _as_signed(traffic, signed)
         self._labels = traffic.filter(traffic[self._target].is_not_null() & traffic[KNOWN].is_not_null()).sort(KNOWN)
         self._row = self._label = self._failed = 0
 

@@ -507,3 +507,7 @@ def test_columns_that_cannot_stand_beside_answers(repository: Path) -> None:
     assert all(p.next for p in problems)
     (repository / "data.csv").write_text("x,y,y.prediction,y.score,f.x\n1,2,3,4,6\n")
     assert found(repository, SMALL.replace("target_col: y", "target_col: y\n  schema: {exclude: [y.prediction]}")) == []
+    (repository / "data.csv").write_text("x,y,y.probability_late,y.probability_early\n1,late,3,4\n")
+    text = SMALL.replace("regression", "binary_classification").replace("target_col: y", "target_col: y\n  positive_class: late")
+    said = [p.message for p in found(repository, text, None) if "called as an answer" in p.message]
+    assert said == ["the column `y.probability_late` is called as an answer of the model is"], "of the other class the rows tell"

@@ -18,11 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from modelyard.config.spec import Secret, Source
+from modelyard.config.spec import Data, Secret, Source
 from modelyard.data.canonical import canonical, digest
 from modelyard.data.incremental import Highest
 from modelyard.data.parts import of
-from modelyard.data.sources import Request, reading
+from modelyard.data.prepare import Prepared
+from modelyard.data.sources import Request, reading, table
 from modelyard.errors import BadInput, NotFound, Unavailable, YardError
 from tests.needs import needs_postgres
 
@@ -337,6 +338,34 @@ def test_files_whose_columns_differ(tmp_path: Path) -> None:
     pl.DataFrame({"a": [4]}).write_parquet(tmp_path / "4.parquet")
     with pytest.raises(BadInput, match=r"4.parquet has no `b`, as 1.parquet has"):
         get(tmp_path, "parquet", "*.parquet", typed=("a",))
+
+
+@pytest.mark.parametrize("size", [1 << 26, 12])
+def test_quotes_in_a_name_are_those_of_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Polars keeps them doubled; callers, whose csv others read, would send another column."""
+    monkeypatch.setattr("modelyard.data.texts.BLOCK", size)
+    monkeypatch.setattr("modelyard.data.texts.MOST_DEEP", 1000)
+    (tmp_path / "a.csv").write_text('k,"q ""x"".y"\n1,01\n2,02\n3,03\n')
+    assert get(tmp_path, "csv", "a.csv").to_dict(as_series=False) == {"k": [1, 2, 3], 'q "x".y': [1, 2, 3]}
+    assert get(tmp_path, "csv", "a.csv", texts=('q "x".y',))['q "x".y'].to_list() == ["01", "02", "03"]
+    (tmp_path / "a.csv").write_text('"a""b","a""b"\n1,2\n')
+    with pytest.raises(BadInput, match='two columns named `a"b`'):
+        get(tmp_path, "csv", "a.csv")
+
+
+@pytest.mark.parametrize("using", ["csv", "parquet"])
+def test_a_column_without_a_name_is_told_by_its_place(tmp_path: Path, using: str) -> None:
+    frame = pl.DataFrame({"a": [1], "": [2], "y": [3]})
+    frame.write_csv(tmp_path / "t.csv")
+    pq.write_table(pa.table([[1], [2], [3]], names=["a", "", "y"]), tmp_path / "t.parquet")
+    data = {"source": {"using": using, "location": f"t.{using}"}, "target_col": "y"}
+    with pytest.raises(BadInput, match="column 2 of 3 has no name"), TemporaryDirectory() as spool:
+        table(tmp_path / f"t.{using}", Path(spool))
+    source = Source(using=using, location=f"t.{using}")  # type: ignore[arg-type]
+    with TemporaryDirectory() as spool, reading(source, Request(tmp_path, Path(spool), no_secret)) as found:
+        with pytest.raises(BadInput, match="column 2 of 3 has no name") as caught:
+            Prepared(found, Data.model_validate(data), "UTC")
+        assert caught.value.where == "data.source" and "index=False" in caught.value.next
 
 
 def test_a_name_that_comes_twice_in_parquet(tmp_path: Path) -> None:

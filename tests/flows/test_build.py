@@ -124,6 +124,18 @@ def test_a_measure_of_drift_that_does_not_fit_is_refused(bench: Bench, anew: boo
         path.write_text(usual)
 
 
+def test_a_column_that_is_called_as_an_answer_is_refused_before_training(bench: Bench) -> None:
+    """Of its classes only the rows tell."""
+    path = bench.repository / "rows.csv"
+    usual = path.read_text()
+    try:
+        path.write_text("\n".join([f"{usual.splitlines()[0]},y.probability_0", *(f"{row},1" for row in usual.splitlines()[1:])]) + "\n")
+        said, steps = bench.build()
+        assert "`y.probability_0` is called as an answer of the model is" in said and "train" not in steps, said
+    finally:
+        path.write_text(usual)
+
+
 def test_where_a_gate_changes_only_what_comes_of_it_is_done(bench: Bench) -> None:
     bench.edit("config.yaml", r"threshold: 0\.8", "threshold: 0.7")
     said, steps = bench.build()

@@ -490,3 +490,27 @@ def test_a_column_is_not_called_as_an_answer_is(tmp_path: Path) -> None:
     pl.DataFrame({"y.prediction": [1.0, 2.0], "z": [1.0, 2.0]}).write_parquet(tmp_path / "rows.parquet")
     with pytest.raises(BadInput, match=r"`y\.prediction` is called as an answer of the model is"):
         evaluation.sign(site)
+
+
+def test_only_what_is_called_as_an_answer_is_refused_and_before_training(build: Build) -> None:
+    site = build("binary_classification")
+    rows = {name: pl.read_parquet(site.part(name)) for name in ("train", "validation", "test")}
+    feature = next(name for name in evaluation.sign(site).names if rows["train"][name].dtype.is_numeric())
+
+    def hold(*names: str) -> None:
+        for part, table in rows.items():
+            table.with_columns(table[feature].alias(name) for name in names).write_parquet(site.part(part))
+
+    others = (f"f.{feature}", f"x.{feature}", "y.other", "y.score")
+    hold(*others)
+    evaluation.verify(site)
+    evaluation.predict(site, "", {})
+    holdout = pl.read_parquet(site.folder / "holdout.parquet")
+    assert {f"f.{name}" for name in others} <= set(holdout.columns) and not {"y.other", "y.score"} & set(holdout.columns)
+    baseline = json.loads((site.folder / "baseline.json").read_text())
+    assert baseline["extra"] == {} and set(others) <= set(baseline["columns"])
+    clash = tables.output(evaluation.sign(site).outputs[-1])
+    hold(clash)
+    with pytest.raises(BadInput, match=f"`{clash}` is called as an answer of the model is") as caught:
+        evaluation.verify(site)
+    assert "data.schema.exclude" in caught.value.next

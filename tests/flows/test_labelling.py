@@ -67,6 +67,51 @@ def test_a_file_is_fetched_again_and_again_and_counts_once(home: Path, monkeypat
     assert len(world.events(LabelsReceived)) == 2, "nothing came, nothing is said"
 
 
+IDS = [
+    (["00012", "00013"], ["00012", "00013"]),
+    (["00012", "a"], ["00012", "a"]),
+    (["12", "13"], ["12", "13"]),
+    (["12.0", "13.0"], ["12", "13"]),  # of a table with gaps, which made floats of whole numbers
+    (["1.0", "1.10"], ["1.0", "1.10"]),
+    (["1e5", "12345678901234567890"], ["1e5", "12345678901234567890"]),
+    (["2026-03-01", "2026-03-02"], ["2026-03-01", "2026-03-02"]),
+    (["true", "false"], ["true", "false"]),
+]
+"""Ids as a csv has them, and as they are taken."""
+
+
+@pytest.mark.parametrize(("written", "taken"), IDS)
+@pytest.mark.parametrize("incremental", [None, "inference_id"])
+def test_ids_of_a_source_are_those_of_a_file(
+    written: list[str], taken: list[str], incremental: str | None, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "truth.csv"
+    file.write_text("inference_id,y\n" + "".join(f"{id},{n}\n" for n, id in enumerate(written)))
+    world = sourced(home, monkeypatch, {"using": "csv", "location": file.as_uri(), "incremental": incremental})
+    took = labelling.fetch(world.shop, "demo")
+    assert (took["read"], took["new"]) == (2, 2)
+    assert held(world) == {id: float(n) for n, id in enumerate(taken)}
+    assert labelling.of_file(world.shop, "demo", file)["repeated"] == 2, "a file says the same"
+    assert labelling.fetch(world.shop, "demo") == {"read": 0}
+    if incremental is not None and written[0] == "00012" and written[1] == "00013":
+        file.write_text("inference_id,y\n00012,5\n00013,1\n00101,7\n")
+        assert labelling.fetch(world.shop, "demo")["new"] == 1
+        assert held(world) == {"00012": 0.0, "00013": 1.0, "00101": 7.0}
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+@pytest.mark.parametrize("ids", [[12, 13], [12.0, 13.5], ["00012", "00013"], ["2026-03-01", "2026-03-02"]])
+def test_ids_of_other_kinds_of_sources_are_those_of_files(
+    suffix: str, ids: list[Any], home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file, frame = tmp_path / f"truth.{suffix}", pl.DataFrame({"inference_id": ids, "y": [1.0, 2.0]})
+    frame.write_parquet(file) if suffix == "parquet" else frame.write_ndjson(file)
+    world = sourced(home, monkeypatch, {"using": suffix, "location": file.as_uri()})
+    assert labelling.fetch(world.shop, "demo")["new"] == 2
+    assert labelling.of_file(world.shop, "demo", file)["repeated"] == 2
+    assert list(held(world)) == ["12" if ids[0] == 12 else ids[0], "13" if ids[1] == 13 else str(ids[1])]
+
+
 def test_what_a_source_goes_on_saying_is_no_correction(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "truth.csv"
     world = sourced(home, monkeypatch, {"using": "csv", "location": file.as_uri()})
@@ -411,6 +456,15 @@ def test_a_table_of_entities_is_fetched(home: Path, monkeypatch: pytest.MonkeyPa
     found = labelling.fetch(world.shop, "demo")
     assert found["new"] == 2 and history.labelled_since(world.shop, "demo", None) == 1
     assert labelling.fetch(world.shop, "demo") == {"read": 0}
+
+
+def test_an_entity_of_a_source_keeps_its_zeros(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "truth.csv"
+    world = flying(home, monkeypatch, source={"using": "csv", "location": file.as_uri()})
+    fly(world, ["007"], T0)
+    file.write_text("tail,at,y\n007,2026-03-01T00:01:00,2\n")
+    assert labelling.fetch(world.shop, "demo")["new"] == 1 and history.labelled_since(world.shop, "demo", None) == 1
+    assert labelling.of_file(world.shop, "demo", file)["repeated"] == 1
 
 
 # -- files in pieces ---------------------------------------------------------------------------------------------------------------

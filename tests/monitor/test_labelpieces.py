@@ -128,6 +128,11 @@ def test_times_and_entities_in_pieces() -> None:
     assert found["event_time"][0].isoformat() == "2013-03-01T11:00:00+00:00" and found["labelled_at"].null_count() == 10
 
 
+def test_quotes_in_a_name_are_those_of_the_header() -> None:
+    found, _ = read(b'"my ""id""","the ""y"""\n007,1\nb,2\n', "csv", 4, Names('my "id"', 'the "y"'))
+    assert found.select("inference_id", "label").rows() == [("007", 1), ("b", 2)]
+
+
 def csv(*cells: str, many: int = 500) -> bytes:
     return "\n".join(["id,y,labelled_at", *(f"a{i},1," for i in range(many)), *cells, *["b,0,"] * many]).encode()
 

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from modelyard import tables
 from modelyard.config import files, words
 from modelyard.config.load import Loaded
 from modelyard.config.spec import Config, Slice
 
 _MAX_HEADER = 1_000_000
+_RENAME = "rename it, or leave it out by `data.schema.exclude`"
 
 
 def findings(loaded: Loaded) -> Iterator[files.Finding]:
@@ -38,7 +40,25 @@ def findings(loaded: Loaded) -> Iterator[files.Finding]:
             near = words.nearest(column, known)
             hint = f"; did you mean `{near}`?" if near else ""
             yield path, f"{name} has no column `{column}`{hint}", "" if near else f"its columns: {', '.join(known[:30])}"
+    yield from _as_answers(loaded.config, known)
     yield from _apart(loaded.config, known)
+
+
+def _as_answers(config: Config, known: list[str]) -> Iterator[files.Finding]:
+    """Columns that cannot stand beside a model's answers: what has no name, or an answer's. Those of classes only the build knows."""
+    named = ("data", "source", "location")
+    if "" in known:
+        said = f"column {known.index('') + 1} of {len(known)} has no name"
+        yield named, said, "give it one; pandas writes a table's index so, unless it is told `index=False`"
+    if config.preprocess is not None:  # which may call them otherwise
+        return
+    kind, positive = config.model.problem_type, config.data.positive_class
+    answers = ["prediction", *(["score"] if kind == "anomaly_detection" else [])]
+    if kind == "binary_classification" and type(positive) in (int, str):  # others the rows may write otherwise
+        answers.append(f"probability_{positive}")
+    for name in (tables.output(one) for one in answers):
+        if name in known and name not in config.data.schema_.exclude:
+            yield named, f"the column `{name}` is called as an answer of the model is", _RENAME
 
 
 def _apart(config: Config, known: list[str]) -> Iterator[files.Finding]:

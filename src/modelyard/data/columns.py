@@ -29,6 +29,14 @@ def need(name: str, known: Iterable[str], where: str) -> None:
         raise BadInput(f"there is no column `{name}` in the data", where=where, next=nearest(name, names))
 
 
+def named(known: Iterable[str], where: str) -> None:
+    """Raises BadInput for a column without a name, which nobody could send."""
+    names = list(known)
+    if "" in names:
+        hint = "give it one; pandas writes a table's index so, unless it is told `index=False`"
+        raise BadInput(f"column {names.index('') + 1} of {len(names)} has no name", where=where, next=hint)
+
+
 def type_of(dtype: pl.DataType) -> ColumnType | None:
     """The signature's word for a Polars type; None for what a table may not hold (lists, structs, bytes)."""
     import polars as pl

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,18 @@ class Highest:
     def from_json(cls, said: dict[str, Any]) -> Highest:
         readers = {"datetime": datetime.fromisoformat, "date": date.fromisoformat}
         return cls(readers[said["type"]](said["value"]) if said["type"] in readers else said["value"])
+
+    @property
+    def just_below(self) -> Highest | None:
+        """A value that is lower, and after which this one comes, and little else; None where there is none."""
+        value = self.value
+        if isinstance(value, str):
+            return Highest(value[:-1]) if value else None
+        if isinstance(value, float):
+            return Highest(math.nextafter(value, -math.inf))
+        if isinstance(value, date):
+            return Highest(value - (timedelta(microseconds=1) if isinstance(value, datetime) else timedelta(days=1)))
+        return Highest(value - 1)
 
     def __str__(self) -> str:
         return self.value.isoformat() if isinstance(self.value, date) else str(self.value)

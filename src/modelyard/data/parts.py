@@ -149,7 +149,8 @@ def schema_of(path: Path) -> pl.Schema:
     if twice is not None:
         raise BadInput(f"{path.name} has two columns named `{twice}`", where=WHERE, next="give each column a name of its own")
     try:
-        return pl.DataFrame(pl.from_arrow(arrow.empty_table())).schema
+        dtypes = pl.DataFrame(pl.from_arrow(arrow.empty_table())).dtypes  # which gives a column without a name one of its own
+        return pl.Schema(dict(zip(arrow.names, dtypes, strict=True)))
     except (pl.exceptions.PolarsError, ValueError, TypeError) as exc:
         raise BadInput(f"{path.name} has columns of a type that cannot be read: {first_line(exc)}", where=WHERE) from exc
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from modelyard.config.spec import Data
-from modelyard.data import incremental, sample
+from modelyard.data import columns, incremental, sample
 from modelyard.data.canonical import canonical, to_utc
 from modelyard.data.columns import need, repeats
-from modelyard.data.parts import Parts
+from modelyard.data.parts import WHERE, Parts
 from modelyard.errors import BadInput
 from modelyard.signature import ColumnType, Scalar
 
@@ -96,6 +96,7 @@ class Prepared:
 
 def _check_names(table: Parts, data: Data) -> None:
     schema = data.schema_
+    columns.named(table.schema, WHERE)
     named: list[tuple[str, str | None]] = [(f"data.{key}", getattr(data, key)) for key in ("target_col", "time_col", "id_col")]
     named += [("data.entity_cols", name) for name in data.entity_cols]
     named += [("data.schema.sensitive_not_served", name) for name in schema.sensitive_not_served]

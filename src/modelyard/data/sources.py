@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.config.spec import Source
-from modelyard.data import databases, delta, parts, texts
+from modelyard.data import columns, databases, delta, parts, texts
 from modelyard.data.incremental import Highest
 from modelyard.data.parts import WHERE, Parts
 from modelyard.errors import BadInput, NotFound
+from modelyard.tables import is_index
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,12 +69,20 @@ def reading(source: Source, request: Request) -> Iterator[Parts]:
         table = _read(files, source.using, request)
         if source.incremental is not None and request.above is not None:
             table = replace(table, above=(source.incremental, request.above.value))
+    table = replace(table, schema=_without_index(table.schema))
     before = [_state(path) for _, path in files]
     if not table.schema or (table.rows == 0 and request.above is None and not request.may_be_empty):
         raise BadInput("the source has no rows", where=WHERE, next="look at the file or the query: the table is empty")
     yield table
     if [_state(path) for _, path in files] != before:
         raise BadInput(f"{shown} was changed while it was read", where=WHERE, next="build again once it is whole")
+
+
+def _without_index(schema: pl.Schema) -> pl.Schema:
+    """Row numbers that pandas has left in a file are no data: a model would learn from the order of the rows."""
+    import polars as pl
+
+    return pl.Schema({name: dtype for name, dtype in schema.items() if not is_index(name)})
 
 
 def _state(path: Path) -> tuple[int, int, int]:
@@ -105,7 +114,9 @@ def table(path: Path, spool: Path) -> Parts:
     if not path.is_file():
         raise NotFound(f"there is no table at {path}")
     using = next((using for using, suffix in SUFFIXES.items() if path.suffix == f".{suffix}"), "parquet")
-    return _read([(path.name, path)], using, Request(path.parent, spool, str))
+    found = _read([(path.name, path)], using, Request(path.parent, spool, str))
+    columns.named(found.schema, path.name)
+    return found
 
 
 def _made(source: Source, request: Request) -> Parts:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard import csvs
 from modelyard.build import bundle
 from modelyard.config.spec import Config
 from modelyard.durable import Run
@@ -90,8 +91,8 @@ def read(path: Path, texts: Collection[str] = ()) -> pl.DataFrame:
     if not path.is_file():
         raise NotFound(f"there is no file {path}")
     readers: dict[str, Any] = {
-        ".csv": lambda p: pl.read_csv(
-            p, infer_schema_length=None, null_values=["", "NA", "NaN", "nan", "null"], schema_overrides=dict.fromkeys(texts, pl.String)
+        ".csv": lambda p: csvs.frame(
+            p, dict.fromkeys(texts, pl.String), infer_schema_length=None, null_values=["", "NA", "NaN", "nan", "null"]
         ),
         ".parquet": pl.read_parquet,
         ".jsonl": lambda p: pl.read_ndjson(p, infer_schema_length=None),

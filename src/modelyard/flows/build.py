@@ -88,6 +88,7 @@ def make(site: Site, code: dict[str, Any], data: dict[str, Any]) -> processing.L
     """
     run, line = site.run, processing.Line(site, code, data)
     line.before()
+    evaluation.verify(site)
     trained = tuning.train(site, site.lock(), code, data) if site.config.train is not None else {}
     line.between(trained)
     with session.kept():

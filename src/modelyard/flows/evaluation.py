@@ -53,7 +53,7 @@ def predict(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, An
     test = pl.read_parquet(site.part("test"))
     extras, signed = site.config.data.schema_.sensitive_not_served, sign(site)
     (site.folder / "signature.json").write_text(json.dumps(signed.to_dict(), indent=1), encoding="utf-8")
-    seen = pl.scan_parquet(site.part("train")).rename({name: tables.feature(name) for name in signed.names})
+    seen = pl.scan_parquet(site.part("train")).select(pl.col(name).alias(tables.feature(name)) for name in signed.names)
     with ThreadPoolExecutor(1, "baseline") as aside:  # while the runner starts and answers
         features = aside.submit(profile.of_features, seen, signed)
         what, log, warm = loadable(site, lock, code), site.folder / "runner.log", warmth.of(site)
@@ -66,6 +66,14 @@ def predict(site: Site, lock: str, code: dict[str, Any]) -> Outcome[dict[str, An
     (site.folder / "baseline.json").write_text(json.dumps(usual), encoding="utf-8")
     said = f"{holdout.height:,} rows of the hold-out by the runner that will serve{inference.certain(holdout, signed)}"
     return Outcome({"rows": holdout.height}, summary=f"{said}; {note}" if note else said)
+
+
+def verify(site: Site) -> None:
+    """Before a model is trained: that its answers will stand beside these columns. Raises BadInput, as `sign` does."""
+    import polars as pl
+
+    if any(name.startswith(tables.OUTPUT) for name in pl.scan_parquet(site.part("train")).collect_schema()):
+        sign(site)
 
 
 def sign(site: Site) -> Signature:

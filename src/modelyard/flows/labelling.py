@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import tempfile
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from modelyard import files, tables
 from modelyard.build import bundle
 from modelyard.config.spec import Config, Source
-from modelyard.data import incremental, sources
+from modelyard.data import incremental, parts, sources
 from modelyard.errors import BadInput, YardError
 from modelyard.flows import history
 from modelyard.monitor import datacapture, labelfiles, labels, labelstudio, windows
@@ -103,16 +102,21 @@ def fetch(shop: Workshop, model: str) -> dict[str, Any]:
     one that it is nobody's, all that was captured has to be looked through.
     """
     config, kept = shop.config(model), shop.home.labels(model) / "source"
-    source = config.labels.source
+    source, named = config.labels.source, names(config)
     assert source is not None
     key = hashlib.sha256(source.model_dump_json().encode()).hexdigest()
     highest = _highest(kept, key)
     with tempfile.TemporaryDirectory(prefix=".taking-", dir=history.spool(shop)) as spool:
         request = sources.Request(
-            Path(shop.model(model).folder), Path(spool), shop.home.secret, above=_just_below(highest), may_be_empty=True
+            Path(shop.model(model).folder),
+            Path(spool),
+            shop.home.secret,
+            above=highest and highest.just_below,
+            texts=named.texts,
+            may_be_empty=True,
         )
         with sources.reading(source, request) as found:
-            rows, newest, highest = _rows(found, source, names(config), highest)
+            rows, newest, highest = _rows(found, source, named, highest)
     said = _as_text(rows, config)
     remembered = said.filter(newest)
     if (before := _said(kept, key)) is not None:
@@ -121,20 +125,6 @@ def fetch(shop: Workshop, model: str) -> dict[str, Any]:
     took = history.label(shop, model, rows, counted=False) if rows.height else {}
     _remember(kept, key, highest, remembered)
     return {"read": rows.height, **took}
-
-
-def _just_below(highest: incremental.Highest | None) -> incremental.Highest | None:
-    """A value that is lower, and after which the highest one comes, and little else; None where there is none."""
-    if highest is None or highest.value == "":
-        return None
-    value = highest.value
-    if isinstance(value, str):
-        return incremental.Highest(value[:-1])
-    if isinstance(value, float):
-        return incremental.Highest(math.nextafter(value, -math.inf))
-    if isinstance(value, date):
-        return incremental.Highest(value - (timedelta(microseconds=1) if isinstance(value, datetime) else timedelta(days=1)))
-    return incremental.Highest(value - 1)
 
 
 def _rows(
@@ -147,19 +137,22 @@ def _rows(
     column = source.incremental
     wanted = [*names.entity, names.id_col, names.target_col, names.time_col, *_SPARE, column]
     rows = found.frame([name for name in found.schema if name in wanted])
-    where = "labels.source"
+    where, said = "labels.source", labelfiles.of_csv(rows, names) if source.using == "csv" else rows
     if column is None:
-        return labelfiles.table(rows, names, where), pl.repeat(value=True, n=rows.height, eager=True), None
+        return labelfiles.table(said, names, where), pl.repeat(value=True, n=rows.height, eager=True), None
     if column not in found.schema:
         raise BadInput(f"there is no column `{column}`", where=f"{where}.incremental", next=f"there are: {', '.join(found.schema)}")
-    highest = incremental.highest(found, column) or above
+    if source.using == "csv" and column in names.texts:
+        rows = rows.with_columns(labelfiles.growing(rows[column]))
+    highest = incremental.highest(parts.of(rows.select(column)), column) or above
     if above is not None:
-        rows = rows.filter(incremental.above(rows, column, above) | (rows[column] == above.value).fill_null(value=False))
+        fresh = incremental.above(rows, column, above) | (rows[column] == above.value).fill_null(value=False)
+        said, rows = said.filter(fresh), rows.filter(fresh)
         highest = max(highest, above, key=lambda one: one.value) if highest is not None else above
     newest = (
         pl.repeat(value=False, n=rows.height, eager=True) if highest is None else (rows[column] == highest.value).fill_null(value=False)
     )
-    return labelfiles.table(rows, names, where), newest, highest
+    return labelfiles.table(said, names, where), newest, highest
 
 
 _SPARE = (tables.INFERENCE_ID, tables.LABEL, tables.EVENT_TIME, labels.LABELLED_AT)

@@ -72,7 +72,7 @@ def as_predictions(scored: pl.DataFrame, signature: Signature, version: str, ext
 
     extras = tuple(dict.fromkeys((*signature.companions, *extras)))
 
-    outputs = [c for c in scored.columns if c.startswith(tables.OUTPUT)]
+    outputs = [c for c in map(tables.output, signature.outputs) if c in scored.columns]
     ids = pl.col(signature.id_col).cast(pl.String) if signature.id_col else pl.int_range(pl.len()).cast(pl.String)
     time: Any = pl.col(signature.time_col) if signature.time_col else pl.lit(None, dtype=pl.Datetime("us", "UTC"))
     return scored.select(

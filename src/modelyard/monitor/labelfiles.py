@@ -53,6 +53,11 @@ class Names:
         return (*keys, (self.target_col, tables.LABEL))
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns that are read of a csv as they are written there; see `of_csv`."""
+        return tuple(dict.fromkeys([*self.ids, *self.entity, self.target_col, tables.LABEL]))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """All columns that say something."""
         return tuple(dict.fromkeys([*(name for pair in self.needed for name in pair), LABELLED_AT]))
@@ -124,6 +129,25 @@ def whole(ids: pl.Series) -> bool:
     """Whether all ids of a csv are whole numbers, which a table with gaps made floats of. Else an id stays as it is written (007, 1e5, 20
     digits)."""
     return bool(ids.str.contains(r"^-?\d+(\.0)?$").all())
+
+
+def as_ids(text: pl.Series) -> pl.Series:
+    """All ids of a csv, as they are written there, as the ledger has them."""
+    return text.str.strip_suffix(".0") if whole(text) else text
+
+
+def of_csv(rows: pl.DataFrame, names: Names) -> pl.DataFrame:
+    """All rows of a csv, whose `names.texts` are as they are written there, as what they turn out to be: what `Pieces` says of a file."""
+    found = [rows[name] for name in names.texts if name in rows.columns]
+    return rows.with_columns(as_ids(column) if column.name in names.ids else typed(column) for column in found)
+
+
+def growing(text: pl.Series) -> pl.Series:
+    """A column that grows, as it is written in a csv, as what it grows by: integers or floats, leading zeros or not; else text."""
+    import polars as pl
+
+    found = (text.cast(dtype, strict=False) for dtype in (pl.Int64, pl.Float64))
+    return next((numbers for numbers in found if numbers.null_count() == text.null_count()), text)
 
 
 def typed(text: pl.Series) -> pl.Series:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from modelyard import csvs
 from modelyard.errors import BadInput
 from modelyard.monitor import labelfiles
 from modelyard.monitor.labelfiles import LINE, Names
@@ -88,7 +89,7 @@ class Pieces:
         import polars as pl
 
         if text.name in self._names.ids:
-            return text if self._kind != "csv" or text.name in self._fractions else text.str.strip_suffix(".0")
+            return text if self._kind != "csv" or text.name in self._fractions else text.str.strip_suffix(".0")  # as `as_ids`
         kinds = self._kinds.get(text.name, set())
         if "bool" in kinds and self._kind != "csv" and kinds & {"int", "float"} and "str" not in kinds:
             text, kinds = text.replace({"true": "1", "false": "0"}), kinds - {"bool"}
@@ -116,7 +117,7 @@ class Pieces:
         import polars as pl
 
         try:
-            return pl.read_csv(BytesIO(header + records), infer_schema=False)
+            return csvs.frame(header + records, infer_schema=False)
         except pl.exceptions.NoDataError as exc:
             raise BadInput("the file is empty", where=self._where) from exc
         except pl.exceptions.PolarsError as exc:
