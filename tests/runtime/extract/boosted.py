@@ -22,6 +22,9 @@ import numpy as np
 import pandas as pd
 import treelite
 import xgboost
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from modelyard.runtime import frameworks
 from modelyard.runtime.extract import Cannot, extract
@@ -65,6 +68,13 @@ def lgbm(kind: Any, y: Any, table: Any = TABLE, **parameters: Any) -> Any:
     return kind(n_estimators=25, verbose=-1, **parameters).fit(table, y)
 
 
+def sparse(model: Any, y: Any) -> Any:
+    """Over a table with zeros in each column."""
+    given = WORDED.assign(a=TABLE.a.round(1), f=TABLE.f.where(TABLE.f > 0.5, 0.0), c=WORDS.astype(object))
+    hot = OneHotEncoder(handle_unknown="ignore")
+    return make_pipeline(make_column_transformer((hot, ["c"]), ("passthrough", ["a", "f", "i"]), sparse_threshold=1.0), model).fit(given, y)
+
+
 def cat(kind: Any, y: Any, **parameters: Any) -> Any:
     return kind(iterations=25, depth=4, verbose=0, allow_writing_files=False, random_seed=1, **parameters).fit(TABLE, y)
 
@@ -98,6 +108,11 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[], Any]]] = {
             enable_categorical=True,
         ),
     ),
+    "xgboost-sparse": (WORDY, lambda: sparse(CLASSIFIER(n_estimators=25, max_depth=4), TWO_WORDED)),
+    "xgboost-sparse-multi": (
+        {**WORDY, "problem_type": "multiclass_classification", "classes": [0, 1, 2]},
+        lambda: sparse(CLASSIFIER(n_estimators=10), THREE),
+    ),
     "xgboost-dart": (BINARY, lambda: CLASSIFIER(n_estimators=5, booster="dart").fit(TABLE, TWO)),
     "xgboost-labels": (MULTI, lambda: xgb({"objective": "multi:softmax", "num_class": 3}, THREE, 5)),
     "xgboost-vectors": (NUMBER, lambda: REGRESSOR(n_estimators=5, multi_strategy="multi_output_tree").fit(TABLE, np.column_stack([Z, Z]))),
@@ -120,6 +135,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[], Any]]] = {
         lambda: stopped(LGBC(n_estimators=300, verbose=-1), callbacks=[lightgbm.early_stopping(3, verbose=False)]),
     ),
     "lightgbm-booster": (BINARY, lambda: lgb({"objective": "binary", "sigmoid": 0.7}, TWO)),
+    "lightgbm-sparse": (WORDY, lambda: sparse(LGBC(n_estimators=25, verbose=-1), TWO_WORDED)),
     "lightgbm-zero": (NUMBER, lambda: lgbm(LGBR, Z, zero_as_missing=True)),
     "lightgbm-linear": (NUMBER, lambda: lgbm(LGBR, Z, linear_tree=True)),
     "lightgbm-root": (NUMBER, lambda: lgbm(LGBR, Z, reg_sqrt=True)),
@@ -131,6 +147,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[], Any]]] = {
     "catboost-poisson": (NUMBER, lambda: cat(CATR, COUNT, loss_function="Poisson")),
     "catboost-lopsided": (BINARY, lambda: cat(CATC, TWO, grow_policy="Lossguide")),
     "catboost-lopsided-multi": (MULTI, lambda: cat(CATC, THREE, grow_policy="Depthwise")),
+    "catboost-sparse": (WORDY, lambda: sparse(CATC(iterations=25, depth=4, verbose=0, allow_writing_files=False), TWO_WORDED)),
     "catboost-plain": (NUMBER, lambda: catboost.CatBoost({"iterations": 25, "verbose": 0, "allow_writing_files": False}).fit(TABLE, Z)),
     "catboost-categories": (BINARY, lambda: cat(CATC, TWO, cat_features=["i"])),
     "catboost-uncertain": (NUMBER, lambda: cat(CATR, Z, loss_function="RMSEWithUncertainty")),

@@ -32,6 +32,8 @@ SPACE: dict[str, Any] = {"np": np, "pd": pd}
 for module in _MODULES:
     with contextlib.suppress(ImportError):  # older ones lack some
         SPACE.update(vars(importlib.import_module(f"sklearn.{module}")))
+with contextlib.suppress(ImportError):
+    SPACE["XGBRegressor"] = importlib.import_module("xgboost").XGBRegressor
 COLUMNS = {
     "a": ("float", False), "b": ("float", False), "c": ("float", True), "p": ("float", False), "n": ("int", False), "m": ("int", True),
     "k": ("int", False), "f": ("bool", False), "g": ("bool", True), "t": ("str", False), "u": ("str", True), "d": ("datetime", False),

@@ -16,7 +16,8 @@ from modelyard.serve.plan.compiled import RowPlan
 from modelyard.serve.plan.interpret import interpret
 from modelyard.serve.plan.reading import read
 from modelyard.serve.plan.refused import Refused
-from modelyard.serve.plan.schema import Bins, Plan, Trees
+from modelyard.serve.plan.schema import Bins, Plan, Products, Trees
+from modelyard.serve.plan.slots import width
 from modelyard.signature import Signature
 from tests.conftest import ROOT
 from tests.runtime.extract import fitted
@@ -62,12 +63,16 @@ class Fitted:
 def thresholds(plan: Plan) -> dict[int, list[float]]:
     """For each input, the numbers that the plan compares it with, and their neighbours in float64 and float32."""
     found: dict[int, set[float]] = {}
+    number, of = len(plan.inputs), {i: i for i in range(len(plan.inputs))}
     for step in plan.steps:
+        if isinstance(step, Products):  # of a sparse table, a column times a flag
+            of.update({number + i: of[term[0]] for i, term in enumerate(step.terms) if term and term[0] in of})
+        number += width(step)
         if isinstance(step, Trees):
             pairs = [(step.slots[f], t) for f, t in zip(step.feature, step.threshold, strict=True) if f >= 0]
         else:
             pairs = [(step.slot, edge) for edge in step.edges] if isinstance(step, Bins) else []
-        for slot, value in pairs:
+        for slot, value in [(of.get(slot, slot), value) for slot, value in pairs]:
             if slot < len(plan.inputs) and plan.inputs[slot].type == "float" and abs(value) < 1e300:
                 gap = abs(value) * 2.0**-24
                 near = (value, math.nextafter(value, math.inf), math.nextafter(value, -math.inf), value + gap, value - gap)

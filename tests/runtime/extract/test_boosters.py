@@ -46,6 +46,8 @@ WRITTEN = (
         "xgboost-booster-parallel",
         "xgboost-booster-base",
         "xgboost-categories",
+        "xgboost-sparse",
+        "xgboost-sparse-multi",
     ),
     *("lightgbm-binary", "lightgbm-words", "lightgbm-codes", "lightgbm-multi", "lightgbm-ova", "lightgbm-number", "lightgbm-no-missing"),
     *(
@@ -57,9 +59,10 @@ WRITTEN = (
         "lightgbm-poisson",
         "lightgbm-stopped",
         "lightgbm-booster",
+        "lightgbm-sparse",
     ),
     *("catboost-binary", "catboost-greatest", "catboost-multi", "catboost-ova", "catboost-number", "catboost-poisson"),
-    *("catboost-lopsided", "catboost-lopsided-multi", "catboost-plain"),
+    *("catboost-lopsided", "catboost-lopsided-multi", "catboost-plain", "catboost-sparse"),
 )
 
 

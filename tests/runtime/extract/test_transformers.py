@@ -71,6 +71,18 @@ def test_sparse_tables(arrays: Fitted) -> None:
         held(arrays, model=model, columns=["a", "b"], kind="multiclass_classification")
 
 
+def test_sparse_tables_of_what_was_a_table_of_objects(arrays: Fitted) -> None:
+    parts = "('t', OneHotEncoder(handle_unknown='ignore'), [2]), ('n', 'passthrough', [0, 1])"
+    for more in ("", ", transformer_weights={'n': 0.5}"):
+        model = f"make_pipeline(ColumnTransformer([{parts}], sparse_threshold=1.0{more}), {LOGISTIC})"
+        held(arrays, model=model, columns=["a", "k", "t"], kind="binary_classification")
+
+
+def test_choosing_columns_of_which_one_may_be_infinite(arrays: Fitted) -> None:
+    model = "make_pipeline(PolynomialFeatures(2), VarianceThreshold(0.1), HistGradientBoostingClassifier(max_iter=3))"
+    held(arrays, model=model, columns=["a", "b"], kind="binary_classification")
+
+
 @pytest.mark.parametrize(
     ("transformer", "why"),
     [

@@ -63,8 +63,8 @@ def ensembles(draw: st.DrawFn, slots: tuple[int, ...]) -> Trees:
 
 COLUMNS = (Input("x", "float", True), Input("i", "int", True), Input("t", "str", True), Input("y", "float"))
 BEFORE = (Arithmetic(0, (("mul", -2.0), ("add", 0.5))), OneHot(2, ("a", "b", "c"), (0, 1, -1), 3, -1, 2))
-SLOTS = (0, 1, 3, 4, 5, 6, 7)
-"""Three columns of numbers, one that falls, and an encoding of three."""
+SLOTS = (0, 1, 3, 4, 5, 6, 7, 0)
+"""Three columns of numbers, one that falls, an encoding of three, and the first column once more."""
 
 
 @given(st.data(), ensembles(SLOTS), st.sampled_from((1, 3, 1024)))

@@ -35,7 +35,8 @@ def polynomial(builder: Builder, model: Any, table: Table) -> Table:
     several = [term for term in terms if len(term) != 1]
     facts = [_product([builder.facts[s] for s in term]) for term in several]
     products = iter(builder.add("products", facts, terms=several) if several else [])
-    return table.made([term[0] if len(term) == 1 else next(products) for term in terms], sparse=table.sparse)
+    made = table.made([term[0] if len(term) == 1 else next(products) for term in terms], sparse=table.sparse)
+    return made._replace(entries=None)  # a product may be 0 and yet an entry, by the version and the degree
 
 
 def _product(facts: list[Fact]) -> Fact:
@@ -52,7 +53,7 @@ def applied(builder: Builder, model: Any, table: Table) -> Table:
     """FunctionTransformer, with a function of NumPy's."""
     if model.validate:
         builder.numbers(model, table)
-        table = table.made(table.slots, sparse=table.sparse)
+        table = table.scaled(table.slots)
     if model.func is None:
         return table
     if model.kw_args:
@@ -102,9 +103,13 @@ def selected(builder: Builder, model: Any, table: Table) -> Table:
     doubtful = any(builder.facts[s].missing or builder.facts[s].limit == math.inf for s in table.slots)
     if doubtful and any(builder.objects(table, s) for s in table.slots):
         raise Cannot(f"{type(model).__name__} is given Python objects, of which one may be missing or infinite")
-    builder.numbers(model, table, missing=allows_missing(model))
+    if allows_missing(model):  # then scikit-learn lets infinite values through, too
+        Builder.sized(model, table)
+        builder.numeric(model, table.slots)
+    else:
+        builder.numbers(model, table)
     kept = table.picked(builder.np.flatnonzero(model.get_support()).tolist())
-    return kept.made(kept.slots, sparse=table.sparse)
+    return kept.scaled(kept.slots)
 
 
 _SELECTORS = (

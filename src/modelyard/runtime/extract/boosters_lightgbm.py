@@ -4,13 +4,14 @@ runner and LightGBM together do it (`frameworks._categories`, and the categories
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from modelyard.runtime.extract.builder import LARGEST, Builder, Cannot, Fact, Method, Table
 from modelyard.runtime.extract.groves import Grove, Node, Split, whole
 
 ZERO = 1.0000000180025095e-35
-"""LightGBM takes values that are no farther from 0 for 0."""
+"""LightGBM takes values that are no farther from 0 for 0, but for those of a sparse table."""
 INFINITY = 1e300
 """As what LightGBM writes an infinite threshold, which parts missing values from all others."""
 _PLAIN = (
@@ -27,7 +28,7 @@ def booster(builder: Builder, model: Any, table: Table) -> list[int]:
     table, coded = _coded(builder, table, [list(values) for values in model.pandas_categorical or []])
     grove, width = Grove(), int(dump["num_tree_per_iteration"])
     for number, tree in enumerate(dump["tree_info"]):
-        grove.plant(tree["tree_structure"], number % width, _node)
+        grove.plant(tree["tree_structure"], number % width, partial(_node, rounded=not table.sparse))
     rounds = len(dump["tree_info"]) // width
     divide = {"divide": float(rounds)} if dump.get("average_output") and rounds else {}
     sums = grove.stand(builder, table, coded, [0.0] * width, compare="le", cast="f8", **divide)
@@ -67,7 +68,7 @@ def _coded(builder: Builder, table: Table, known: list[list[Any]]) -> tuple[Tabl
     return table._replace(slots=slots), coded
 
 
-def _node(node: dict[str, Any]) -> Node:
+def _node(node: dict[str, Any], *, rounded: bool) -> Node:
     if "split_feature" not in node:
         if node.get("leaf_coeff"):
             raise Cannot("LightGBM's linear trees have no row plan")
@@ -77,15 +78,18 @@ def _node(node: dict[str, Any]) -> Node:
         return Split(feature, 0.0, left, right, False, tuple(int(value) for value in node["threshold"].split("||")))
     if node["missing_type"] == "Zero":
         raise Cannot("LightGBM was told that zero is a missing value")
-    threshold = _threshold(float(node["threshold"]))
+    threshold = _threshold(float(node["threshold"]), rounded=rounded)
     missing_left = bool(node["default_left"]) if node["missing_type"] == "NaN" else threshold >= 0.0  # else missing is 0
     return Split(feature, threshold, left, right, missing_left)
 
 
-def _threshold(value: float) -> float:
-    """The threshold for values that are not rounded to 0 first; an infinite one is the greatest number."""
+def _threshold(value: float, *, rounded: bool) -> float:
+    """The threshold for values that are not rounded to 0 first, as LightGBM's are where `rounded`; an infinite one is the greatest
+    number."""
     if value >= INFINITY:
         return LARGEST
+    if not rounded:
+        return value
     if -ZERO <= value < 0:
         return math.nextafter(-ZERO, -math.inf)
     return ZERO if 0 <= value < ZERO else value

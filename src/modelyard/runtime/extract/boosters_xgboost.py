@@ -10,6 +10,7 @@ import importlib
 import json
 from typing import Any
 
+from modelyard.runtime.extract.absent import Absent
 from modelyard.runtime.extract.builder import Builder, Cannot, Method, Table
 from modelyard.runtime.extract.groves import Grove, Node, Split, whole
 
@@ -81,11 +82,12 @@ def _count(forest: dict[str, Any], rounds: int | None) -> int:
 
 
 def _sums(builder: Builder, forest: dict[str, Any], table: Table, base: list[float], count: int) -> list[int]:
-    grove = Grove()
+    grove, absent = Grove(), Absent(builder, table)
     for tree, target in zip(forest["trees"][:count], forest["tree_info"][:count]):
         if int(tree["tree_param"].get("size_leaf_vector", "1")) > 1:
             raise Cannot("XGBoost's trees with a vector a leaf have no row plan")
-        grove.plant(0, int(target), _Reader(builder.np, tree).node)
+        grove.plant(0, int(target), absent.read(_Reader(builder.np, tree).node))
+    table = absent.table()
     return grove.stand(builder, table, whole(builder, table), base, compare="lt", cast="f4", sums="f4")
 
 

@@ -23,37 +23,45 @@ class Cannot(Exception):
 class Fact(NamedTuple):
     """What is known of a slot. kind: number, bool (0 and 1) or text; limit: the greatest absolute value (inf: it may be infinite);
     missing: whether it may be missing; none: whether scikit-learn sees a missing one as None (else as NaN); object: whether its column is
-    one of Python objects."""
+    one of Python objects; flag: whether it is a number that is 0 or 1."""
 
     kind: str = "number"
     limit: float = math.inf
     missing: bool = True
     none: bool = False
     object: bool = False
+    flag: bool = False
 
 
-FLAG = Fact(limit=1.0, missing=False)
+FLAG = Fact(limit=1.0, missing=False, flag=True)
 
 
 class Table(NamedTuple):
     """What a transformer or a model is given. slots: its columns; names: theirs, where it is a DataFrame of the request; frame: whether
-    its columns have their own dtypes; object: whether it is one array of Python objects; sparse: whether it is a sparse matrix."""
+    its columns have their own dtypes; object: whether it is one array of Python objects; sparse: whether it is a sparse matrix; entries:
+    of such a one, for each column the slot that is 0 just where the matrix has no entry (None: that is not known)."""
 
     slots: list[int]
     names: list[str] | None = None
     frame: bool = False
     object: bool = False
     sparse: bool = False
+    entries: list[int] | None = None
 
     def made(self, slots: list[int], *, sparse: bool = False) -> Table:
-        """An array of floats that was made of it."""
-        return Table(slots, sparse=sparse)
+        """An array of floats that was made of it, or a sparse matrix that has an entry wherever it is not 0."""
+        return Table(slots, sparse=sparse, entries=slots if sparse else None)
+
+    def scaled(self, slots: list[int]) -> Table:
+        """An array of floats that was made of it; where it is sparse, a matrix of the same entries (also of those that became 0)."""
+        return Table(slots, sparse=self.sparse, entries=self.entries)
 
     def picked(self, places: Iterable[int]) -> Table:
         """Some of its columns."""
         places = list(places)
         names = None if self.names is None else [self.names[i] for i in places]
-        return self._replace(slots=[self.slots[i] for i in places], names=names)
+        entries = None if self.entries is None else [self.entries[i] for i in places]
+        return self._replace(slots=[self.slots[i] for i in places], names=names, entries=entries)
 
     def place(self, name: str) -> int:
         """Where a DataFrame has a column. Raises Cannot where it has none of the name."""

@@ -104,6 +104,8 @@ def _adaptive(builder: Builder, model: Any, table: Table) -> list[int]:
     np, count = builder.np, len(model.classes_)
     if any(type(part).__name__ != "DecisionTreeClassifier" or len(part.classes_) != count for part in model.estimators_):
         raise Cannot("AdaBoostClassifier of other models than trees has no row plan")
+    if any(builder.objects(table, s) and builder.facts[s].none and builder.facts[s].missing for s in table.slots):
+        raise Cannot("AdaBoostClassifier is given Python objects, of which one may be missing")  # it finds no None, and the trees take it
     builder.numbers(model, table)
     slots = forests.compared(builder, model, table, missing=False)
     real = getattr(model, "algorithm", "SAMME") == "SAMME.R"

@@ -94,7 +94,8 @@ def _filled(builder: Builder, model: Any, slot: int, value: Any, *, boxed: bool)
         after = fact._replace(missing=fact.missing and not what.nan, object=True)
     else:
         value = float(builder.floats(value))
-        after = fact._replace(kind="number", missing=fact.missing and not what.nan, limit=max(fact.limit, abs(value)))
+        limit = max(fact.limit, abs(value))
+        after = fact._replace(kind="number", missing=fact.missing and not what.nan, limit=limit, flag=False)
     return builder.add("impute", [after], slot=slot, value=value, **what._asdict())[0]
 
 

@@ -36,13 +36,18 @@ def joined(builder: Builder, parts: list[Table], *, sparse: bool) -> Table:
     one_object = any(builder.objects(part, slot) or builder.facts[slot].kind == "text" for part in parts for slot in part.slots)
     if sparse and one_object:
         raise Cannot("a sparse table of text")
-    return Table(slots, object=one_object, sparse=sparse)
+    kept = [part.entries if part.sparse else part.slots for part in parts]
+    entries = [slot for part in kept for slot in part or ()] if sparse and None not in kept else None
+    return Table(slots, object=one_object, sparse=sparse, entries=entries)
 
 
 def _weighted(builder: Builder, model: Any, name: str, part: Table) -> Table:
     """What one of a model's transformers makes, times its weight."""
     weight = (model.transformer_weights or {}).get(name)
-    return part if weight is None else part.made([builder.arithmetic(s, ("mul", float(weight))) for s in part.slots])
+    if weight is not None and not part.frame:  # pandas passes over None
+        nones = [slot for slot in part.slots if builder.facts[slot].none and builder.objects(part, slot)]
+        builder.require(nones, "present", f"None cannot be multiplied by the weight of {name}")
+    return part if weight is None else part.scaled([builder.arithmetic(s, ("mul", float(weight))) for s in part.slots])
 
 
 def union(builder: Builder, model: Any, table: Table) -> Table:
@@ -74,6 +79,9 @@ def columns(builder: Builder, model: Any, table: Table) -> Table:
         parts.append(_weighted(builder, model, name, part))
     if not parts:
         raise Cannot("a ColumnTransformer that keeps nothing")
+    if model.sparse_output_:  # scikit-learn makes numbers of Python objects first
+        builder.numeric(model, [slot for part in parts for slot in part.slots])
+        parts = [part if part.sparse else part.made(part.slots) for part in parts]
     return joined(builder, parts, sparse=bool(model.sparse_output_))
 
 

@@ -16,7 +16,7 @@ def _each(builder: Builder, model: Any, table: Table, steps: list[tuple[str, Any
         if clip is not None:
             ops += [("at_least", float(clip[0])), ("at_most", float(clip[1]))]
         made.append(builder.arithmetic(slot, *ops))
-    return table.made(made, sparse=table.sparse)
+    return table.scaled(made)
 
 
 def _divided(builder: Builder, table: Table, scale: Any) -> tuple[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from modelyard.serve.plan import floats
 from modelyard.serve.plan.chains import Chain, Chains
 from modelyard.serve.plan.schema import (
+    AnyStep,
     Arithmetic,
     Binarize,
     Bins,
@@ -26,6 +27,7 @@ from modelyard.serve.plan.schema import (
     Missing,
     OneHot,
     Plan,
+    Products,
     Require,
     Trees,
 )
@@ -146,7 +148,9 @@ def _thresholds(plan: Plan) -> list[set[float]]:
     """For each column, where something changes."""
     found: list[set[float]] = [set() for _ in plan.inputs]
     chains, known = Chains(plan), set[tuple[int, float]]()
+    made = producers(plan)
     for slot, value in _compared(plan):
+        slot = _multiplied(made, slot)
         if (slot, value) in known:
             continue
         known.add((slot, value))
@@ -157,6 +161,14 @@ def _thresholds(plan: Plan) -> list[set[float]]:
         if edge is not None:
             found[chain.base].add(edge)
     return found
+
+
+def _multiplied(made: Sequence[tuple[AnyStep, int] | None], slot: int) -> int:
+    """Of a product with what was looked up (a sparse table's column, missing where that has no entry), the slot that it is made of."""
+    match made[slot]:
+        case (Products(terms=terms), place) if len(terms[place]) == 2 and (by := made[terms[place][1]]) and isinstance(by[0], Lookup):
+            return terms[place][0]
+    return slot
 
 
 def _turn(chain: Chain, value: float) -> float | None:
@@ -174,6 +186,8 @@ def _compared(plan: Plan) -> Iterable[tuple[int, float]]:
                     if feature >= 0:
                         chosen = step.sets.get(str(node))
                         yield from ((step.slots[feature], float(x)) for x in ((step.threshold[node],) if chosen is None else chosen))
+            case Lookup() if not text[step.slot]:
+                yield from ((step.slot, float(key)) for key in step.keys)
             case Bins():
                 yield from ((step.slot, edge) for edge in step.edges)
             case Binarize():

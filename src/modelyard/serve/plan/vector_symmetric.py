@@ -21,7 +21,7 @@ class SymmetricForest:
 
     def __init__(self, found: Symmetric) -> None:
         self._found = found
-        self._numbers: list[tuple[int, Floats, int]] = []  # slot, edges, first case
+        self._numbers: list[tuple[int, Floats, int]] = []  # feature, edges, first case
         self._encodings: list[tuple[int, int, int]] = []  # step of the encoding, its width, first case
         self._blocks: list[_Block] | None = None
 
@@ -45,8 +45,8 @@ class SymmetricForest:
     def _cases(self, slots: Slots) -> Places:
         """(tables, rows)"""
         found = np.empty((len(self._numbers) + len(self._encodings), slots.rows), np.intp)
-        for row, (slot, edges, first) in zip(found, self._numbers, strict=False):
-            x = cast(self._found.step, slots.numbers(slot))
+        for row, (feature, edges, first) in zip(found, self._numbers, strict=False):
+            x = cast(self._found.step, slots.numbers(self._found.step.slots[feature]))
             np.add(np.searchsorted(edges, x, side="left"), first, out=row)
             row[np.isnan(x)] = first + len(edges) + 1
         for row, (step, _, first) in zip(found[len(self._numbers) :], self._encodings, strict=True):
@@ -60,7 +60,7 @@ class SymmetricForest:
         for feature, tests in found.by_feature(0, len(found.starts)).items():
             if not isinstance(kinds[feature], Hot):
                 edges = np.unique(tests.below)
-                self._numbers.append((found.step.slots[feature], edges, first))
+                self._numbers.append((feature, edges, first))
                 first += len(edges) + 2
         for step, width in sorted({(kind.step, kind.width) for kind in kinds if isinstance(kind, Hot)}):
             self._encodings.append((step, width, first))
@@ -71,10 +71,9 @@ class SymmetricForest:
         """The block of some trees. Tables of which it has no test lead to its row 0, which has no bits."""
         found, tables = self._found, [np.zeros((1, end - first), self._found.word)]
         rows, count, tests = np.zeros(cases, np.intp), 1, found.by_feature(first, end)
-        numbers = {found.step.slots[feature]: of for feature, of in tests.items() if not isinstance(kinds[feature], Hot)}
-        for slot, edges, start in self._numbers:
-            if slot in numbers:
-                own, bits = found.of_number(numbers[slot], end - first)
+        for feature, edges, start in self._numbers:
+            if feature in tests:
+                own, bits = found.of_number(tests[feature], end - first)
                 rows[start + 1 : start + len(edges) + 1] = np.searchsorted(own, edges, side="right")
                 rows[start + len(edges) + 1] = len(own) + 1
                 rows[start : start + len(edges) + 2] += count
