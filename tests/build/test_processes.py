@@ -296,11 +296,13 @@ def test_one_that_waits_for_a_fork_ends_as_a_keeper_would(tmp_path: Path) -> Non
         def take() -> None:
             connection, _ = zygote.accept()
             with connection:
-                connection.recv(1)
+                _, streams, *_ = socket.recv_fds(connection, 1, 4)  # held as a fork holds them: else its output would end at once
                 connection.sendall(b"+")
                 asked.set()
                 while connection.recv(1 << 16):
                     pass  # until whoever asked is gone
+                for stream in streams:
+                    os.close(stream)
 
         thread = threading.Thread(target=take)
         thread.start()
