@@ -135,7 +135,7 @@ def measure(names: list[str], rounds: int, seconds: float) -> list[Row]:
                         taken.setdefault((name, load), []).append(wrk(server, connections, size, seconds))
                 row.rss_mb = server.rss_mb()
                 if name in (OWN, PLAIN):
-                    row.kept += with_and_without_capture(server, 2 * rounds, max(1, round(seconds / 2)))  # wrk counts in whole ones
+                    row.kept += with_and_without_capture(server, 2 * rounds, max(1, round(seconds * 2 / 3)))  # wrk counts in whole ones
         except (subprocess.SubprocessError, OSError, RuntimeError, KeyError, ValueError) as exc:
             row.failed = environments.why(exc)
     for (name, load), loads in taken.items():
