@@ -89,6 +89,8 @@ def test_a_worker_that_dies_ends_the_batch_and_shows_no_file(tmp_path: Path) -> 
     thread = threading.Thread(target=run)
     thread.start()
     victim = _worker_of(os.getpid())
+    os.kill(victim, signal.SIGSTOP)  # its piece will not be answered, so that the batch cannot be over before it dies
+    time.sleep(0.3)
     os.kill(victim, signal.SIGKILL)
     thread.join(60)
     assert "a worker of the batch ended with exit code -9" in str(failed[0])
@@ -106,7 +108,6 @@ def _worker_of(parent: int) -> int:
             except OSError:
                 continue
             if b"modelyard.serve.batch.worker" in words and _below(int(path.parent.name), parent):
-                time.sleep(0.3)
                 return int(path.parent.name)
         time.sleep(0.01)
     raise AssertionError("no worker was started")
