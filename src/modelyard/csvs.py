@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
+"""Cells of data that stand for a missing value, in text columns too (pandas reads them so)."""
 MOST = 1_000_000
 """Bytes of a file in which its header is."""
 

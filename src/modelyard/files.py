@@ -5,12 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePath
 
 
-def is_text(name: str) -> bool:
-    """Whether a file's name, as Python gives it, is UTF-8: a file system takes any bytes, a manifest does not."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+def garbled(name: str) -> str:
+    """A file's name, as Python gives it, for people, where it is no UTF-8 (a file system takes that, a manifest does not); else empty."""
+    broken = any("\ud800" <= letter <= "\udfff" for letter in name)
+    return os.fsencode(name).decode("utf-8", "replace") if broken else ""
+
+
+def is_data(inside: PurePath) -> bool:
+    """Whether a path inside a folder of data is one of its files, by the convention of those who write such folders: what begins with
+    `_` or `.` is not there (yet), such as `_temporary/part-0.parquet` of a job that has not ended."""
+    return not any(part.startswith(("_", ".")) for part in inside.parts)
 
 
 def sync(path: Path) -> None:

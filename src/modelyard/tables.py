@@ -19,7 +19,7 @@ whatever the language or framework of the model.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 INFERENCE_ID = "inference_id"
 EVENT_TIME = "event_time"
@@ -29,6 +29,14 @@ LATENCY_MS = "latency_ms"
 LABEL = "label"
 PREDICTION = "y.prediction"
 FEATURE, EXTRA, OUTPUT = "f.", "x.", "y."
+
+
+def nameless(columns: Sequence[str]) -> tuple[str, str] | None:
+    """What is wrong with columns of which one has no name, so that nobody could send it, and what to do; None where each has one."""
+    if "" not in columns:
+        return None
+    said = f"column {columns.index('') + 1} of {len(columns)} has no name"
+    return said, "give it one; pandas writes a table's index so, unless it is told `index=False`"
 
 
 _INDEX = re.compile(r"__index_level_\d+__")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.errors import BadInput, NoRoom, NotFound
-from modelyard.files import is_text, sync
+from modelyard.files import garbled, sync
 from modelyard.signature import Signature
 
 MANIFEST, SIGNATURE = "manifest.json", "signature.json"
@@ -120,8 +120,7 @@ def _names(folder: Path) -> list[str]:
     names = []
     for path in folder.rglob("*"):
         mode = path.lstat().st_mode
-        if not is_text(str(path.relative_to(folder))):
-            shown = os.fsencode(path.name).decode("utf-8", "replace")
+        if shown := garbled(str(path.relative_to(folder))):
             raise BadInput(f"the name of {shown} is no UTF-8, which a bundle's manifest needs", where=str(folder), next="name it otherwise")
         if stat.S_ISREG(mode):
             names.append(str(path.relative_to(folder)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from modelyard.errors import BadInput, NotFound
-from modelyard.files import is_text
+from modelyard.files import garbled
 
 LARGEST = 50 * 1024 * 1024
 """Bytes that the code may have in all."""
@@ -78,8 +78,7 @@ def package(loaded_folder: Path, entry_point: str, source_dir: str | None, into:
     sizes = {}
     for name in files:
         real = (code / name).resolve()
-        if not is_text(name):
-            shown = os.fsencode(name).decode("utf-8", "replace")
+        if shown := garbled(name):
             raise BadInput(f"the name of {shown} is no UTF-8", where=str(code), next="name it otherwise, or keep it out of the code")
         if not real.is_relative_to(boundary) or not real.is_file():
             raise BadInput(f"{name} is a link that leads out of the repository, or no plain file", where=str(code / name))

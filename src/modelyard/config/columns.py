@@ -47,9 +47,8 @@ def findings(loaded: Loaded) -> Iterator[files.Finding]:
 def _as_answers(config: Config, known: list[str]) -> Iterator[files.Finding]:
     """Columns that cannot stand beside a model's answers: what has no name, or an answer's. Those of classes only the build knows."""
     named = ("data", "source", "location")
-    if "" in known:
-        said = f"column {known.index('') + 1} of {len(known)} has no name"
-        yield named, said, "give it one; pandas writes a table's index so, unless it is told `index=False`"
+    if (wrong := tables.nameless(known)) is not None:
+        yield named, *wrong
     if config.preprocess is not None:  # which may call them otherwise
         return
     kind, positive = config.model.problem_type, config.data.positive_class

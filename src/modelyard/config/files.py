@@ -9,6 +9,7 @@ from pathlib import Path
 from modelyard.config import words
 from modelyard.config.load import Loaded
 from modelyard.config.spec import Config
+from modelyard.files import is_data
 
 Finding = tuple[words.Path, str, str]
 """A path in the config, what is wrong there, and what to do next."""
@@ -114,11 +115,6 @@ def _matches(folder: Path, name: str) -> list[Path]:
     return sorted(p for p in itertools.islice(folder.glob(name), 1000) if p.is_file())
 
 
-def _is_data(inside: Path) -> bool:
-    """As `data/sources.py` has it: what begins with `_` or `.` is none of a folder's files."""
-    return not any(part.startswith(("_", ".")) for part in inside.parts)
-
-
 def first_file(folder: Path, name: str, using: str) -> Path | None:
     """The file whose header stands for all of a pattern's or a folder's."""
     if any(mark in name for mark in "*?["):
@@ -126,5 +122,5 @@ def first_file(folder: Path, name: str, using: str) -> Path | None:
     if using == "delta":
         return folder / name if (folder / name).is_dir() else None
     if (folder / name).is_dir():
-        return next((p for p in _matches(folder / name, f"**/*.{using}") if _is_data(p.relative_to(folder / name))), None)
+        return next((p for p in _matches(folder / name, f"**/*.{using}") if is_data(p.relative_to(folder / name))), None)
     return folder / name if (folder / name).is_file() else None

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _FORMATS = {".csv": "csv", ".txt": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 SAMPLE_ROWS = 100_000
-MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL"]
 _TARGETS = ("target", "label", "y", "class", "outcome")
 _POSITIVE = ("1", "1.0", "true", "yes", "y", "t", "positive", "pos")
 _MOST_CLASSES = 50
@@ -78,7 +77,7 @@ def _read(data: Path, using: str) -> pl.DataFrame:
 
     try:
         if using == "csv":
-            return csvs.frame(data, n_rows=SAMPLE_ROWS, try_parse_dates=True, infer_schema_length=None, null_values=MISSING)
+            return csvs.frame(data, n_rows=SAMPLE_ROWS, try_parse_dates=True, infer_schema_length=None, null_values=list(csvs.MISSING))
         if using == "jsonl":
             return _dated(pl.scan_ndjson(data, infer_schema_length=None).head(SAMPLE_ROWS).collect())
         return pl.read_parquet(data, n_rows=SAMPLE_ROWS)

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from modelyard import tables
 from modelyard.errors import BadInput
 from modelyard.signature import ColumnType
 
@@ -30,11 +31,9 @@ def need(name: str, known: Iterable[str], where: str) -> None:
 
 
 def named(known: Iterable[str], where: str) -> None:
-    """Raises BadInput for a column without a name, which nobody could send."""
-    names = list(known)
-    if "" in names:
-        hint = "give it one; pandas writes a table's index so, unless it is told `index=False`"
-        raise BadInput(f"column {names.index('') + 1} of {len(names)} has no name", where=where, next=hint)
+    """Raises BadInput for a column without a name."""
+    if (wrong := tables.nameless(list(known))) is not None:
+        raise BadInput(wrong[0], where=where, next=wrong[1])
 
 
 def type_of(dtype: pl.DataType) -> ColumnType | None:

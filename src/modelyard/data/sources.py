@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from modelyard.config.spec import Source
@@ -15,6 +15,7 @@ from modelyard.data import columns, databases, delta, parts, texts
 from modelyard.data.incremental import Highest
 from modelyard.data.parts import WHERE, Parts
 from modelyard.errors import BadInput, NotFound
+from modelyard.files import is_data
 from modelyard.tables import is_index
 
 if TYPE_CHECKING:
@@ -142,16 +143,10 @@ def _files(location: str, shown: str, request: Request, using: str) -> list[tupl
     if any(mark in location for mark in "*?["):
         paths = sorted(Path(p) for p in glob.glob(str(path), recursive=True))  # noqa: PTH207  (Path.glob takes no absolute pattern)
     elif path.is_dir():
-        paths = sorted(p for p in path.rglob(f"*.{SUFFIXES[using]}") if is_data(str(p.relative_to(path))))
+        paths = sorted(p for p in path.rglob(f"*.{SUFFIXES[using]}") if is_data(p.relative_to(path)))
     if not paths or not all(p.is_file() for p in paths):
         raise NotFound(f"there is no file at {shown}", where=WHERE, next=_similar(path))
     return [(p.name if len(paths) > 1 else shown, p) for p in paths]
-
-
-def is_data(inside: str) -> bool:
-    """Whether a path inside a folder of files is one of its files, by the convention of those who write such folders: what begins with
-    `_` or `.` is not there (yet), such as `_temporary/part-0.parquet` of a job that has not ended."""
-    return not any(part.startswith(("_", ".")) for part in inside.split("/"))
 
 
 def _similar(path: Path) -> str:
@@ -174,8 +169,8 @@ def _copied(url: str, shown: str, spool: Path, using: str) -> list[tuple[str, Pa
         if any(mark in path for mark in "*?["):
             names = sorted(system.glob(path))
         elif system.isdir(path):
-            inside = {name: name.removeprefix(path) for name in system.find(path) if name.endswith(f".{SUFFIXES[using]}")}
-            names = sorted(name for name, rest in inside.items() if is_data(rest))
+            found = [name for name in system.find(path) if name.endswith(f".{SUFFIXES[using]}")]
+            names = sorted(name for name in found if is_data(PurePosixPath(name.removeprefix(path))))
         if not names:
             raise FileNotFoundError(path)
         spool.mkdir(parents=True, exist_ok=True)

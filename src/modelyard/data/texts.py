@@ -1,7 +1,7 @@
 """csv and JSON lines as tables in pieces: a block of whole records at a time, every column's type from all of them.
 
 A file is read in blocks of 64 MB that end where a record does. What a column holds is told by every block, so a large file is read
-twice: for the types, then for the values. csv: a header is needed, and the cells in `MISSING` are missing. Both: a column of text
+twice: for the types, then for the values. csv: a header is needed, and the cells in `csvs.MISSING` are missing. Both: a column of text
 whose every value is an ISO 8601 date, or a time with or without a zone throughout, becomes that.
 """
 
@@ -24,8 +24,6 @@ from modelyard.errors import BadInput
 if TYPE_CHECKING:
     import polars as pl
 
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
-"""Cells of a csv that stand for a missing value, in text columns too (pandas reads them so)."""
 BLOCK = 64 * 1024 * 1024
 MOST_DEEP = 16
 """Blocks that a record may reach over, in a csv where a quote is opened and not closed, before the file is taken as broken."""
@@ -147,7 +145,7 @@ def _csv(block: bytes, types: Mapping[str, pl.DataType] | None, texts: tuple[str
 
     known = dict.fromkeys(texts, pl.String()) if types is None else types
     # polars' own try_parse_dates with types from all rows costs 20 s on 300,000 rows; ours 50 ms
-    return csvs.frame(block, known, infer_schema_length=None, null_values=list(MISSING))
+    return csvs.frame(block, known, infer_schema_length=None, null_values=list(csvs.MISSING))
 
 
 def _lines(block: bytes, types: Mapping[str, pl.DataType] | None) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from modelyard.monitor import windows
 from modelyard.registry.state import ModelState
 from modelyard.runners import running
 from modelyard.serve.batch import filters, launch
-from modelyard.serve.batch.order import ENDINGS, MOST_WORKERS, Answering, Order, Shape, usual_workers
+from modelyard.serve.batch.order import ENDINGS, MISSING, MOST_WORKERS, Answering, Order, Shape, usual_workers
 from modelyard.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -91,9 +91,7 @@ def read(path: Path, texts: Collection[str] = ()) -> pl.DataFrame:
     if not path.is_file():
         raise NotFound(f"there is no file {path}")
     readers: dict[str, Any] = {
-        ".csv": lambda p: csvs.frame(
-            p, dict.fromkeys(texts, pl.String), infer_schema_length=None, null_values=["", "NA", "NaN", "nan", "null"]
-        ),
+        ".csv": lambda p: csvs.frame(p, dict.fromkeys(texts, pl.String), infer_schema_length=None, null_values=list(MISSING)),
         ".parquet": pl.read_parquet,
         ".jsonl": lambda p: pl.read_ndjson(p, infer_schema_length=None),
     }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.build import source
 from modelyard.errors import BadInput, NotFound
-from modelyard.files import is_text
+from modelyard.files import garbled
 
 if TYPE_CHECKING:
     from modelyard.flows.site import Site
@@ -109,8 +109,7 @@ def packaged(site: Site, into: Path) -> list[str]:
     for name, path in ((name, path) for top in names for name, path in _files(site.repository, top)):
         if not path.resolve().is_relative_to(boundary):
             raise BadInput(f"./{name} is a link that leads out of the model's repository", where="inputs")
-        if not is_text(name):
-            shown = os.fsencode(name).decode("utf-8", "replace")
+        if shown := garbled(name):
             raise BadInput(f"the name of ./{shown} is no UTF-8", where="inputs", next="name it otherwise")
         size += path.stat().st_size
         if size > source.LARGEST:

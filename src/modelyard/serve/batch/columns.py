@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from modelyard.errors import BadInput
+from modelyard.serve.batch.order import MISSING
 from modelyard.serve.coerce import json_coercer, text_coercer
 from modelyard.serve.plan.refused import missing
 from modelyard.signature import Column, Signature
@@ -18,7 +19,7 @@ from modelyard.signature import Column, Signature
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_MISSING = pa.array(["", "NA", "NaN", "nan", "null"])
+_MISSING = pa.array(MISSING)
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "str": pa.string(), "datetime": pa.timestamp("us", "UTC")}
 _NUMPY = {"int": np.int64, "float": np.float64, "bool": np.bool_, "datetime": np.int64}
 

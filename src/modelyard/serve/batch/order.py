@@ -11,6 +11,8 @@ import msgspec
 FORMATS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 """Formats by the endings of files."""
 ENDINGS = ".csv, .parquet, .jsonl"
+MISSING = ("", "NA", "NaN", "nan", "null")
+"""Cells of a csv that hold no value."""
 MOST_WORKERS = 64
 PIECE_ROWS = 65_536
 PIECE_BYTES = 16 * 2**20

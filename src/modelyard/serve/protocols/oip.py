@@ -16,7 +16,7 @@ from modelyard.serve.plane import Answer, Plane, Request, Route
 from modelyard.serve.protocols import tensors
 from modelyard.serve.protocols.plain import sentence
 from modelyard.serve.protocols.reading import plain_encoding
-from modelyard.serve.protocols.records import NOT_JSON, without_nan
+from modelyard.serve.protocols.records import NOT_JSON, nan_is_missing
 from modelyard.serve.protocols.tensors import INFERENCE_ID, Tensor
 from modelyard.serve.refusals import NoRunner
 from modelyard.serve.rows import Rows
@@ -133,7 +133,7 @@ def _decoded(request: Request) -> Inference:
         if not (length.isascii() and length.isdigit() and len(length) < 12 and int(length) <= head):
             raise BadInput("the header's length does not lie within the body", where="header Inference-Header-Content-Length")
         head = int(length)
-    body = _read(request.body[:head])
+    body = nan_is_missing(_read, request.body[:head])
     if not body.inputs:
         raise BadInput("the body has no inputs", where="inputs")
     _known(body.parameters, ("binary_data_output",), "parameters")
@@ -152,15 +152,9 @@ def _decoded(request: Request) -> Inference:
 
 
 def _read(head: bytes) -> _Body:
-    """The head of a REST request; NaN, which clients write for a missing number though JSON has no such word, is one. Raises BadInput."""
+    """The head of a REST request. Raises BadInput."""
     try:
-        try:
-            return _body.decode(head)
-        except NOT_JSON:
-            plain = without_nan(head) if b"NaN" in head else None
-            if plain is None:
-                raise
-            return _body.decode(plain)
+        return _body.decode(head)
     except NOT_JSON as exc:
         hint = 'Send {"inputs": [{"name", "shape", "datatype", "data"}]}.'
         raise BadInput(f"the body is no inference request: {exc}", next=hint) from None

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,6 +21,7 @@ from modelyard.errors import BadInput
 from modelyard.serve.coerce import place
 from modelyard.serve.protocols.columns import Given, Wanted
 
+T = TypeVar("T")
 ENVELOPES = ("instances", "inputs", "dataframe_records", "dataframe_split")
 PARAMS = "params"
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$(?:\[(?P<row>\d+)\])?.*`)?", re.DOTALL)
@@ -75,13 +77,7 @@ class RecordReader:
 
     def read(self, body: bytes) -> Json:
         """A JSON body. NaN, which Python writes for a missing number though JSON has no such word, is one."""
-        try:
-            return self._read(body)
-        except BadInput:
-            plain = without_nan(body) if b"NaN" in body else None
-            if plain is None:
-                raise
-            return self._read(plain)
+        return nan_is_missing(self._read, body)
 
     def _read(self, body: bytes) -> Json:
         try:
@@ -176,7 +172,18 @@ class RecordReader:
         return BadInput(f"the body does not fit: {text}", next=_SENDABLE)
 
 
-def without_nan(body: bytes) -> bytes | None:
+def nan_is_missing(read: Callable[[bytes], T], body: bytes) -> T:
+    """What `read` makes of a JSON body, with null for NaN where it reads no such word. Raises BadInput, as `read` does."""
+    try:
+        return read(body)
+    except BadInput:
+        plain = _without_nan(body) if b"NaN" in body else None
+        if plain is None:
+            raise
+        return read(plain)
+
+
+def _without_nan(body: bytes) -> bytes | None:
     """The body with null for NaN; None where it is no JSON all the same."""
 
     def missing(word: str) -> None:
