@@ -129,7 +129,8 @@ def test_checkpoints_outlive_the_platform(home: Path, within: str) -> None:
     """
     step = job(home, script, within=within)
     with subprocess.Popen([sys.executable, "-c", OWNER, str(home)], stdout=subprocess.DEVNULL) as owner:
-        until((home / "ml" / "checkpoints" / "c").exists)
+        checkpoint = home / "ml" / "checkpoints" / "c"
+        until(lambda: checkpoint.exists() and checkpoint.read_text() == "kept")  # made, and then written
         owner.kill()
     kill_leftover(home / "ml")
     assert (train(step, ignore).model_dir / "m").read_text() == "kept"
