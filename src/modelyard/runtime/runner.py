@@ -28,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modelyard.runtime import wire
+from modelyard.runtime import recognition, wire
 from modelyard.runtime.batch import batch
 from modelyard.runtime.explain import explain
 from modelyard.runtime.extract import written
@@ -204,6 +204,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         signature = json.loads(Path(options.signature).read_text(encoding="utf-8"))
         served = begin(options, signature)
+        recognition.by_class()
     except Exception as exc:
         print(f"modelyard: cannot load the model: {why(exc)}", file=sys.stderr, flush=True)
         return 3
