@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,24 @@ def test_a_single_row_waits_for_one_piece_of_a_large_body_only(tmp_path: Path) -
     assert run(tmp_path / "s", gate.predict, scenario) <= 3
 
 
+def test_rows_that_take_their_time_go_few_at_once_so_that_a_single_one_need_not_wait_for_a_large_body(tmp_path: Path) -> None:
+    def slowly(columns: dict[str, list[Any]], rows: int) -> dict[str, Any]:
+        time.sleep(0.02 * rows)
+        return double(columns, rows)
+
+    async def scenario(runners: Runners, fake: FakeRunner) -> Any:
+        for known in (1, 4):  # what one row takes, and what four do
+            await runners.predict(rows(*[0.0] * known))
+        big = asyncio.ensure_future(runners.predict(rows(*map(float, range(60)))))
+        await asyncio.sleep(0.03)
+        assert await runners.predict(rows(3.0)) == {"prediction": [6.0]}
+        assert not big.done() and (await big)["prediction"] == [2.0 * i for i in range(60)]
+        return fake.calls
+
+    calls = run(tmp_path / "s", slowly, scenario)
+    assert calls[:2] == [1, 4] and sum(calls[2:]) == 61 and max(calls[2:]) < 20
+
+
 def test_a_model_that_is_not_row_wise_is_given_each_body_whole(tmp_path: Path) -> None:
     gate = Gate()
 
@@ -174,7 +193,7 @@ def test_a_full_queue_says_when_to_come_again_and_a_caller_that_is_gone_leaves_i
         second = asyncio.ensure_future(runners.predict(rows(1.0)))
         third = asyncio.ensure_future(runners.predict(rows(2.0)))
         await asyncio.sleep(0.05)
-        runners._speed = 0.25  # rows a second: two that wait take 8 s
+        runners._pace.rows_per_second = 0.25  # two that wait take 8 s
         with pytest.raises(QueueFull) as full:
             await runners.predict(rows(3.0))
         assert full.value.retry_after == 8

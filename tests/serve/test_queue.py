@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,28 @@ def test_every_row_goes_once_in_batches_of_at_most_max_batch_and_is_answered_in_
         for one in left:
             assert one.rows is not None
             assert one.future.result() == {"y": [-x for x in one.rows.columns["x"]]}
+
+    in_loop(work)
+
+
+@given(SIZES, st.lists(st.integers(2, 20), min_size=1))
+def test_every_row_goes_once_too_where_the_size_of_a_batch_changes(sizes: list[int], changes: list[int]) -> None:
+    def work() -> None:
+        queue, often = Queue(Limits(max_batch=20, max_waiting_rows=10**6)), itertools.cycle(changes)
+        calls = [call(size, 1000 * i) for i, size in enumerate(sizes)]
+        for one in calls:
+            queue.most = next(often)
+            queue.put(one, 0)
+        while True:
+            queue.most = next(often)
+            if not (batch := queue.take()):
+                break
+            assert len(batch) == 1 or sum(piece.rows for piece in batch) <= queue.most
+            for one, start, stop in batch:
+                assert one.rows is not None
+                one.answer(start, stop, {"y": one.rows.columns["x"][start:stop]})
+        assert queue.calls == queue.rows == 0
+        assert [one.future.result() for one in calls] == [{"y": one.rows.columns["x"]} for one in calls if one.rows is not None]
 
     in_loop(work)
 

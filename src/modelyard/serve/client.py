@@ -1,9 +1,9 @@
 """The front's side of a version's runners: one queue, a link to each runner, and what becomes of requests when one of them dies.
 
-Micro-batching: a call that finds a runner idle goes at once; what comes meanwhile is gathered into the next batch. After a batch of several
-calls the runner waits a little for their callers to come again, for a share of the time that the batch took. When a batch fails, its halves
-are tried, so that one bad row fails only its own request. When a runner dies, what was in flight is tried alone once it is back: the row
-that kills it then is refused from now on, and the others are answered.
+Micro-batching: a call that finds a runner idle goes at once; what comes meanwhile is gathered into the next batch, as far as that saves
+anything (`pace`). After a batch of several calls the runner waits a little for their callers to come again, for a share of the time that
+the batch took. When a batch fails, its halves are tried, so that one bad row fails only its own request. When a runner dies, what was in
+flight is tried alone once it is back: the row that kills it then is refused from now on, and the others are answered.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from modelyard.serve.deadlines import Deadlines
 from modelyard.serve.linger import is_whole, patience
 from modelyard.serve.link import Link
 from modelyard.serve.message import message
+from modelyard.serve.pace import Pace
 from modelyard.serve.quarantine import Quarantine, killed
 from modelyard.serve.queue import Awaited, Call, Outputs, Piece, Queue, rows_in
 from modelyard.serve.refusals import ModelFailed, NoRunner, TimedOut
@@ -55,8 +56,7 @@ class Runners:
         self._links: dict[str, Link] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._queue, self._quarantine, self._deadlines = Queue(limits), Quarantine(), Deadlines(self._late)
-        self._speed = 0.0  # rows a second
-        self._last_up = time.monotonic()
+        self._pace, self._last_up = Pace(), time.monotonic()
 
     # -- which runners there are ---------------------------------------------------------------------------------------------
 
@@ -66,6 +66,7 @@ class Runners:
         `sleeps`: where no runner is up, requests wait for one to be started; `trouble` says why none could be.
         """
         self.limits = self._queue.limits = limits
+        self._queue.most = self._pace.most(limits.max_batch)
         self.sleeps, self.trouble = sleeps, trouble
         for path in sockets:
             if path not in self._links:
@@ -148,7 +149,7 @@ class Runners:
         if self._closed or (not asleep and not self.connected and time.monotonic() - self._last_up > PATIENCE):
             raise self._gone(sent=False)
         call.over = self._over
-        self._queue.put(call, self._speed)
+        self._queue.put(call, self._pace.rows_per_second)
         if asleep:
             self._on_wanted()
         self._deadlines.set(call, self.limits.timeout_s + (self.limits.wake_s if asleep else 0.0))
@@ -191,7 +192,7 @@ class Runners:
 
     def _is_whole(self, link: Link) -> bool:
         waits = self._queue
-        return is_whole(waits.calls, waits.rows, expected=link.expected, max_rows=self.limits.max_batch)
+        return is_whole(waits.calls, waits.rows, expected=link.expected, max_rows=waits.most)
 
     def _suspect(self, link: Link) -> list[Piece]:
         while link.suspects:
@@ -208,9 +209,9 @@ class Runners:
             reply = wire.decode_reply(body)
             if not link.is_answer(reply.id):
                 raise msgspec.DecodeError("the answer to another request")
-            self._settle(batch, reply)
-        rows, seconds = rows_in(batch), max(seconds, 1e-6)
-        self._speed = 0.8 * (self._speed or rows / seconds) + 0.2 * rows / seconds
+            if self._settle(batch, reply):
+                self._pace.took(rows_in(batch), max(seconds, 1e-6))
+                self._queue.most = self._pace.most(self.limits.max_batch)
         link.expected = self._queue.calls + len(batch)
         wait = patience(len(batch), seconds, self.limits.max_batch_wait_s)
         if wait and not link.suspects:
@@ -223,7 +224,8 @@ class Runners:
             raise msgspec.DecodeError("the answer to another request")
         call.finish(reply)
 
-    def _settle(self, batch: list[Piece], reply: wire.Reply) -> None:
+    def _settle(self, batch: list[Piece], reply: wire.Reply) -> bool:
+        """Tell the batch's callers their answers, or see to it that it is tried otherwise; whether it was answered."""
         total, names = rows_in(batch), self.outputs
         outputs = reply.outputs
         if outputs is not None and all(len(outputs.get(name, ())) == total for name in names):
@@ -239,12 +241,14 @@ class Runners:
             for call, _, _ in batch:
                 if call.lone and call.rows is not None:
                     self._quarantine.answered(call.rows)
-        elif len(batch) > 1:
+            return True
+        if len(batch) > 1:
             half = len(batch) // 2
             self._queue.again(batch[half:])
             self._queue.again(batch[:half])
         else:
             batch[0].call.fail(_failure(reply.error, batch[0].start))
+        return False
 
     # -- deaths --------------------------------------------------------------------------------------------------------------
 

@@ -115,11 +115,11 @@ class Queue:
     """Calls that wait, oldest first.
 
     Those of more than half a batch go in pieces, in turn, and share each batch with the small ones: neither kind waits for the other for
-    longer than a batch takes. `calls` and `rows` are how many wait.
+    longer than a batch takes. `calls` and `rows` are how many wait; `most` is how many rows a batch has at present, at most.
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+        self.limits, self.most = limits, limits.max_batch
         self.calls = self.rows = 0
         self._small: deque[Call] = deque()
         self._large: deque[Call] = deque()
@@ -136,7 +136,7 @@ class Queue:
         (self._large if call.size > 1 and self._divides(call) else self._small).append(call)
 
     def _divides(self, call: Call) -> bool:
-        return self.limits.max_batch > 1 and not call.lone and call.size > max(1, self.limits.max_batch // 2)
+        return self.most > 1 and not call.lone and call.size > max(1, self.most // 2)
 
     def drop(self, call: Call) -> None:
         """Forget a call whose caller is gone; what is in flight of it stays there."""
@@ -158,7 +158,7 @@ class Queue:
             pieces = [p for p in self._again.popleft() if not p.call.done]
             if pieces:
                 return pieces
-        room = self.limits.max_batch
+        room = self.most
         if self._small and (room == 1 or self._small[0].lone or self._small[0].size > room):  # larger: it came before a smaller limit did
             return [self._whole(self._small.popleft())]
         pieces = self._take_small(room // 2 if self._large else room)
