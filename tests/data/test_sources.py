@@ -312,13 +312,17 @@ def test_nested_values_are_nothing_to_what_leaves_them_out(tmp_path: Path) -> No
 TEXTS = st.lists(st.sampled_from(["", "a", "1", "2.5", "2024-01-02", "x,y", 'q"q', "line\nline", "NA"]), min_size=1, max_size=30)
 
 
-@given(TEXTS, TEXTS, st.sampled_from(["csv", "jsonl"]), st.integers(1, 60))
-def test_blocks_of_any_size_give_the_same_table(tmp_path_factory: Any, a: list[str], b: list[str], using: str, size: int) -> None:
+@given(TEXTS, TEXTS, st.sampled_from(["csv", "jsonl"]), st.integers(1, 60), st.sampled_from(["", "\n", "\r\n\n", "\ufeff", "\ufeff\n"]))
+def test_blocks_of_any_size_give_the_same_table(
+    tmp_path_factory: Any, a: list[str], b: list[str], using: str, size: int, before: str
+) -> None:
     folder = tmp_path_factory.mktemp("blocks")
     frame = pl.DataFrame({"n": range(min(len(a), len(b))), "a": a[: len(b)], "b": b[: len(a)]})
     frame.write_csv(folder / "t.csv")
     frame.write_ndjson(folder / "t.jsonl")
     whole = get(folder, using, f"t.{using}")
+    if using == "csv":
+        (folder / "t.csv").write_bytes(before.encode() + (folder / "t.csv").read_bytes())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("modelyard.data.texts.BLOCK", size)
         patch.setattr("modelyard.data.texts.MOST_DEEP", 1000)

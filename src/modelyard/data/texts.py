@@ -7,6 +7,7 @@ whose every value is an ISO 8601 date, or a time with or without a zone througho
 
 from __future__ import annotations
 
+import codecs
 import functools
 import io
 import json
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 BLOCK = 64 * 1024 * 1024
 MOST_DEEP = 16
 """Blocks that a record may reach over, in a csv where a quote is opened and not closed, before the file is taken as broken."""
+
+_BLANK = codecs.BOM_UTF8 + b"\r\n"
+"""What a csv may begin with before its header."""
 
 Parse = Callable[[bytes, "Mapping[str, pl.DataType] | None"], "pl.DataFrame"]
 
@@ -88,7 +92,7 @@ def _blocks(path: Path, using: str, name: str) -> Iterator[bytes]:
             deep = 0 if end else deep + 1
             if deep > MOST_DEEP:
                 raise BadInput(f"{name} has a record of over {MOST_DEEP * BLOCK >> 20} MB: is a quote not closed?", where=WHERE)
-            if end:
+            if end and (head or not quote or rest[:end].lstrip(_BLANK)):
                 yield head + rest[:end]
                 if quote and not head:
                     head = rest[: _first_end(rest)]
@@ -109,7 +113,8 @@ def _end(data: bytes, quote: bytes) -> int:
 
 
 def _first_end(data: bytes) -> int:
-    end = data.find(b"\n") + 1
+    """Where the first record ends that is not blank."""
+    end = data.find(b"\n", len(data) - len(data.lstrip(_BLANK))) + 1
     while end and data.count(b'"', 0, end) % 2:
         end = data.find(b"\n", end) + 1
     return end
