@@ -127,8 +127,8 @@ def _csv(path: Path, config: Config) -> pl.DataFrame:
 
 
 def _as_built(table: pl.DataFrame, config: Config, path: Path) -> pl.DataFrame:
-    """In the types in which a build takes the columns: an endpoint takes no number for text and no text for a number, and naive times as
-    UTC."""
+    """In the types in which a build takes the columns: an endpoint takes no number for text and no text for a number. Naive times are in
+    the config's timezone, whatever that of the version was."""
     import polars as pl
 
     types = config.data.schema_.types

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from modelyard import zones
+
 ColumnType = Literal["int", "float", "str", "bool", "datetime"]
 ProblemType = Literal[
     "binary_classification",
@@ -28,11 +30,12 @@ def answer_of(problem_type: ProblemType) -> Answer:
 
 @dataclass(frozen=True)
 class Column:
-    """A feature: its name, its type, and whether training ever saw it missing."""
+    """A feature: its name, its type, and whether training ever saw it missing. `timezone`: the zone of its naive times."""
 
     name: str
     type: ColumnType
     nullable: bool = False
+    timezone: str = zones.DEFAULT
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Signature:
 
     `decision_threshold`: from which score the positive class, a label, an anomaly is predicted; None leaves it to the model (0.5 where
     probabilities are given). `id_col`, `time_col`, `entity_cols`, `group_col` and `weight_col` may come with a request beside the features.
+    `timezone` is the zone of naive times in `time_col`; that of a feature's stands with its column.
     `at`, `season`, `naive_error` are what metrics of ranked lists and of series are measured by: places that count, rows of a season, and
     the mean absolute error of the seasonal naive forecast on the training rows.
     """
@@ -69,6 +73,7 @@ class Signature:
     at: tuple[int, ...] = (5, 10)
     season: int = 1
     naive_error: float | None = None
+    timezone: str = zones.DEFAULT
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,10 +102,15 @@ class Signature:
         return "score" if self.problem_type == "anomaly_detection" else f"probability_{self.positive_class}"
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """A zone is left out where it is UTC: so it was meant before signatures had zones, and so their files stay what they were."""
+        return asdict(self, dict_factory=lambda pairs: {k: v for k, v in pairs if (k, v) != ("timezone", zones.DEFAULT)})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Signature:
+        """Raises BadInput for a zone that this machine does not know: it would read times as others."""
         columns = tuple(Column(**c) for c in data["columns"])
         rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "columns"}
-        return cls(columns=columns, **rest)
+        made = cls(columns=columns, **rest)
+        for name in {made.timezone, *(c.timezone for c in columns)} - {zones.DEFAULT}:
+            zones.of(name)
+        return made

@@ -32,7 +32,7 @@ with sources.reading(data.source, sources.Request(home, home / "spool", str)) as
     snapshot = snapshots.take(table, data, "UTC", home)
 judged = expect.judge(snapshots.table(snapshot), data.expect)
 rows = splits.split(snapshots.table(snapshot), data, lambda name: home / name / f"{name}.parquet")
-signed = features.signature(polars.scan_parquet([home / n / f"{n}.parquet" for n in rows]), data, "binary_classification", 0.5)
+signed = features.signature(polars.scan_parquet([home / n / f"{n}.parquet" for n in rows]), data, "binary_classification", 0.5, "UTC")
 profiled = profile.profile(snapshots.table(snapshot), data.target_col, data.positive_class)
 print(json.dumps({"before": before, "peak": peak(), "rows": rows, "judged": [j.sentence for j in judged], "features": len(signed.columns),
                   "profiled": profiled["rows"]}))

@@ -18,7 +18,9 @@ from modelyard.data import incremental, snapshots
 from modelyard.data.incremental import Highest
 from modelyard.data.parts import Parts, of
 from modelyard.errors import BadInput, NoRoom, NotFound
-from modelyard.signature import Column
+from modelyard.serve.protocols import Formats
+from modelyard.serve.runner import features
+from modelyard.signature import Column, Signature
 
 
 def config(**parts: Any) -> Data:
@@ -209,30 +211,55 @@ def test_types_override(home: Path) -> None:
 
 def test_signature(home: Path) -> None:
     frame = snapshots.read(snapshots.take(of(FLIGHTS), WHOLE, "UTC", home))
-    signature = snapshots.signature(frame, WHOLE, "binary_classification", 0.3)
+    signature = snapshots.signature(frame, WHOLE, "binary_classification", 0.3, "UTC")
     assert signature.columns == (Column("carrier", "str"), Column("distance", "float"))
     assert (signature.classes, signature.positive_class, signature.decision_threshold) == ((0, 1), 1, 0.3)
     assert (signature.id_col, signature.time_col, signature.entity_cols) == ("flight", "when", ("carrier",))
     assert json.loads(json.dumps(signature.to_dict()))
 
 
+def test_the_signature_says_in_which_zone_naive_times_were_read(home: Path) -> None:
+    """And serving reads them there: the clock changes too."""
+    local = ["2026-03-29T02:30:00", "2026-07-01T12:00:00", "2026-10-25T02:30:00", None]
+    rows = pl.DataFrame({"seen": local, "x": [1, 2, 3, 4], "late": [0, 1, 0, 1]})
+    data = config(schema={"types": {"seen": "datetime"}})
+    frame = snapshots.read(snapshots.take(of(rows), data, "Europe/Berlin", home))
+    signature = snapshots.signature(frame, data, "multiclass_classification", 0.5, "Europe/Berlin")
+    assert signature.columns == (Column("seen", "datetime", nullable=True, timezone="Europe/Berlin"), Column("x", "int"))
+    assert signature.timezone == "Europe/Berlin"
+    sent = json.dumps(rows.select("seen", "x").to_dicts()).encode()
+    read = Formats(Signature.from_dict(json.loads(json.dumps(signature.to_dict())))).parse(sent, None, received_at=0).columns
+    assert read["seen"] == frame["seen"].to_physical().to_list()
+
+
+def test_naive_times_that_a_step_wrote_are_what_the_clock_shows() -> None:
+    """A model that learned from them is given the same numbers, whatever the zone: they count as UTC."""
+    frame = pl.DataFrame({"seen": [datetime(2026, 7, 1, 12), datetime(2026, 7, 2)], "day": [date(2026, 7, 1)] * 2, "late": [0, 1]})
+    signature = snapshots.signature(frame, config(), "multiclass_classification", 0.5, "Europe/Berlin")
+    assert [(c.type, c.timezone) for c in signature.columns] == [("datetime", "UTC")] * 2
+    sent = frame.select("seen", "day").write_json().encode()
+    read = Formats(signature).parse(sent, None, received_at=0).columns
+    wanted = {name: values.to_list() for name, values in features(frame, signature).items()}
+    assert read == wanted and wanted["seen"] == frame["seen"].to_physical().to_list()
+
+
 def test_signature_by_problem_type() -> None:
     frame = pl.DataFrame({"x": [1.0, None, 3.0], "late": ["c", "a", "b"], "y": [1.0, 2.0, 3.0], "flag": [True, False, True]})
-    many = snapshots.signature(frame, config(), "multiclass_classification", 0.5)
+    many = snapshots.signature(frame, config(), "multiclass_classification", 0.5, "UTC")
     assert (many.classes, many.positive_class, many.decision_threshold) == (("a", "b", "c"), None, None)
     assert many.columns[0] == Column("x", "float", nullable=True)
-    assert snapshots.signature(frame, config(target_col="y"), "regression", 0.5).classes == ()
-    flag = snapshots.signature(frame, config(target_col="flag", positive_class=1), "binary_classification", 0.5)
+    assert snapshots.signature(frame, config(target_col="y"), "regression", 0.5, "UTC").classes == ()
+    flag = snapshots.signature(frame, config(target_col="flag", positive_class=1), "binary_classification", 0.5, "UTC")
     assert flag.positive_class is True
     with pytest.raises(BadInput, match="needs two classes, and `late` has 3: a, b, c"):
-        snapshots.signature(frame, config(positive_class="a"), "binary_classification", 0.5)
+        snapshots.signature(frame, config(positive_class="a"), "binary_classification", 0.5, "UTC")
     with pytest.raises(BadInput, match="regression needs numbers, and `late` is str"):
-        snapshots.signature(frame, config(), "regression", 0.5)
+        snapshots.signature(frame, config(), "regression", 0.5, "UTC")
     with pytest.raises(BadInput, match="no feature is left"):
-        snapshots.signature(frame.select("late"), config(), "multiclass_classification", 0.5)
+        snapshots.signature(frame.select("late"), config(), "multiclass_classification", 0.5, "UTC")
     wide = pl.DataFrame({"x": range(1001), "late": range(1001)})
     with pytest.raises(BadInput, match="1001 classes"):
-        snapshots.signature(wide, config(), "multiclass_classification", 0.5)
+        snapshots.signature(wide, config(), "multiclass_classification", 0.5, "UTC")
 
 
 MIXED = {

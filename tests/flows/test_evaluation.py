@@ -492,6 +492,21 @@ def test_a_column_is_not_called_as_an_answer_is(tmp_path: Path) -> None:
         evaluation.sign(site)
 
 
+def test_the_signature_has_the_configs_timezone(tmp_path: Path) -> None:
+    asked = {
+        "version": 1,
+        "timezone": "Europe/Berlin",
+        "model": {"name": "m", "problem_type": "regression"},
+        "data": {"source": {"using": "csv", "location": "d.csv"}, "target_col": "z"},
+        "train": {"framework": "sklearn", "entry_point": "train.py"},
+    }
+    site: Any = SimpleNamespace(config=Config.model_validate(asked), part=lambda name: tmp_path / "rows.parquet")
+    at = pl.Series("at", [0, 1]).cast(pl.Datetime("us", "UTC"))
+    pl.DataFrame({"at": at, "z": [1.0, 2.0]}).write_parquet(tmp_path / "rows.parquet")
+    signed = evaluation.sign(site)
+    assert signed.timezone == "Europe/Berlin" and signed.columns == (Column("at", "datetime", timezone="Europe/Berlin"),)
+
+
 def test_only_what_is_called_as_an_answer_is_refused_and_before_training(build: Build) -> None:
     site = build("binary_classification")
     rows = {name: pl.read_parquet(site.part(name)) for name in ("train", "validation", "test")}

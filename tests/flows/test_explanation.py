@@ -285,7 +285,7 @@ def test_a_csv_of_new_rows_has_texts_where_the_model_takes_texts(tmp_path: Path)
     assert read.to_dict(as_series=False) == {"zip": ["01234", None, None], "a": [1, 2, None], "id": ["007", "8", "9"]}
     (tmp_path / "quoted.csv").write_text('"the ""zip"" code",a\n01234,1\n')
     assert batch.read(tmp_path / "quoted.csv", ('the "zip" code',)).to_dict(as_series=False) == {'the "zip" code': ["01234"], "a": [1]}
-    typed = explanation.typed(read.select("zip", "a"), pl.DataFrame({"zip": ["x"], "a": [1.5]}))
+    typed = explanation.typed(read.select("zip", "a"), pl.DataFrame({"zip": ["x"], "a": [1.5]}), BINARY)
     assert typed["zip"].to_list() == ["01234", None, None] and typed["a"].dtype == pl.Float64
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from modelyard.serve.protocols.plain import Plain
 from modelyard.serve.quick import Passed, Quick
 from modelyard.serve.rows import new_id
 
-from .planned import PLAIN, in_a_loop, plane, variant
+from .planned import PLAIN, SIGNED, in_a_loop, plane, variant
 
 HOSTS = frozenset({"localhost"})
 STEADY = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"user-agent", b"me")]
@@ -304,3 +305,25 @@ async def test_a_trace_is_answered_and_one_that_is_kept_goes_the_long_way(tmp_pa
 def test_no_two_ids_of_ours_are_alike() -> None:
     ids = [new_id() for _ in range(1000)]
     assert len(set(ids)) == 1000 and all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
+
+
+LOCAL = st.sampled_from(["2026-03-29T02:30:00", "2026-10-25T02:30:00", "2026-07-01", "2026-07-01T12:00:00Z"]) | st.datetimes().map(str)
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(LOCAL, min_size=1, max_size=3))
+def test_both_ways_read_a_naive_time_in_the_versions_zone(tmp_path: Path, times: list[str]) -> None:
+    zoned = replace(SIGNED, columns=tuple(replace(c, timezone="Europe/Berlin") for c in SIGNED.columns))
+
+    async def asked() -> None:
+        one = await plane(tmp_path, variant(tmp_path, signed=zoned))
+        quick = Quick(one, HOSTS)
+        quick(b"/invocations", STEADY, {b"content-length": b"2"}, b"{}")  # takes the desk up
+        (desk,) = quick._desks.values()
+        records = [{**RECORD, "at": at} for at in times]
+        wanted = one.router.live.variants[0].formats.parse(json.dumps(records).encode(), None, received_at=0).columns["at"]  # type: ignore[union-attr]
+        assert desk._read(desk._records(json.dumps(records).encode()), None, 0).columns["at"] == wanted
+        assert [desk._with_instants((1.5, 3, "a", None, at, None))[4] for at in times] == wanted
+        assert isinstance(ask(quick, records[0]), bytes), "the short way takes it"
+
+    asyncio.run(asked())

@@ -15,9 +15,11 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from modelyard import zones
 from modelyard.data.columns import type_of
 from modelyard.errors import BadInput
 from modelyard.signature import ColumnType
+from modelyard.zones import DAY, FIRST, LAST
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,9 +58,9 @@ def _column(series: pl.Series, timezone: str) -> pl.Series:
 def to_utc(series: pl.Series, timezone: str) -> pl.Series:
     """Dates and times as datetime[us, UTC]; naive ones are in `timezone`.
 
-    A local time that the clock shows twice is the first of the two; one that it skips moves on by an hour, as a clock does. The end of the
-    year 9999, which often stands for no end, is another year in UTC: such times become the last instant of the calendar, and those before
-    the year 1 its first. Raises BadInput for times that are farther away.
+    `zones` says what becomes of a local time that the clock shows twice, or skips. The end of the year 9999, which often stands for no
+    end, is another year in UTC: such times become the last instant of the calendar, and those before the year 1 its first. Raises BadInput
+    for times that are farther away.
     """
     import polars as pl
 
@@ -67,15 +69,7 @@ def to_utc(series: pl.Series, timezone: str) -> pl.Series:
     stamps = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series.dt.cast_time_unit("us")
     if getattr(stamps.dtype, "time_zone", None) is not None:
         return _in_calendar(stamps.dt.convert_time_zone("UTC"))
-    local = stamps.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
-    if local.null_count() > stamps.null_count():
-        later = stamps.dt.offset_by("1h").dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
-        local = local.fill_null(later)
-    return _in_calendar(local.dt.convert_time_zone("UTC"))
-
-
-FIRST, LAST, DAY = -62_135_596_800_000_000, 253_402_300_799_999_999, 86_400_000_000
-"""Microseconds from 1970 to the first and the last instant of the years 1 to 9999, and of a day."""
+    return _in_calendar(zones.utc(stamps, timezone))
 
 
 def _in_calendar(times: pl.Series) -> pl.Series:

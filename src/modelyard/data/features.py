@@ -10,6 +10,7 @@ from modelyard.data import prepare
 from modelyard.data.columns import types_of
 from modelyard.errors import BadInput
 from modelyard.signature import Column, ProblemType, Scalar, Signature, answer_of
+from modelyard.zones import DEFAULT
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,20 +27,25 @@ def features(columns: Iterable[str], data: Data) -> list[str]:
     return [name for name in columns if name not in reserved]
 
 
-def signature(frame: pl.DataFrame | pl.LazyFrame, data: Data, problem_type: ProblemType, decision_threshold: float | None) -> Signature:
+def signature(
+    frame: pl.DataFrame | pl.LazyFrame, data: Data, problem_type: ProblemType, decision_threshold: float | None, timezone: str
+) -> Signature:
     """What a model trained on the rows of `frame` takes and gives. Nothing but the target's different values is held.
 
     Features are all columns, in order, but the target, time, id, sensitive, group, weight and split columns; entity columns are
     features unless `schema.exclude` names them. A feature is nullable when the snapshot has it missing somewhere. Classes are
     sorted (of a multilabel target: the labels that occur); the positive class is the value as it stands in the data (`true` for a
     config that says 1). `decision_threshold` None stands for 0.5 where probabilities are given, else for the model's own answer.
+    `timezone` is that in which the build read naive times. Where a step wrote naive ones, a model learned from what the clock shows, and
+    is given that: they count as UTC.
 
     Raises BadInput when no feature is left, or when the target does not fit the problem type.
     """
     query = frame.lazy()
-    kinds = types_of(query.collect_schema())
+    schema = query.collect_schema()
+    kinds, instants = types_of(schema), {name for name, dtype in schema.items() if getattr(dtype, "time_zone", None) is not None}
     names = features(kinds, data)
-    columns = tuple(Column(name, kinds[name], missing > 0) for name, missing in _gaps(query, names))
+    columns = tuple(Column(name, kinds[name], gaps > 0, timezone if name in instants else DEFAULT) for name, gaps in _gaps(query, names))
     if not columns:
         said = "no feature is left: every column is the target, an id, a time, sensitive or excluded"
         raise BadInput(said, where="data.schema")
@@ -64,6 +70,7 @@ def signature(frame: pl.DataFrame | pl.LazyFrame, data: Data, problem_type: Prob
         group_col=data.schema_.group_col,
         weight_col=data.schema_.weight_col,
         label_separator=separator,
+        timezone=timezone,
     )
 
 

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 from modelyard import files
 from modelyard.config.spec import Data
 from modelyard.data import snapshots
-from modelyard.data.canonical import FIRST, LAST
 from modelyard.data.columns import type_of
 from modelyard.data.parts import Parts
+from modelyard.zones import FIRST, LAST
 
 if TYPE_CHECKING:
     import numpy as np

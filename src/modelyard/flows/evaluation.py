@@ -83,7 +83,7 @@ def sign(site: Site) -> Signature:
 
     config = site.config
     rows = pl.concat([pl.scan_parquet(site.part(name)) for name in SPLITS])
-    signed = snapshots.signature(rows, config.data, config.model.problem_type, config.evaluate.decision_threshold)
+    signed = snapshots.signature(rows, config.data, config.model.problem_type, config.evaluate.decision_threshold, config.timezone)
     for name, where in ((signed.group_col, "group_col"), (signed.weight_col, "weight_col")):
         if name is not None and name not in rows.collect_schema():
             raise BadInput(f"the rows lost `{name}` on the way to the model", where=f"data.schema.{where}", next="keep it in every step")

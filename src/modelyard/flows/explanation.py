@@ -12,6 +12,7 @@ from modelyard import tables
 from modelyard.build import bundle
 from modelyard.config.spec.quality import Explain
 from modelyard.data import snapshots
+from modelyard.data.prepare import as_times
 from modelyard.durable import Outcome
 from modelyard.errors import BadInput, NotFound
 from modelyard.flows import batch, evaluation, plans
@@ -54,7 +55,7 @@ def verify(site: Site) -> Outcome[str]:
     if config.preprocess is not None:
         return Outcome("", summary="not known before preprocess")
     rows = pl.concat([pl.scan_parquet(site.raw(name)) for name in SPLITS])
-    signed = snapshots.signature(rows, config.data, config.model.problem_type, config.evaluate.decision_threshold)
+    signed = snapshots.signature(rows, config.data, config.model.problem_type, config.evaluate.decision_threshold, config.timezone)
     output = explained_output(signed, config.explain.class_, pl.Series(signed.target_col, [], dtype=pl.String))
     return Outcome(output, summary=output)
 
@@ -312,7 +313,7 @@ def _new(shop: Workshop, opened: bundle.Bundle, file: Path, name: str) -> dict[s
     asked = Explain()
     background = pl.read_parquet(kept) if kept.exists() else _drawn(_features(holdout, signed), asked.background, asked.seed)
     output = document["of"] if document else explained_output(signed, None, holdout[tables.LABEL])
-    rows = typed(table.select(signed.names), background)
+    rows = typed(table.select(signed.names), background, signed)
     log = shop.home.runs / "explain" / f"{name}.log"
     found, answers = by_runner(shop, opened, rows, background, output, asked, log)
     why = found.why if kept.exists() else f"{found.why} (no background was kept: rows of the hold-out stand in)"
@@ -337,20 +338,22 @@ def by_runner(
         return found, ask(rows).tolist()
 
 
-def typed(rows: pl.DataFrame, background: pl.DataFrame) -> pl.DataFrame:
-    """The rows as the background is typed: a file of text says less about types than the build knew. Raises BadInput."""
+def typed(rows: pl.DataFrame, background: pl.DataFrame, signature: Signature) -> pl.DataFrame:
+    """The rows as the background is typed: a file of text says less about types than the build knew. Naive times are in the zone that the
+    signature says. Raises BadInput."""
     import polars as pl
 
-    typed = []
+    typed, zones = [], {column.name: column.timezone for column in signature.columns}
     for name in rows.columns:
         series, wanted = rows[name], background[name].dtype
         try:
-            if series.dtype == pl.String and wanted.is_temporal():
-                zone = getattr(wanted, "time_zone", None)
-                series = series.str.to_datetime(time_unit="us", time_zone=zone or None)
+            if wanted.is_temporal() and (series.dtype == pl.String or series.dtype.is_temporal()):
+                series = as_times(series, zones[name])
+                series = series if getattr(wanted, "time_zone", None) else series.dt.replace_time_zone(None)
             typed.append(series.cast(wanted))
-        except pl.exceptions.PolarsError as exc:
-            raise BadInput(f"`{name}` does not fit its type: {str(exc).splitlines()[0]}", where=f"column `{name}`") from exc
+        except (pl.exceptions.PolarsError, BadInput) as exc:
+            said = exc.what if isinstance(exc, BadInput) else str(exc).splitlines()[0]
+            raise BadInput(f"`{name}` does not fit its type: {said}", where=f"column `{name}`") from exc
     return pl.DataFrame(typed)
 
 

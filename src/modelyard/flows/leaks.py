@@ -44,7 +44,7 @@ def _findings(site: Site) -> list[leakage.Finding | None]:
         return []
     train, validation, test = (pl.scan_parquet(site.raw(name)) for name in SPLITS)
     known, learned = pl.concat([train, validation, test]), pl.concat([train, validation])
-    signed = snapshots.signature(known, config.data, config.model.problem_type, config.evaluate.decision_threshold)
+    signed = snapshots.signature(known, config.data, config.model.problem_type, config.evaluate.decision_threshold, config.timezone)
     return [
         leakage.target(train, signed, asked.target, seed=config.data.split.seed) if asked.target != "off" else None,
         leakage.duplicates(learned, test, signed, asked.duplicates, asked.max_duplicates) if asked.duplicates != "off" else None,

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard import tables
+from modelyard import tables, zones
 from modelyard.errors import BadInput, NotFound
 from modelyard.monitor.words import did_you_mean
 
@@ -189,7 +189,7 @@ def _times(frame: pl.DataFrame, name: str, names: Names, where: str, as_: str, p
         raise BadInput(f"'{column.name}' must hold times, not {column.dtype}", where=where, next="write 2013-03-01T06:00:00Z")
     if column.dtype.time_zone is None:
         _within(column, at)
-        column = column.dt.replace_time_zone(names.timezone, ambiguous="earliest", non_existent="null")
+        column = zones.utc(column, names.timezone)
     column = column.dt.convert_time_zone("UTC")
     _within(column, at)
     return column.cast(pl.Datetime("us", "UTC")).alias(as_)

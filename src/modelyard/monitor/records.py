@@ -13,7 +13,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from modelyard import tables
+from modelyard import tables, zones
 from modelyard.signature import Column, Signature
 
 Record = dict[str, Any] | list[Any]
@@ -90,7 +90,7 @@ def features(record: Record, signature: Signature) -> dict[str, Any]:
     found = {tables.feature(c.name): value(c, record[c.name]) for c in signature.columns if c.name in record}
     found |= {tables.extra(name): _beside(record[name]) for name in signature.companions if name in record}
     if signature.time_col in record and (at := record[str(signature.time_col)]):
-        found[tables.EVENT_TIME] = _instant(at, str(signature.time_col))
+        found[tables.EVENT_TIME] = _instant(at, str(signature.time_col), signature.timezone)
     return found
 
 
@@ -109,7 +109,7 @@ def value(column: Column, given: Any) -> Any:
         return given if isinstance(given, str) else json.dumps(given)
     try:
         if column.type == "datetime":
-            return _instant(given, column.name)
+            return _instant(given, column.name, column.timezone)
         if column.type == "bool":
             return _TRUTHS[str(given).strip().lower()]
         number = float(given)
@@ -133,12 +133,11 @@ def _finite(number: float) -> float | None:
 _TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
-def _instant(given: Any, name: str) -> datetime:
+def _instant(given: Any, name: str, timezone: str) -> datetime:
     try:
         if isinstance(given, int | float) and not isinstance(given, bool):
             return datetime.fromtimestamp(given, UTC)
-        at = datetime.fromisoformat(str(given))
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+        return zones.instant(datetime.fromisoformat(str(given)), timezone)
     except (ValueError, OverflowError, OSError):
         raise ValueError(f"{given!r} in `{name}` is no time") from None
 

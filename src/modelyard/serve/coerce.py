@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from modelyard import zones
 from modelyard.errors import BadInput
 from modelyard.signature import Column
 
@@ -35,8 +36,18 @@ def micros(value: str) -> int:
     instant = datetime.fromisoformat(value)
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
+    elif instant.tzinfo is not UTC:
+        return zones.micros(instant, UTC)
     span = instant - _EPOCH
     return (span.days * 86400 + span.seconds) * 1_000_000 + span.microseconds
+
+
+def reader(timezone: str) -> Callable[[str], int]:
+    """`micros`, with naive times in a zone, as a build reads them there."""
+    if timezone == zones.DEFAULT:
+        return micros
+    zone = zones.of(timezone)
+    return lambda value: zones.micros(datetime.fromisoformat(value), zone)
 
 
 def _float(value: Any) -> float:
@@ -67,10 +78,6 @@ def _bool(value: Any) -> bool:
     return value
 
 
-def _datetime(value: Any) -> int:
-    return micros(_str(value))
-
-
 def _text_float(value: str) -> float:
     if not _FLOAT.fullmatch(value.strip()):
         raise ValueError
@@ -91,10 +98,6 @@ def _text_bool(value: str) -> bool:
     raise ValueError
 
 
-def _text_datetime(value: str) -> int:
-    return micros(value.strip())
-
-
 _WANTED = {
     "float": "a finite number",
     "int": "a whole number of 64 bits",
@@ -102,20 +105,25 @@ _WANTED = {
     "bool": "true or false",
     "datetime": "an ISO 8601 time such as 2026-01-31T12:00:00Z",
 }
-_JSON: dict[str, tuple[frozenset[type], Callable[[Any], Any]]] = {
-    "float": (frozenset({float}), _float),
-    "int": (frozenset(), _int),
-    "str": (frozenset({str}), _str),
-    "bool": (frozenset({bool}), _bool),
-    "datetime": (frozenset(), _datetime),
-}
-_TEXT: dict[str, Callable[[str], Any]] = {
-    "float": _text_float,
-    "int": _text_int,
-    "str": _str,
-    "bool": _text_bool,
-    "datetime": _text_datetime,
-}
+_CLEAN = {"float": frozenset({float}), "str": frozenset({str}), "bool": frozenset({bool})}
+_JSON: dict[str, Callable[[Any], Any]] = {"float": _float, "int": _int, "str": _str, "bool": _bool}
+_TEXT: dict[str, Callable[[str], Any]] = {"float": _text_float, "int": _text_int, "str": _str, "bool": _text_bool}
+
+
+def _json(column: Column) -> Callable[[Any], Any]:
+    """What reads a decoded value of JSON."""
+    if column.type != "datetime":
+        return _JSON[column.type]
+    read = reader(column.timezone)
+    return lambda value: read(_str(value))
+
+
+def _text(column: Column) -> Callable[[str], Any]:
+    """What reads a cell of CSV."""
+    if column.type != "datetime":
+        return _TEXT[column.type]
+    read = reader(column.timezone)
+    return lambda value: read(value.strip())
 
 
 def place(row: int, column: str) -> str:
@@ -135,7 +143,7 @@ def json_coercer(column: Column, *, finite: bool = True) -> Coercer:
     A float column takes whole numbers too; an int column takes 2.0 but not 2.5; nothing takes text for a number. `finite`: infinite
     numbers cannot come, as in JSON; binary tables have them.
     """
-    clean, one = _JSON[column.type]
+    clean, one = _CLEAN.get(column.type, frozenset()), _json(column)
     name, nullable, kind = column.name, column.nullable, column.type
     finite = finite or kind != "float"
 
@@ -171,7 +179,7 @@ def json_coercer(column: Column, *, finite: bool = True) -> Coercer:
 def text_coercer(column: Column) -> Coercer:
     """A coercer of CSV cells; an empty cell is a missing value (in a text column that is never missing: empty text), and so is the NaN
     that NumPy writes in a column of numbers."""
-    one, name, kind = _TEXT[column.type], column.name, column.type
+    one, name, kind = _text(column), column.name, column.type
     absent = _ABSENT if kind in ("float", "int") else frozenset({""})
     empty_is_text = kind == "str" and not column.nullable
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from modelyard.errors import YardError
-from modelyard.serve.coerce import micros
+from modelyard.serve.coerce import reader
 from modelyard.serve.live import INLINE_ROWS
 from modelyard.serve.rows import MAX_ID, header_id, new_id
 
@@ -52,14 +52,14 @@ class Desk:
         self.outputs = variant.signature.outputs
         signature, self._names = variant.signature, variant.formats.wanted.names
         self._width = len(signature.columns)
-        self._instants = [i for i, c in enumerate(signature.columns) if c.type == "datetime"]
+        self._instants = [(i, reader(c.timezone)) for i, c in enumerate(signature.columns) if c.type == "datetime"]
         self._special = range(self._width, len(self._names))
         self._id = next((i for i in self._special if self._names[i] == signature.id_col), None)
         self._others = [i for i in self._special if i != self._id]
         texts = {} if variant.plan is None else variant.plan.texts
         self._usual = _typed(variant, texts)[0]
         self._decode, self._decode_list, self._decode_envelope = _decoders(variant, texts)
-        self._coercers = [(c.name, _instants if c.type == "datetime" else _as_is) for c in signature.columns]
+        self._coercers = [(c.name, _instants(reader(c.timezone)) if c.type == "datetime" else _as_is) for c in signature.columns]
         who = b"".join(b"%b: %b\r\n" % pair for pair in variant.headers)
         self._head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + who
         self.plain: Callable[[bytes, float, bytes, str], bytes | Waiting | None] = _nothing
@@ -174,9 +174,9 @@ class Desk:
 
     def _with_instants(self, row: Values) -> list[Any]:
         values = list(row)
-        for i in self._instants:
+        for i, read in self._instants:
             if values[i] is not None:
-                values[i] = micros(values[i])
+                values[i] = read(values[i])
         return values
 
     def _several(self, body: bytes, header: bytes | None, start: float) -> Done | None:
@@ -225,8 +225,8 @@ def _as_is(values: list[Any]) -> list[Any]:
     return values
 
 
-def _instants(values: list[Any]) -> list[Any]:
-    return [None if value is None else micros(value) for value in values]
+def _instants(read: Callable[[str], int]) -> Callable[[list[Any]], list[Any]]:
+    return lambda values: [None if value is None else read(value) for value in values]
 
 
 def _decoders(variant: LiveVariant, texts: Mapping[str, Iterable[str]]) -> tuple[Decode, Decode, Decode]:

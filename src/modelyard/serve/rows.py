@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from modelyard.errors import BadInput
-from modelyard.serve.coerce import micros, place
+from modelyard.serve.coerce import place
 
 if TYPE_CHECKING:
     from modelyard.serve.explanations import Explanation
@@ -112,8 +112,8 @@ def _body_id(value: Any, row: int, column: str) -> str:
     return value
 
 
-def event_times(values: list[Any], received_at: int, column: str, max_age_days: float) -> list[int]:
-    """Microseconds since the epoch; a missing one is `received_at`.
+def event_times(values: list[Any], received_at: int, column: str, max_age_days: float, read: Callable[[str], int]) -> list[int]:
+    """Microseconds since the epoch, as `read` has them; a missing one is `received_at`.
 
     Raises BadInput for what is no ISO 8601 time, is older than `max_age_days`, or is more than a day ahead.
     """
@@ -124,7 +124,7 @@ def event_times(values: list[Any], received_at: int, column: str, max_age_days: 
             result.append(received_at)
             continue
         try:
-            instant = micros(value)
+            instant = read(value)
         except (ValueError, TypeError, OverflowError):
             raise BadInput(f"`{column}` must be an ISO 8601 time, such as 2026-01-31T12:00:00Z", where=place(row, column)) from None
         if not oldest <= instant <= newest:

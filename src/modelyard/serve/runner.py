@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from modelyard import zones
 from modelyard.errors import BadInput, StepFailed, Unavailable
 from modelyard.serve import left, wire
-from modelyard.serve.coerce import json_coercer
+from modelyard.serve.coerce import json_coercer, reader
 from modelyard.serve.processes import Child, environment, last_word, spawn
 from modelyard.serve.refusals import ModelFailed
 from modelyard.signature import Signature
@@ -237,13 +238,24 @@ def features(table: pl.DataFrame, signature: Signature) -> dict[str, pl.Series]:
         series = table[name]
         try:
             if column.type == "datetime":
-                series = series.str.to_datetime(time_unit="us", time_zone="UTC") if series.dtype == pl.String else series
-                result[column.name] = series.cast(pl.Datetime("us")).cast(pl.Int64)
+                result[column.name] = _instants(series, column.timezone)
                 continue
             if series.dtype.is_float():
                 series = pl.select(pl.when(series.is_finite()).then(series)).to_series()
             result[column.name] = series.cast(kinds[column.type])
-        except pl.exceptions.PolarsError as exc:
+        except (pl.exceptions.PolarsError, ValueError) as exc:
             message = f"`{column.name}` does not fit its type, {column.type}: {str(exc).splitlines()[0]}"
             raise BadInput(message, where=f"column `{column.name}`") from exc
     return result
+
+
+def _instants(times: pl.Series, timezone: str) -> pl.Series:
+    """Times as microseconds; naive ones, and text as an endpoint takes it, are in a zone. Raises ValueError, PolarsError."""
+    import polars as pl
+
+    if times.dtype == pl.String:
+        read = reader(timezone)
+        return pl.Series(times.name, [None if text is None else read(text.strip()) for text in times], pl.Int64)
+    if times.dtype in (pl.Date, pl.Datetime) and getattr(times.dtype, "time_zone", None) is None:
+        times = zones.utc(times.cast(pl.Datetime("us")), timezone)
+    return times.cast(pl.Datetime("us")).cast(pl.Int64)

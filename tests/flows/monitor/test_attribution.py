@@ -126,7 +126,7 @@ def test_a_day_s_rows_are_drawn_as_they_are_read(home: Path, monkeypatch: pytest
     for module, name in ((history, "answers"), (drawing, "at_most")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("all rows are held"))
     real = explanation.typed
-    monkeypatch.setattr(explanation, "typed", lambda rows, like: drawn.append(rows) or real(rows, like))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(explanation, "typed", lambda rows, *more: drawn.append(rows) or real(rows, *more))  # type: ignore[func-returns-value]
     world.day(0, count=2000)
     [word] = world.at(1)
     assert (word.status, word.version, word.evidence["rows"], word.evidence["explained"]) == ("healthy", "1", 2000, 60), word

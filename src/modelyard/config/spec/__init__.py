@@ -235,7 +235,9 @@ class Config(Part):
         default_factory=dict,
         description="Environment variables that ${NAME} may name in this file, with defaults; null means it must be set.",
     )
-    timezone: Annotated[str, AfterValidator(timezone_name)] = "UTC"
+    timezone: Annotated[str, AfterValidator(timezone_name)] = Field(
+        "UTC", description="Of times without an offset, in the data, requests and labels, and of schedules."
+    )
     environments: Environments = Environments()
     data: Data
     preprocess: Preprocess | None = None

@@ -126,7 +126,9 @@ class Realtime(Part):
     timeout: Duration = Field(timedelta(seconds=5), description="Longest time an answer may take.")
     max_body: int = Field(6_291_456, ge=1, description="Largest request body in bytes (SageMaker's limit by default).")
     max_rows: int = Field(100_000, ge=1, description="Most rows of a request body.")
-    max_batch: int = Field(1024, ge=1, description="Most rows that requests are gathered to for one call of the model, fewer where rows are slow; 1: no gathering.")
+    max_batch: int = Field(
+        1024, ge=1, description="Most rows gathered for one call of the model, fewer where rows are slow; 1: no gathering."
+    )
     max_batch_wait_ms: float = Field(2.0, ge=0, le=1000, description="Longest that a request waits to be gathered with others.")
     max_waiting: int = Field(1024, ge=1, description="Requests that may wait for a runner; more are told to come again (429).")
     linger: Duration = Field(timedelta(seconds=2), description="How long a replaced version is kept before it ends.")

@@ -118,7 +118,7 @@ def _explained(window: Window, drawn: pl.DataFrame, opened: Bundle, kept: Kept) 
     before, asked = kept.document["method"], window.config.explain or Explain()
     method = "auto" if before in ("tree", "linear") else before
     rows = drawn.select(pl.col(tables.feature(name)).alias(name) for name in opened.signature.names)
-    rows = explanation.typed(rows, kept.background)
+    rows = explanation.typed(rows, kept.background, opened.signature)
     log: Path = window.shop.home.runs / "explain" / f"{window.model}-{window.version}-monitor.log"
     how = asked.model_copy(update={"method": method})
     return explanation.by_runner(window.shop, opened, rows, kept.background, kept.document["of"], how, log)[0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from modelyard import zones
 from modelyard.errors import BadInput
 from modelyard.serve.batch.order import MISSING
 from modelyard.serve.coerce import json_coercer, text_coercer
@@ -119,13 +120,23 @@ def _cast(cells: Any, column: Column, *, text: bool) -> Any:
     elif column.type == "datetime":
         if not pa.types.is_timestamp(kind) and not pa.types.is_date(kind):
             raise pa.ArrowInvalid("by hand")
-        cells = cells.cast(pa.timestamp("us", kind.tz if pa.types.is_timestamp(kind) else None))
-        return cells.cast(pa.timestamp("us", "UTC")) if cells.type.tz else pc.assume_timezone(cells, "UTC")
+        cells = zones.arrow(cells)
+        return cells if cells.type.tz else _in_utc(cells, column.timezone)
     elif column.type == "bool" and not pa.types.is_boolean(kind):
         raise pa.ArrowInvalid("by hand")
     if column.type == "int" and pa.types.is_floating(kind):
         cells = pc.if_else(pc.is_nan(cells), None, cells)
     return cells.cast(_ARROW[column.type])
+
+
+def _in_utc(cells: Any, timezone: str) -> Any:
+    """Naive timestamps as a build reads them in a zone; one at an end of the calendar stays in it."""
+    if timezone == zones.DEFAULT:
+        return pc.assume_timezone(cells, timezone)
+    local = cells.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    made = np.clip(zones.of_array(local, timezone), np.minimum(local, zones.FIRST), np.maximum(local, zones.LAST))
+    mask = np.asarray(cells.is_null()) if cells.null_count else None
+    return pa.array(made, pa.timestamp("us", "UTC"), mask=mask)
 
 
 def _opened(cells: Any, kind: str) -> Values:
@@ -150,7 +161,7 @@ def _opened(cells: Any, kind: str) -> Values:
 
 def of_list(values: Sequence[Any], column: Column, bad: dict[int, str], *, text: bool) -> Values:
     """A column of plain values, one by one where some do not fit; those rows are added to `bad`."""
-    loose = Column(column.name, column.type, nullable=True)
+    loose = replace(column, nullable=True)
     coerce = text_coercer(column if column.type == "str" else loose) if text else json_coercer(loose, finite=False)
     try:
         return _from_plain(coerce(list(values)), column.type)

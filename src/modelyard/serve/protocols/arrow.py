@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from modelyard import zones
 from modelyard.errors import BadInput
 from modelyard.serve.protocols import sizes
 from modelyard.serve.protocols.columns import Given, Wanted
@@ -139,13 +140,12 @@ def _lengths(texts: pa.Array) -> pa.Array:
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """The values as JSON has them: NaN is missing, times are ISO 8601."""
+    """The values as JSON has them: NaN is missing, times are ISO 8601, with an offset where the column has a zone."""
     if pa.types.is_dictionary(column.type):
         return [value for chunk in column.chunks for value in _looked_up(chunk)]
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        exact = not (pa.types.is_timestamp(kind) and kind.unit == "ns")  # parts of a microsecond are cut off
-        return pc.cast(pc.cast(column, pa.timestamp("us", "UTC"), safe=exact), pa.string()).to_pylist()  # type: ignore[no-any-return]
+        return pc.cast(zones.arrow(column), pa.string()).to_pylist()  # type: ignore[no-any-return]
     if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
         column = pc.cast(column, pa.float64())
         if column.null_count == 0:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from modelyard.errors import BadInput
-from modelyard.serve.coerce import json_coercer, scalars, text_coercer
+from modelyard.serve.coerce import json_coercer, reader, scalars, text_coercer
 from modelyard.serve.protocols import csvs
 from modelyard.serve.protocols.columns import Given, Wanted
 from modelyard.serve.protocols.records import RecordReader
@@ -59,6 +59,7 @@ class Formats:
         self._json = [(c.name, json_coercer(c)) for c in signature.columns]
         self.table = [(c.name, json_coercer(c, finite=False)) for c in signature.columns]
         self._text = [(c.name, text_coercer(c)) for c in signature.columns]
+        self._instant = reader(signature.timezone)
 
     def parse(
         self, body: bytes, content_type: str | None, *, received_at: int, inference_id: str | None = None, ours: str | None = None
@@ -105,7 +106,7 @@ class Formats:
         ids, times = _given(columns, signature.id_col), _given(columns, signature.time_col)
         rows = Rows(features, count, inference_ids(count, header, ids, signature.id_col or "", ours), received_at, values=values)
         if times is not None:
-            rows.event_times = event_times(times, received_at, signature.time_col or "", self.max_event_age_days)
+            rows.event_times = event_times(times, received_at, signature.time_col or "", self.max_event_age_days, self._instant)
         for name in self.wanted.extras:
             if (given := _given(columns, name)) is not None:
                 rows.extras[name] = scalars(given, name)

@@ -6,6 +6,7 @@ from typing import Any
 
 from modelyard.serve.rows import MAX_ID
 from modelyard.signature import Column, Signature
+from modelyard.zones import DEFAULT
 
 Schema = dict[str, Any]
 _TYPES: dict[str, Schema] = {
@@ -13,7 +14,7 @@ _TYPES: dict[str, Schema] = {
     "float": {"type": "number"},
     "str": {"type": "string"},
     "bool": {"type": "boolean"},
-    "datetime": {"type": "string", "format": "date-time", "description": "An ISO 8601 time; without an offset it is UTC."},
+    "datetime": {"type": "string", "format": "date-time"},
 }
 _SCALAR: Schema = {"type": ["string", "number", "boolean", "null"], "minimum": -(2**63), "maximum": 2**63 - 1}
 ERROR: Schema = {
@@ -48,7 +49,13 @@ OIP_ERROR: Schema = {"type": "object", "required": ["error"], "properties": {"er
 def column(one: Column) -> Schema:
     """A feature's schema; one that training saw missing may be null."""
     schema = dict(_TYPES[one.type])
+    if one.type == "datetime":
+        schema["description"] = f"An ISO 8601 time; {_without_offset(one.timezone)}."
     return {**schema, "type": [schema["type"], "null"]} if one.nullable else schema
+
+
+def _without_offset(timezone: str) -> str:
+    return f"without an offset it is {'in ' if timezone != DEFAULT else ''}{timezone}"
 
 
 def record(signature: Signature, extras: tuple[str, ...], example: dict[str, Any] | None) -> Schema:
@@ -58,7 +65,7 @@ def record(signature: Signature, extras: tuple[str, ...], example: dict[str, Any
         about = "The row's inference id."
         properties.setdefault(signature.id_col, {"type": ["string", "integer", "null"], "maxLength": MAX_ID, "description": about})
     if signature.time_col is not None:
-        about = "When the row happened: not more than a day ahead, and not long ago."
+        about = f"When the row happened: not more than a day ahead, and not long ago; {_without_offset(signature.timezone)}."
         properties.setdefault(signature.time_col, {"type": ["string", "null"], "format": "date-time", "description": about})
     for name in extras:
         properties.setdefault(name, {**_SCALAR, "description": "Kept beside the row; no feature."})
