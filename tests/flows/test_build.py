@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 from modelyard.errors import BadInput
-from modelyard.flows import caching
+from modelyard.flows import caching, jobs
 from modelyard.yard import Yard
 
 TINY = Path(__file__).parent.parent / "fixtures" / "tiny"
@@ -205,3 +205,31 @@ def test_a_damaged_bundle_is_not_reproduced(bench: Bench) -> None:
     assert os.access(code, os.R_OK)
     with pytest.raises(BadInput):
         bench.yard.reproduce("tiny", "9", "ada")
+
+
+def test_a_regex_that_takes_for_ever_is_told_of_with_its_place_and_the_build_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`re` would take half a minute over the line, and nothing else could run meanwhile."""
+    read, own = list[Path](), jobs.load
+    monkeypatch.setattr(jobs, "load", lambda path: read.append(path) or own(path))
+    regexes = '[{name: loss, regex: "loss=([0-9.]+)"},\n    {name: auc, regex: ".*\\\\[[0-9]+\\\\].*#011validation-auc:(.*)"}]'
+    bench.edit(
+        "config.yaml", r"  entry_point: train\.py\n", f"  entry_point: train.py\n  metric_definitions: {regexes}\n".replace("\\", r"\\")
+    )
+    bench.edit(
+        "train.py",
+        r"    time\.sleep\(options\.seconds\)",
+        '    print("loss=0.5\\\\nmodelyard: train.metric_definitions[7].regex")\n    print("[1] " * 2000, flush=True)',
+    )
+    said, steps = bench.build()
+    assert said == "built tiny:6"
+    lines = (bench.repository / "config.yaml").read_text().splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if "auc, regex" in text)
+    place = rf"\(train\.metric_definitions\[1\]\.regex, \S*config\.yaml:{line}:{lines[line - 1].index('regex: ') + 8}\)"
+    told = re.search(
+        rf"the metric `auc` is not read off line \d of the log: its regular expression {place} takes over 0.25 s", steps["train"]
+    )
+    assert told and steps["train"].endswith("loss 0.5"), steps["train"]
+    run = bench.yard.shop.version("tiny", "6").run
+    heard = [item["text"] for item in bench.yard.shop.runs.feed(run).items() if item["kind"] == "line"]
+    assert [text for text in heard if text.startswith(f"modelyard: {told[0]}")], "it is in the log as it happens"
+    assert len(read) == 1, "whatever a script prints, the config is not read again and again"

@@ -41,15 +41,37 @@ def train(job: StepJob, on_line: Callable[[str], None], *, cancel: threading.Eve
     if taken := sorted(set(job.channels) & set(speaks.RESERVED)):
         raise BadInput(f"a channel cannot be named `{taken[0]}`: the dialect {job.contract} has one of that name", where=job.name)
     job.base.mkdir(parents=True, exist_ok=True)
-    recorder, began = metrics.Recorder(job.metrics, job.base / METRICS), time.monotonic()
+    notes: list[str] = []
+
+    def tell(said: str) -> None:
+        notes.append(said)
+        on_line(f"{metrics.OURS}{said}")
+
+    recorder = metrics.Recorder(job.metrics, job.base / METRICS, tell)
+    try:
+        return _tries(job, speaks, on_line, cancel, recorder, notes)
+    finally:
+        recorder.stop()
+
+
+def _tries(
+    job: StepJob,
+    speaks: Dialect,
+    on_line: Callable[[str], None],
+    cancel: threading.Event | None,
+    recorder: metrics.Recorder,
+    notes: list[str],
+) -> StepOutcome:
+    """Train, as often as it may be begun again. Raises as `train` does."""
+    began = time.monotonic()
 
     def hear(line: str) -> None:
         recorder.hear(line)
         on_line(line)
 
-    notes: list[str] = []
     for again in range(job.retries + 1):
         left = job.timeout - (time.monotonic() - began)
+        recorder.begin()
         try:
             outcome = _try(job, speaks, left, hear, cancel, recorder.glimpse)
         except ScriptFailed as exc:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.build import envs
+from modelyard.build import envs, metrics, rpackages
+from modelyard.config.load import load
 from modelyard.durable import Outcome
+from modelyard.errors import YardError
 from modelyard.flows import caching, lacking
 from modelyard.targets.base import Job, OnLine
 
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from modelyard.flows.site import Site
 
 
+_REGEX = re.compile(re.escape(metrics.KEY) + r"\[\d+\]\.regex")
 SHOWN = 4
 """Numbers off a log that a step's summary has."""
 
@@ -43,13 +48,15 @@ def _key(site: Site, job: Job) -> dict[str, Any]:
     facts = {field.name: getattr(job, field.name) for field in fields(job)}
     for name in ("run", "name", "base"):
         del facts[name]
-    return {**facts, "python": envs.named(job.python)}
+    r = rpackages.key(site.shop.home.path, job.environment) if rpackages.runs(job.entry_point) else {}
+    return {**facts, "python": envs.named(job.python), **r}
 
 
 def _run(site: Site, job: Job, into: Path, made: list[str], hear: OnLine | None) -> Outcome[dict[str, Any]]:
-    target = site.shop.target
+    target, places = site.shop.target, _Places(site, len(job.metrics))
 
     def on_line(line: str) -> None:
+        line = places.named(line) if line.startswith(metrics.OURS) else line
         site.run.feed.put("line", step=job.name, text=line)
         if hear is not None:
             hear(line)
@@ -65,11 +72,37 @@ def _run(site: Site, job: Job, into: Path, made: list[str], hear: OnLine | None)
     keep(state.output, into)  # last: it is what a second call after a crash looks for
     into.mkdir(parents=True, exist_ok=True)  # a step without outputs leaves none
     where = f"in {state.isolation}" if state.isolation else "without a sandbox: neither bubblewrap nor user namespaces are available here"
-    metrics = {name: value if math.isfinite(value) else None for name, value in state.metrics.items()}
+    values = {name: value if math.isfinite(value) else None for name, value in state.metrics.items()}
     read = [f"{name} {value:.5g}" for name, value in state.metrics.items()]
     more = [f"{len(read) - SHOWN} more"] if len(read) > SHOWN else []
-    said = [where, *state.notes, *([", ".join([*read[:SHOWN], *more])] if read else [])]
-    return Outcome({"isolation": state.isolation, "metrics": metrics}, summary="; ".join(said))
+    said = [where, *map(places.named, state.notes), *([", ".join([*read[:SHOWN], *more])] if read else [])]
+    return Outcome({"isolation": state.isolation, "metrics": values}, summary="; ".join(said))
+
+
+class _Places:
+    """Where the regular expressions of a job's metrics stand in the config, if that is still the one that runs. It is read once: a script
+    may print what looks like a sentence of ours as often as it likes."""
+
+    def __init__(self, site: Site, count: int) -> None:
+        self._site, self._count = site, count
+        self._found: dict[str, str] | None = None
+
+    def named(self, said: str) -> str:
+        """A sentence with the place of the expression that it speaks of."""
+        key = _REGEX.search(said)
+        if key is None:
+            return said
+        if self._found is None:
+            self._found = self._look()
+        return said.replace(key[0], self._found.get(key[0], key[0]))
+
+    def _look(self) -> dict[str, str]:
+        with contextlib.suppress(YardError):
+            loaded = load(self._site.repository / self._site.order.file)
+            if loaded.digest == self._site.order.digest:
+                keys = [(f"{metrics.KEY}[{n}].regex", loaded.where(*metrics.KEY.split("."), n, "regex")) for n in range(self._count)]
+                return {key: f"{key}, {place}" for key, place in keys}
+        return {}
 
 
 def keep(made: Path, at: Path) -> None:

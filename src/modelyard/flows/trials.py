@@ -109,17 +109,18 @@ class _Ear:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
 
     def __post_init__(self) -> None:
-        self._all = metrics.Recorder(self.job.metrics, self.path)
-        streamed = self.objective.regex is not None
-        self._reader = metrics.Reader([(self.objective.metric, self.objective.regex or "")] if streamed else [])
+        self._recorder = metrics.Recorder(self.job.metrics, self.path)
 
     def hear(self, line: str) -> None:
         if self.pruned_at is not None:
             return
         self.tail.append(line)
-        self._all.hear(line)
-        for reading in self._reader.read(line):
-            self.take(reading)
+        for reading in self._recorder.hear(line):
+            if self.objective.regex is not None and reading.name == self.objective.metric:
+                self.take(reading)
+
+    def close(self) -> None:
+        self._recorder.stop()
 
     def take(self, reading: metrics.Reading) -> None:
         """A value of the objective. One that is not finite says nothing about others; if it is the last, the trial fails."""
@@ -161,6 +162,8 @@ class Trials:
             self._check(exc)
             why, tail = exc.what, tuple(line[:300] for line in (exc.log_tail or tuple(ear.tail))[-TAIL:])
             done = {"unreported": isinstance(exc, _Unreported), "tail": list(tail)}
+        finally:
+            ear.close()
         if ear.pruned_at is not None:  # also where it came to its end before it was ended
             state, value, why, done = "pruned", ear.pruned_at, "", {}
         self._tidy(number, keep=state == "complete")
@@ -205,6 +208,7 @@ class Trials:
             "python": envs.ensure(self.lock, site.shop.home.path).digest,
             "code": {key: value for key, value in self.code.items() if key not in ("commit", "dirty")},
             "framework": site.framework,
+            **inference.by_r(site),
             "config": {part: written[part] for part in ("model", "data", "evaluate", "inference")},
             "files": [place / "model", inference.code_of(site.folder)],
             "parts": {part: site.part(part) for part in SPLITS},
