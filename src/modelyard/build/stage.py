@@ -31,6 +31,8 @@ PROCESSING = "MODELYARD_PROCESSING_DIR"
 """Says where /opt/ml/processing is, for scripts that also run where there is no sandbox. No part of SageMaker's contract."""
 KEPT, METRICS = "checkpoints", "metrics.json"
 """What an earlier try of the same job leaves to the next, and what was read off the log of all of them."""
+PATH = "/usr/local/bin:/usr/bin:/bin"
+"""Where a step finds programs beside those of its environment."""
 _THREADS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS", "NUMBA_NUM_THREADS",
     "POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "LOKY_MAX_CPU_COUNT",
@@ -74,7 +76,7 @@ def variables(python: Path, tmp: str, cpus: int = 0) -> dict[str, str]:
     caps = {name: str(cpus) for name in _THREADS} if cpus else {}
     caps.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))  # joblib cannot count cores without /sys, and warns at length
     return {
-        "PATH": f"{python.absolute().parent}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"{python.absolute().parent}:{PATH}",
         "HOME": tmp,
         "TMPDIR": tmp,
         "LANG": "C.UTF-8",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.build import source
+from modelyard.build import rpackages, source
 from modelyard.errors import BadInput, NotFound
 from modelyard.tables import output
 
@@ -39,6 +39,11 @@ def travels(config: Config, repository: Path) -> bool:
     if name is None or config.bring is None or not config.bring.artifact.endswith((".tar.gz", ".tgz")):
         return False
     return not any((folder / name).is_file() for folder in (repository / source_dir, repository))
+
+
+def by_r(site: Site) -> dict[str, str]:
+    """What the answers of a model that R holds depend on beside all else; nothing where another one holds it."""
+    return rpackages.key(site.shop.home.path, site.config.inference.environment) if site.framework == "r" else {}
 
 
 def names(config: Config, repository: Path, entry: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from modelyard.build import bundle, envs, locks, source
+from modelyard.build import bundle, envs, locks, rpackages, source
 from modelyard.config.load import Loaded
 from modelyard.data import artifacts, expect, snapshots, splits
 from modelyard.durable import Outcome, Run, RunRecord
@@ -172,7 +172,7 @@ def split(site: Site, taken: dict[str, Any]) -> Outcome[dict[str, int]]:
 def lock(site: Site) -> Outcome[dict[str, Any]]:
     """Settle the versions that the model runs with, and each step that has requirements of its own.
 
-    `text` is the model's lock, `own` the digests of the others by step, `digest` is over all of them.
+    `text` is the model's lock, `own` the digests of the others by step, `digest` is over all of them, and over R's packages where R runs.
     """
     part = site.config.train or site.config.bring
     assert part is not None  # by the config's own rule
@@ -191,9 +191,23 @@ def lock(site: Site) -> Outcome[dict[str, Any]]:
     model = made[""]
     own = {name: _sha256(found.text) for name, found in made.items() if name}
     digest = _sha256(model.text) if not own else _sha256("\n".join([model.text, *(f"{n} {d}" for n, d in sorted(own.items()))]))
+    seen = _r(site)
+    digest = _sha256("\n".join([digest, *(r.digest for r in seen)])) if seen else digest
     when = f", as resolved on {datetime.fromtimestamp(model.made, UTC):%Y-%m-%d}" if model.kept else ""
     beside = f"; of their own: {', '.join(own)}" if own else ""
-    return Outcome({"text": model.text, "digest": digest, "own": own}, summary=f"{model.packages} packages{when}{beside}")
+    return Outcome(
+        {"text": model.text, "digest": digest, "own": own}, summary="; ".join([f"{model.packages} packages{when}{beside}", *map(str, seen)])
+    )
+
+
+def _r(site: Site) -> list[rpackages.R]:
+    """The R that each of its scripts, and its model, has; one where all have the same."""
+    config, home = site.config, site.shop.home.path
+    parts = [step for _, _, step in site.processing] + ([config.train] if config.train is not None else [])
+    variables = [part.environment for part in parts if rpackages.runs(part.entry_point)]
+    variables += [config.inference.environment] if site.framework == "r" else []
+    found = [rpackages.found(home, own) for own in variables]
+    return sorted({r.digest: r for r in found if r is not None}.values(), key=lambda r: r.digest)
 
 
 def _sha256(text: str) -> str:
@@ -235,6 +249,7 @@ def _answering(site: Site, lock: str, code: dict[str, Any]) -> dict[str, Any]:
         "python": envs.ensure(lock, site.shop.home.path).digest,
         "code": {name: value for name, value in code.items() if name not in ("commit", "dirty")},
         "framework": site.framework,
+        **inference.by_r(site),
         "config": {"model": written["model"], "data": written["data"], "inference": inference_said},
         "threshold": site.config.evaluate.decision_threshold,
         "places": [site.config.evaluate.at, site.config.evaluate.season],
