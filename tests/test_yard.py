@@ -411,7 +411,7 @@ def test_an_endpoint_that_did_not_come_up_is_told_of_and_tried_again(yard: Yard,
     enforce(yard, "m", "n")
     tries: list[str] = []
 
-    def restore(shop: Any, model: str, stage: str) -> None:
+    def restore(shop: Any, model: str, stage: str, rollout: Any) -> None:
         tries.append(model)
         if model == "m" and tries.count("m") < 3:
             raise OSError(5, "Input/output error")

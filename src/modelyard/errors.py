@@ -86,6 +86,12 @@ class NotAllowed(YardError):
     code, exit_code, http_status = "not_allowed", 1, 403
 
 
+class Halted(YardError):
+    """Somebody who asked for it has asked for its end too."""
+
+    code, exit_code, http_status = "stopped", 1, 409
+
+
 class HomeLocked(YardError):
     """Another process owns the home."""
 

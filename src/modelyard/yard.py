@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
@@ -93,6 +94,7 @@ class Yard:
             "batch": self._batch,
         }
         self._going = Going(self.shop, self._flows, self._upkeep, self._closing)
+        self._batches = batch.Batches()
         self.errands = Errands(self.shop, self._going, self._upkeep, self._start)
 
     # -- life ----------------------------------------------------------------------------------------------------------------
@@ -419,9 +421,14 @@ class Yard:
         """What a stage's endpoint answers to one row; see `trying.ask`."""
         return trying.ask(self.shop, model, stage, values, explain=explain)
 
-    def batch(self, model: str, version: str | None, source: str, target: str, **how: Any) -> dict[str, Any]:
-        """Predict a file into a file, or the files of a folder into those of another; `how` as `flows.batch.batch` takes it."""
-        return batch.batch(self.shop, model, version, Path(source), Path(target), **how)
+    def batch(self, model: str, version: str | None, source: str, target: str, *, id: str = "", **how: Any) -> dict[str, Any]:
+        """Predict a file into a file, or the files of a folder into those of another; `how` as `flows.batch.batch` takes it. `id` is what
+        whoever waits for it calls it: one of their own, by which `stop_batch` ends it."""
+        return self._batches.run(id or uuid.uuid4().hex, self.shop, model, version, Path(source), Path(target), **how)
+
+    def stop_batch(self, id: str) -> dict[str, bool]:
+        """End a batch that somebody waits for. What is done of it stays."""
+        return {"stopped": self._batches.stop(id)}
 
     def explain(self, model: str, version: str | None, id: str | None, rows: str | None) -> dict[str, Any]:
         """How a version came to its outputs: for a kept row, for the rows of a file, or overall."""

@@ -156,7 +156,8 @@ class _Stop(threading.Event):
 
 @contextmanager
 def until_stopped() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM or `modelyard down` sets. A second signal ends the command where it stands."""
+    """An event that Ctrl-C, SIGTERM or `modelyard down` sets. A second signal ends the command where it stands. Below `nohup` the end of
+    the terminal is none."""
     stop = _Stop()
 
     def halt(*_: object) -> None:
@@ -164,7 +165,10 @@ def until_stopped() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, halt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        heard.append(signal.SIGHUP)
+    before = {number: signal.signal(number, halt) for number in heard}
     try:
         yield stop
     finally:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
+import threading
+import uuid
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
 import click
 
 from modelyard.cli.options import JSON, MODEL, VERSION, show
-from modelyard.cli.owner import asking
+from modelyard.cli.owner import asking, until_stopped
+from modelyard.control.client import Caller
 from modelyard.errors import BadInput
 
+LOOK = 0.1
+"""Seconds between two looks at whether a signal came."""
 TYPES = {".json": "application/json", ".csv": "text/csv"}
 
 
@@ -70,11 +76,11 @@ def batch(
     """Predict every row of INPUT into OUTPUT with MODEL[:VERSION], the champion by default. No endpoint is needed.
 
     INPUT is a file (csv, parquet or jsonl by its ending), or a folder of such, whose files go one for one into the folder OUTPUT. A file
-    appears whole or not at all. Called again after it was cut short, it does what is left.
+    appears whole or not at all. Called again after it was cut short, it does what is left. Ctrl-C ends the job, wherever it is at work.
     """
+    words = {"model": version[0], "version": version[1], "source": str(source.resolve()), "target": str(target.resolve()), **how}
     with asking() as caller:
-        words = {"source": str(source.resolve()), "target": str(target.resolve()), **how}
-        answer = caller.call("batch", model=version[0], version=version[1], **words)
+        answer = _predicted(caller, words)
     if show(answer, as_json):
         return
     files = f" in {answer['files']:,} files ({answer['kept']:,} done before)" if source.is_dir() else ""
@@ -84,3 +90,29 @@ def batch(
     )
     if answer["skipped"]:
         click.echo(f"  left out, since their endings say no format: {', '.join(answer['skipped'][:10])}")
+
+
+def _predicted(caller: Caller, words: dict[str, Any]) -> Any:
+    """What came of a batch. A signal ends it with its owner, whoever that is; a second one ends the command at once.
+
+    The call goes on in another thread, since the main one must be there for signals.
+    """
+    id, answer = uuid.uuid4().hex, Future[Any]()
+
+    def ask() -> None:
+        try:
+            answer.set_result(caller.call("batch", id=id, **words))
+        except BaseException as exc:
+            answer.set_exception(exc)
+
+    with until_stopped() as stop:
+        threading.Thread(target=ask, name="batch", daemon=True).start()
+        while not answer.done() and not stop.is_set():
+            wait([answer], LOOK)
+        if not answer.done():
+            click.echo("stopping the batch; Ctrl-C again leaves at once", err=True)
+        told = False
+        while not answer.done():
+            told = told or caller.call("stop-batch", id=id)["stopped"]  # until its owner has begun with it there is none
+            wait([answer], LOOK)
+    return answer.result()

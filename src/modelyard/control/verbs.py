@@ -96,11 +96,16 @@ class Batch(OfVersion):
     suffix: str = ""
     workers: int | None = None
     max_errors: int = 0
+    id: str = ""
 
     @property
     def how(self) -> dict[str, Any]:
         shape = Shape(self.input_filter, self.output_filter, self.join, self.format)
-        return {"shape": shape, "suffix": self.suffix, "workers": self.workers, "max_errors": self.max_errors}
+        return {"shape": shape, "suffix": self.suffix, "workers": self.workers, "max_errors": self.max_errors, "id": self.id}
+
+
+class OfBatch(Words):
+    id: str
 
 
 class Explanation(OfVersion):
@@ -204,6 +209,7 @@ VERBS: dict[str, Verb] = {
     "keys-list": Verb(OfStage, lambda y, w, by: y.list_keys(w.model, w.stage)),
     "predict": Verb(Predict, lambda y, w, by: y.predict(w.model, w.body.encode(), w.content_type)),
     "batch": Verb(Batch, lambda y, w, by: y.batch(w.model, w.version, w.source, w.target, **w.how), of_owner=True),
+    "stop-batch": Verb(OfBatch, lambda y, w, by: y.stop_batch(w.id), of_owner=True),
     "explain": Verb(Explanation, lambda y, w, by: y.explain(w.model, w.version, w.id, w.rows), of_owner=True),
     "constraints": Verb(Constraints, lambda y, w, by: y.constraints(w.model, w.version, w.window, w.judge), of_owner=True),
     "request-labels": Verb(LabelRequest, lambda y, w, by: y.request_labels(**w.model_dump()), of_owner=True),

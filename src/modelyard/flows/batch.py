@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from modelyard import csvs
 from modelyard.build import bundle
 from modelyard.config.spec import Config
 from modelyard.durable import Run
-from modelyard.errors import BadInput, NotFound
+from modelyard.errors import BadInput, Halted, NotFound
 from modelyard.flows import plans
 from modelyard.flows.scoring import bundled
 from modelyard.home import usual_mode
@@ -21,6 +22,7 @@ from modelyard.monitor import windows
 from modelyard.registry.state import ModelState
 from modelyard.runners import running
 from modelyard.serve.batch import filters, launch
+from modelyard.serve.batch.launch import Stop
 from modelyard.serve.batch.order import ENDINGS, MISSING, MOST_WORKERS, Answering, Order, Shape, usual_workers
 from modelyard.workshop import Workshop
 
@@ -44,13 +46,14 @@ def batch(
     max_errors: int = 0,
     may_be_empty: bool = False,
     on_file: Callable[[dict[str, Any]], None] | None = None,
+    stop: Stop | None = None,
 ) -> dict[str, Any]:
     """Predict every row of a file, or of each file in a folder, into files that appear whole or not at all. Formats go by the endings.
 
     Without a version the champion answers, else the newest: by its row plan where it has one, else by as many runners as `workers`.
     `may_be_empty`: a folder without files is no error.
     Raises NotFound, BadInput (a column is missing, a row does not fit, a filter does not hold), StepFailed (the model cannot be loaded),
-    NoRoom.
+    NoRoom; Halted where `stop` was asked.
     """
     shape = shape or Shape()
     for text in (shape.input_filter, shape.output_filter):
@@ -63,8 +66,41 @@ def batch(
     workers = workers or usual_workers(plan=plan is not None)
     with _answering(shop, found.digest, plan, workers, log) as answering:
         order = Order(str(source), str(target), found.digest, answering, shape, suffix, workers, max_errors, may_be_empty)
-        done = launch.run(order, log, usual_mode(), on_file)
+        done = launch.run(order, log, usual_mode(), on_file, stop)
     return {"model": model, "version": found.version, "output": str(target), **done}
+
+
+class Batches:
+    """The batches that somebody waits for, by the ids that they were given, and how each is stopped."""
+
+    def __init__(self) -> None:
+        self._stops: dict[str, Stop] = {}
+        self._lock = threading.Lock()
+
+    def run(self, id: str, shop: Workshop, *what: Any, **how: Any) -> dict[str, Any]:
+        """`batch`, until `stop` is asked for its id. Raises as that does; where it was stopped, Halted with what is left of it."""
+        stop, done = Stop(), list[dict[str, Any]]()
+        with self._lock:
+            if id in self._stops:
+                raise BadInput(f"a batch `{id}` is under way")
+            self._stops[id] = stop
+        try:
+            return batch(shop, *what, on_file=done.append, stop=stop, **how)
+        except Halted as exc:
+            files = "no file was" if not done else "1 file is" if len(done) == 1 else f"{len(done):,} files are"
+            said = f"the batch was stopped; {files} done{' and stays' if len(done) == 1 else ' and stay' if done else ''}"
+            raise Halted(said, next="run the same command again: it does what is left") from exc
+        finally:
+            with self._lock:
+                del self._stops[id]
+
+    def stop(self, id: str) -> bool:
+        """End it; whether there was one."""
+        with self._lock:
+            stop = self._stops.get(id)
+        if stop is not None:
+            stop.ask()
+        return stop is not None
 
 
 @contextlib.contextmanager
