@@ -17,7 +17,7 @@ from typing import Any
 
 from modelyard.config.spec import STAGES, AlertKind, Stage
 from modelyard.errors import BadInput, YardError
-from modelyard.flows import alerting, capturing, endpoints, labelling
+from modelyard.flows import alerting, capturing, endpoints, labelling, rollouts
 from modelyard.workshop import Workshop
 
 log = logging.getLogger("modelyard")
@@ -125,7 +125,7 @@ class Upkeep:
     def _bring_up(self, model: str, stage: Stage) -> None:
         name, title = endpoints.name(model, stage), f"{model}: {stage} cannot come up"
         try:
-            endpoints.restore(self._shop, model, stage)
+            endpoints.restore(self._shop, model, stage, rollouts.standing(self._shop, model, stage))
         except Exception as exc:
             self.pauses.failed(name)
             self._down.add(name)

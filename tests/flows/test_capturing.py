@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -162,3 +163,22 @@ def test_a_redacted_column_is_not_learned_from(home: Path, monkeypatch: pytest.M
     source = of(pl.DataFrame({"x": [0.5], "y": [1.0]}))
     table, added, _ = history.extend(world.shop, Config.model_validate(words), source, None, T0 + DAY, home / "spool")
     assert added == 1 and table.frame()["x"].to_list() == [0.5, None]
+
+
+def test_a_hash_from_when_a_column_was_redacted_is_not_learned_from(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a value of a text column it would be one more category."""
+    import polars as pl
+
+    from modelyard.config.spec import Config
+    from modelyard.data.parts import of
+
+    world = Watched(home, monkeypatch, settings(deploy={"capture": {"redact": [{"column": "x", "how": "hash"}]}}))
+    world.capture(["7", "8"], T0)
+    (file,) = history.folder(world.shop, "demo").glob("rows-*.parquet")
+    made = pl.Series("f.x", ["AA", hashlib.sha256(b"x").hexdigest()])
+    pl.read_parquet(file, glob=False).with_columns(made).write_parquet(file)
+    world.label({"7": 3.0, "8": 3.0})
+    source = of(pl.DataFrame({"x": ["UA"], "y": [1.0]}))
+    table, added, left_out = history.extend(world.shop, Config.model_validate(settings()), source, None, T0 + DAY, home / "spool")
+    assert added == 1 and table.frame()["x"].to_list() == ["UA", "AA"]
+    assert left_out == ["1 rows have hashes of x, which was redacted then, and are left out."]

@@ -7,16 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
-from modelyard.config.spec import Drift, Rollback
+from modelyard.config.spec import Config, Drift, Rollback
 from modelyard.flows import drifting
 from modelyard.monitor import drift, profile
 from modelyard.monitor.verdicts import Verdict
 
-from .releases import SIGNATURE
+from .releases import SIGNATURE, config
 from .watched import T0, Watched
 
 USUAL = [i / 100 for i in range(1000)]
@@ -52,8 +53,9 @@ def make(home: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     return make
 
 
-def rings(world: Watched, bounds: Rollback = BOUNDS, since: timedelta = timedelta(0)) -> str:
-    return drifting.of_step(world.shop, "demo", "2", "1", T0 + since, WATCHED, bounds)
+def rings(world: Watched, since: timedelta = timedelta(0), **capture: Any) -> str:
+    settled = {**config(), "monitor": {"drift": {"min_rows": 100}}, "deploy": {"capture": capture}}
+    return drifting.of_step(world.shop, "demo", "2", "1", T0 + since, Config.model_validate(settled))
 
 
 def test_rows_like_those_it_was_built_on_ring_nothing(make: Make) -> None:
@@ -64,6 +66,13 @@ def test_a_version_that_learned_from_other_rows_rings(make: Make) -> None:
     said = rings(make(SHIFTED, USUAL))
     assert said.startswith("the new version's rows are not what it was built on: its inputs x (PSI ")
     assert "and its score (PSI " in said and said.endswith("moved, and not so for the champion")
+
+
+@pytest.mark.parametrize("how", ["drop", "hash"])
+def test_what_the_capture_does_not_keep_as_it_came_is_not_judged(make: Make, how: str) -> None:
+    """A feature that the champion does not know would ring for nothing but its being personal data."""
+    said = rings(make(SHIFTED, USUAL), redact=[{"column": "x", "how": how}])
+    assert said.startswith("the new version's rows are not what it was built on: its score (PSI ")
 
 
 def test_a_shift_of_the_world_is_no_fault_of_the_new_version(make: Make) -> None:
@@ -96,7 +105,7 @@ def test_at_the_last_step_nobody_answers_beside_it_and_nothing_rings(make: Make)
     world = make(SHIFTED, USUAL)
     later = T0 + timedelta(hours=2)
     world.capture([f"late{i}" for i in range(1000)], later, USUAL, "2")
-    assert drifting.of_step(world.shop, "demo", "2", "1", later, WATCHED, BOUNDS) == ""
+    assert rings(world, timedelta(hours=2)) == ""
 
 
 def test_without_a_yardstick_nothing_rings(make: Make) -> None:

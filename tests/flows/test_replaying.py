@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,27 @@ def test_redacted_features_are_not_replayed(make: Callable[..., Watched]) -> Non
     world = make(settled, v2=lambda x: 3 * x)
     world.release("2", ("production",))
     assert judged(world).sentence.startswith("nothing was compared: Captured rows do not hold `x` (redacted)")
+
+
+def hashed(world: Watched, ids: list[str], at: datetime) -> None:
+    """Rows as they were captured while `x` was redacted."""
+    world.capture(ids, at)
+    where = history.folder(world.shop, "demo")
+    (file,) = [part for part in where.glob("rows-*.parquet") if pl.read_parquet(part, glob=False)["inference_id"][0] == ids[0]]
+    frame = pl.read_parquet(file, glob=False)
+    frame.with_columns(pl.lit(hashlib.sha256(b"x").hexdigest()).alias("f.x")).write_parquet(file)
+
+
+def test_rows_that_hold_hashes_from_when_a_feature_was_redacted_are_not_replayed(make: Callable[..., Watched]) -> None:
+    redacting = {**settings(), "deploy": {**settings()["deploy"], "capture": {"redact": [{"column": "x", "how": "hash"}]}}}
+    world = make(redacting, rows=30, v2=lambda x: 3 * x if x >= 2.5 else 2 * x)  # kept before the rule came
+    hashed(world, ["h1", "h2", "h3"], T0 + DAY)
+    world.accept(replay(min_rows=10), "config-2")
+    with pytest.raises(GateRefused, match=r"the replay of demo:2: 16\.67% of the rows are answered otherwise"):
+        world.release("2", ("production",))
+    found = document(world, judged(world).run)
+    assert (found["rows"], found["errors"]["old"]) == (30, 0)
+    assert found["notes"] == ["3 rows have hashes of x, which was redacted then, and are left out."]
 
 
 def test_only_the_newest_rows_are_asked_and_no_smoke_test(make: Callable[..., Watched]) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from modelyard.deploy import rollout
 from modelyard.errors import BadInput, GateRefused
 from modelyard.events import Deployed, Promoted, RolledBack
 from modelyard.flows import drifting, release, rollouts, shifting, status
 from modelyard.targets.fake import Behaviour, FakeTarget
+from modelyard.upkeep import Upkeep
 from tests.build.test_processes import until
 
 from .releases import World, config
@@ -195,3 +197,81 @@ def test_no_step_moves_on_before_its_drift_was_judged(make: Make, monkeypatch: p
     with pytest.raises(GateRefused, match="demo:3 was rolled back: its score moved"):
         world.release("3", ("production",))
     assert world.serves() == ({"2": 100}, "2")
+
+
+def test_a_word_that_comes_as_the_last_step_ends_still_wins(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who gave it was told that the version is taken back."""
+    world = make({"type": "all_at_once", "bake": "0s"})
+    advance = rollout.advance
+
+    def too_late(*args: Any) -> rollout.Rollout:
+        after = advance(*args)
+        if after.status == "promoted":
+            rollouts.decide(world.shop, "demo", shifting.ABORT, by="bob")
+        return after
+
+    monkeypatch.setattr(rollout, "advance", too_late)
+    with pytest.raises(GateRefused, match="demo:2 was rolled back: asked by bob"):
+        world.release("2", ("production",), id="deploy-2")
+    assert world.serves() == ({"1": 100}, "1")
+    assert [event.version for event in world.events(Promoted) if event.stage == "production"] == ["1"]
+
+
+def test_the_last_word_is_on_production(make: Make) -> None:
+    world = make({"type": "all_at_once", "bake": "0s"})
+    world.release("2", ("staging",))
+    assert rollouts.status(world.shop, "demo")["last"] == "demo:1 promoted in production: first version"
+
+
+def restore(world: World) -> None:
+    upkeep = Upkeep(world.shop, threading.Event())
+    upkeep.restore()
+    upkeep.close()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "weights"),
+    [
+        ({"type": "ab", "steps": [30]}, {"2": 30, "1": 70}),
+        ({"type": "shadow", "share": 0.5}, {"2": 0, "1": 100}),
+        ({"type": "canary", "steps": [10]}, {"2": 10, "1": 90}),
+        ({"type": "all_at_once"}, {"2": 100, "1": 0}),
+    ],
+    ids=["ab", "shadow", "canary", "all at once"],
+)
+def test_after_a_restart_a_step_is_as_it_was_before_its_run_goes_on(make: Make, strategy: dict[str, Any], weights: dict[str, int]) -> None:
+    """Sessions stay with their version meanwhile, a shadow is asked, and the champion stands by."""
+    world = make({**strategy, "bake": "1h"})
+    moving = Moving(world)
+    before = world.target.applied[-1]
+    assert {v.version: v.weight for v in before.variants} == weights and before.mirrors
+    world.shop.runs.stop()
+    moving.end()
+    world.target = FakeTarget()
+    world.open()
+    restore(world)
+    (spec,) = world.target.applied
+    assert (spec.variants, spec.mirrors, spec.sticky) == (before.variants, before.mirrors, strategy["type"] == "ab")
+
+
+def test_a_shadow_that_cannot_be_loaded_after_a_restart_keeps_nobody_from_answers(make: Make) -> None:
+    world = make({"type": "shadow", "bake": "1h"})
+    moving = Moving(world)
+    world.shop.runs.stop()
+    moving.end()
+    world.target = FakeTarget(behaviours={"2": Behaviour(cannot_load="no such file")})
+    world.open()
+    restore(world)
+    assert world.serves() == ({"1": 100}, "1")
+
+
+def test_a_step_that_is_not_the_states_is_not_gone_back_to(make: Make) -> None:
+    """Where a run was cut short between two steps, or while all traffic went back, the journal counts."""
+    world = make({"type": "canary", "steps": [10], "bake": "1h"})
+    moving = Moving(world)
+    world.shop.runs.stop()
+    moving.end()
+    world.open()
+    world.shop.record([Deployed("demo", "production", "http://fake.invalid:8500", {"1": 100}, "rolled back")])
+    restore(world)
+    assert [v.version for v in world.target.applied[-1].variants] == ["1"] and not world.target.applied[-1].mirrors

@@ -220,3 +220,27 @@ def test_a_clock_that_is_set_forward_ends_no_step(make: Make, monkeypatch: pytes
         world.release("2", ("production",))
     assert time.monotonic() - began > 6, "two steps of three seconds each, whatever the clock says"
     assert world.serves() == ({"2": 100}, "2")
+
+
+@pytest.mark.slow
+def test_a_smoke_test_is_no_traffic_of_a_step(planned: Make) -> None:
+    """Nobody but the platform has asked the new version, so nobody's word promotes it."""
+    world = planned(strategy={"type": "ab", "steps": [50], "bake": "60s"}, rollback={"min_requests": 1})
+    failed: list[GateRefused] = []
+
+    def go() -> None:
+        with pytest.raises(GateRefused) as raised:
+            world.release("2", ("production",))
+        failed.append(raised.value)
+
+    going = threading.Thread(target=go)
+    going.start()
+    until(lambda: rollouts.of_model(world.shop, "demo") is not None)
+    until(lambda: world.target.endpoint("demo-production").variants["2"].requests == 1)
+    rollouts.decide(world.shop, "demo", "promote", by="ann")
+    until(lambda: (found := rollouts.of_model(world.shop, "demo")) is None or found["elapsed"] > 2)
+    found = rollouts.of_model(world.shop, "demo")
+    assert found is not None and found["requests"] == 0
+    rollouts.decide(world.shop, "demo", "abort", by="ann")
+    going.join()
+    assert "asked by ann" in failed[0].what and world.serves() == ({"1": 100}, "1")

@@ -71,7 +71,7 @@ def alarmed(new: Seen, old: Seen, thresholds: Rollback, predicted: float = 0.0) 
 
 
 def _died(new: Seen) -> str | None:
-    if not new.restarts:
+    if new.restarts <= 0:  # below zero where a place that had died before has gone
         return None
     return f"the new version's runner died {new.restarts} time{'s' if new.restarts != 1 else ''}"
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard import tables
 from modelyard.build import bundle
-from modelyard.config.spec import Drift, Rollback
+from modelyard.config.spec import Config, Rollback
 from modelyard.flows import history
+from modelyard.flows.monitor.drift import as_captured
 from modelyard.monitor import drift, profile
 from modelyard.monitor.drift import measured
 from modelyard.monitor.verdicts import Verdict
@@ -27,16 +28,19 @@ MOST_ROWS = 20_000
 UNKNOWN = drift.DriftResult(Verdict("drift", "unknown", "drift: nothing to judge"))
 
 
-def of_step(shop: Workshop, model: str, version: str, champion: str, since: datetime, watched: Drift, thresholds: Rollback) -> str:
-    """The sentence of the drift alarm; empty where it is silent: nothing moved, or the champion's rows too, or too few rows to tell."""
+def of_step(shop: Workshop, model: str, version: str, champion: str, since: datetime, config: Config) -> str:
+    """The sentence of the drift alarm; empty where it is silent: nothing moved, or the champion's rows too, or too few rows to tell.
+
+    What the capture does not keep as it came is not judged: a hash looks like nothing that a version was built on."""
     import polars as pl
 
+    watched, thresholds = config.monitor.drift, config.deploy.rollback
     both = history.newest(shop, model, 2 * MOST_ROWS, since=since)
     mine, rows = (_apiece(both.filter(pl.col(tables.VERSION) == v).tail(MOST_ROWS)) for v in (version, champion))
-    ours = _judged(shop, model, version, mine, watched)
+    ours = _judged(shop, model, version, mine, config)
     if ours.verdict.status in ("unknown", "healthy"):
         return ""
-    theirs = _judged(shop, model, champion, rows, watched)
+    theirs = _judged(shop, model, champion, rows, config)
     # Unknown at 100%, where nobody answers beside it: what moved may be the hour, or the day of the week.
     return "" if theirs.verdict.status == "unknown" else alone(ours, theirs, watched.share, thresholds)
 
@@ -70,10 +74,11 @@ def _apart(mine: dict[str, Any], champions: dict[str, Any] | None) -> bool:
     return bool(mine["value"] - (champions["value"] if alike else 0.0) >= mine["threshold"])
 
 
-def _judged(shop: Workshop, model: str, version: str, rows: pl.DataFrame, watched: Drift) -> drift.DriftResult:
+def _judged(shop: Workshop, model: str, version: str, rows: pl.DataFrame, config: Config) -> drift.DriftResult:
     opened = bundle.open(shop.version(model, version).digest, shop.home.path)
     path = opened.path / "baseline.json"
     if rows.is_empty() or not path.exists():
         return UNKNOWN
     baseline: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    watched, _ = as_captured(config.monitor.drift, config, opened.signature, rows.columns)
     return drift.judge(profile.profile(rows, baseline), baseline, drift.known_to(baseline, watched), opened.signature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from modelyard.build import bundle
 from modelyard.build.bundle import Bundle
 from modelyard.config.spec import STAGES, Config, Realtime, Stage, Tls
 from modelyard.deploy.rollout import Rollout
+from modelyard.errors import StepFailed
 from modelyard.events import Deployed
 from modelyard.flows import capturing, explanation, holdout, keys, plans
 from modelyard.flows.scoring import bundled
@@ -138,13 +140,24 @@ def live(shop: Workshop) -> list[tuple[str, Stage]]:
     return [(model.model, stage) for model in shop.state.values() for stage in STAGES if model.stage(stage).weights]
 
 
-def restore(shop: Workshop, model: str, stage: Stage) -> None:
-    """Bring an endpoint up as the state says; after a restart nobody has to deploy again. A roll-out under way goes on by its run."""
+def restore(shop: Workshop, model: str, stage: Stage, rollout: Rollout | None = None) -> None:
+    """Bring an endpoint up as the state says; after a restart nobody has to deploy again. A roll-out under way goes on by its run, and
+    until it does its step's mirrors and sessions stay as they were."""
     with shop.busy(f"{model}-{stage}"):
         before = shop.model(model).stage(stage)
-        state = serve(shop, model, stage, before.weights)
+        state = _in_step(shop, model, stage, before.weights, rollout) or serve(shop, model, stage, before.weights)
         if state.address != before.address:
             shop.record([Deployed(model, stage, state.address, before.weights, "restored")])
+
+
+def _in_step(shop: Workshop, model: str, stage: Stage, weights: dict[str, int], rollout: Rollout | None) -> EndpointState | None:
+    """Bring it up as the roll-out's step has it, where it has these weights; None where it does not, or a version that has none there
+    cannot be loaded."""
+    if rollout is None or {v: w for v, w in rollout.weights.items() if w} != weights:
+        return None
+    with contextlib.suppress(StepFailed):
+        return serve(shop, model, stage, rollout.weights, rollout=rollout)
+    return None
 
 
 def counters(shop: Workshop, model: str, stage: str) -> dict[str, VariantState]:

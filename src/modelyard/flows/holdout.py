@@ -27,6 +27,14 @@ _EARLIER = ["smoke-test", *(f"smoke-test-{row}" for row in range(20))]
 """Those of earlier releases, whose rows may still be there: that of one row, and of the rows of a smoke test."""
 
 
+_GONE = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError, http.client.IncompleteRead)
+"""How it shows that whoever listened, or was to, is gone. A time-out is not among them: there somebody takes long."""
+
+
+class Unanswered(Unavailable):
+    """Nobody is there: the connection was refused, or ended in the middle of an answer."""
+
+
 def is_traffic(ids: Ids) -> Ids:
     """Which of some inference ids are a caller's, and not of a request of our own."""
     return ~(ids.str.starts_with(SMOKE) | ids.is_in(_EARLIER))
@@ -67,7 +75,8 @@ def post(
     headers: dict[str, str] | None = None,
     own: Pass = OPEN,
 ) -> bytes:
-    """The endpoint's answer; `own` lets us in. Raises Unavailable when nothing answers, and the endpoint's own error otherwise."""
+    """The endpoint's answer; `own` lets us in. Raises Unavailable when nothing answers (Unanswered where nobody is there), and the
+    endpoint's own error otherwise."""
     connection = _connection(address, own, timeout)
     keys = {"X-Api-Key": own.key} if own.key else {}
     try:
@@ -75,7 +84,8 @@ def post(
         response = connection.getresponse()
         data = response.read()
     except (OSError, http.client.HTTPException) as exc:
-        raise Unavailable(f"the endpoint at {address} does not answer: {exc}", next="bring it up with `modelyard up`") from exc
+        kind = Unanswered if isinstance(exc, _GONE) else Unavailable
+        raise kind(f"the endpoint at {address} does not answer: {exc}", next="bring it up with `modelyard up`") from exc
     finally:
         connection.close()
     if response.status != 200:

@@ -20,7 +20,8 @@ from modelyard.workshop import Workshop
 def release(shop: Workshop, run: Run, version: str, *, by: str, retrained: bool = False, stages: tuple[Stage, ...]) -> None:
     """Take a version through stages by the run's own config, which is in force once the version is let into production.
 
-    Raises GateRefused where the replay, a smoke test, an alarm or a person says no.
+    Raises GateRefused where the replay, a smoke test, an alarm or a person says no, Unavailable where a front dies in a smoke test and
+    does not come back.
     """
     order = Order(**run.args)
     predicted = 0.0
@@ -71,7 +72,9 @@ def _replace(move: Move) -> None:
     """A stage's first version, staging's next one, or a champion deployed anew: no traffic to lead over step by step."""
     run, stage = move.run, move.stage
     run.step(f"{stage}: deploy", move.serve, {move.version: 100}, "deployed")
-    if (wrong := run.step(f"{stage}: smoke test", move.smoke_test)) is not None:
+    with move.unblamed():
+        wrong = run.step(f"{stage}: smoke test", move.smoke_test)
+    if wrong is not None:
         run.step(f"{stage}: roll back", move.back, wrong)
         raise GateRefused(f"the smoke test failed: {wrong}")
     run.step(f"{stage}: promote", move.promote, "first version" if move.champion is None else "all at once")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelyard.config.spec import Stage
 from modelyard.deploy import alarms
+from modelyard.deploy.rollout import Rollout
 from modelyard.errors import BadInput
 from modelyard.events import Promoted, RolledBack
 from modelyard.flows.release import moving
@@ -25,10 +27,21 @@ def of_model(shop: Workshop, model: str) -> Facts | None:
     return {"run": run, **{key: found[key] for key in keys}, "requests": found["new"]["requests"], "alarms": _alarms(found)}
 
 
+def standing(shop: Workshop, model: str, stage: Stage) -> Rollout | None:
+    """The step of the roll-out under way, as its run keeps it; None where no traffic moves."""
+    run = moving(shop, model) if stage == "production" else None
+    found = read(shop.home.runs / run / KEPT) if run is not None else None
+    if found is None:
+        return None
+    plan, known = tuple(found["plan"]), {key: found[key] for key in ("version", "champion", "kind", "position", "predicted", "metric")}
+    return Rollout(plan=plan, **known)
+
+
 def status(shop: Workshop, model: str) -> Facts:
     """The roll-out under way, else how the last one ended."""
-    ends = [str(entry.event) for entry in shop.journal.entries(model) if isinstance(entry.event, Promoted | RolledBack)]
-    return {"model": model, "rollout": of_model(shop, model), "last": ends[-1] if ends else None}
+    ends = [entry.event for entry in shop.journal.entries(model) if isinstance(entry.event, Promoted | RolledBack)]
+    ends = [event for event in ends if event.stage == "production"]
+    return {"model": model, "rollout": of_model(shop, model), "last": str(ends[-1]) if ends else None}
 
 
 def decide(shop: Workshop, model: str, word: str, *, by: str) -> Facts:

@@ -14,8 +14,8 @@ from modelyard.deploy.rollout import Rollout
 from modelyard.durable import Outcome
 from modelyard.errors import GateRefused, StepFailed, YardError
 from modelyard.flows import alerting, contest, drifting
-from modelyard.flows.moves import Move
-from modelyard.flows.watching import Watch
+from modelyard.flows.moves import FrontDied, Move
+from modelyard.flows.watching import Watch, wait_counted
 
 T = TypeVar("T")
 log = logging.getLogger("modelyard")
@@ -31,11 +31,15 @@ def shift(move: Move, predicted: float) -> None:
     `predicted`: the share of rows that the replay has seen answered otherwise."""
     assert move.champion is not None
     run, state = move.run, rollout.begin(move.version, move.champion, move.config.deploy.strategy, predicted)
-    wrong = run.step("production: load", _load, move) or run.step("production: smoke test", _smoke_standing_by, move)
+    with move.unblamed():
+        wrong = run.step("production: load", _load, move) or run.step("production: smoke test", _smoke_standing_by, move)
     if wrong is not None:
         state = replace(state, status="rolled_back", reason=wrong)
     while state.status == "moving":
         state = rollout.from_dict(run.step(f"production: {state.name}", _hold, move, state))
+    aborted = _words(move).get("aborted")
+    if aborted and state.status == "promoted":  # the word came since the last look, and whoever gave it was told that it counts
+        state = replace(state, status="rolled_back", reason=f"asked by {aborted}")
     if state.status == "rolled_back":
         run.step("production: roll back", _retreat, move, state.reason)
         raise GateRefused(f"{move.model}:{move.version} was rolled back: {state.reason}")
@@ -54,9 +58,13 @@ def _load(move: Move) -> Outcome[str | None]:
 
 
 def _smoke_standing_by(move: Move) -> Outcome[str | None]:
-    """The smoke test of a version that has no traffic yet. Whatever goes wrong is a reason to take it down again."""
+    """The smoke test of a version that has no traffic yet. Whatever goes wrong with it is a reason to take it down again."""
     try:
-        return move.smoke_test()
+        found = move.smoke_test()
+        wait_counted(move)
+        return found
+    except FrontDied:
+        raise
     except YardError as exc:
         move.shop.runs.check_open()
         return Outcome(f"the smoke test could not be made: {exc.what}", summary=exc.what)
@@ -81,7 +89,7 @@ def _watched(move: Move, state: Rollout) -> Rollout:
     state = watch.begun
     move.shop.record(move.serve(state.weights, _said(move, state), state).events)
     verdict: rollout.Contest | None = None
-    asked = (move.model, state.version, state.champion, watch.since, move.config.monitor.drift, rollback)
+    asked = (move.model, state.version, state.champion, watch.since, move.config)
     with (
         Aside(lambda: drifting.of_step(move.shop, *asked)) as drift,
         Aside(lambda: contest.judge(move, state, watch.since)) as labelled,

@@ -30,6 +30,8 @@ SHORTEST = 0.2
 """Seconds that a bake time has at least."""
 CONTEST_SECONDS = 10.0
 """How often labels are counted once an A/B test's bake time is over."""
+SETTLED = 2.0
+"""Seconds for which an endpoint's counters are waited for; it writes them four times a second where there is anything new."""
 _COUNTED = ("requests", "errors", "refused", "restarts", "compared", "disagreed")
 
 
@@ -123,6 +125,17 @@ class Watch:
 
 def _awaited(state: Rollout) -> str:
     return f"too few labels to judge {state.metric} so far" if state.metric else "nobody has decided yet"
+
+
+def wait_counted(move: Move) -> None:
+    """Wait until the endpoint has counted what it answered so far: what we ask ourselves is no traffic of the step that follows."""
+    asked, deadline = time.time(), time.monotonic() + SETTLED
+    while time.monotonic() < deadline:
+        state = move.shop.target.endpoint(endpoints.name(move.model, move.stage))
+        if state is None or state.counted_at >= asked:
+            return
+        move.shop.runs.check_open()
+        time.sleep(0.02)
 
 
 def read(path: Path) -> dict[str, Any] | None:
