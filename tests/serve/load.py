@@ -54,7 +54,8 @@ class Load:
             identity = f"{name}.{number}"
             try:
                 link = link or await asyncio.open_connection("127.0.0.1", self.port)
-                status, answer = await self._call(*link, identity, self.rows[hash(identity) % len(self.rows)], keep=keep, slow=slow)
+                row = self.rows[hash(identity) % len(self.rows)]
+                status, answer, stays = await self._call(*link, identity, row, keep=keep, slow=slow)
                 if status == 200:
                     self.answered.append(identity)
                     self.versions[answer["version"]] += 1
@@ -65,7 +66,7 @@ class Load:
                 self.failures.append(f"{identity}: {type(exc).__name__} {exc}")
                 keep_link = False
             else:
-                keep_link = keep
+                keep_link = keep and stays
             if link is not None and not keep_link:
                 link[1].close()
                 link = None
@@ -74,7 +75,8 @@ class Load:
 
     async def _call(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, identity: str, row: Row, *, keep: bool, slow: bool
-    ) -> tuple[int, dict[str, Any]]:
+    ) -> tuple[int, dict[str, Any], bool]:
+        """The status, the answer, and whether the connection goes on."""
         body = json.dumps(row).encode()
         head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         head += f"X-Amzn-SageMaker-Inference-Id: {identity}\r\n" + ("" if keep else "Connection: close\r\n") + "\r\n"
@@ -94,7 +96,7 @@ class Load:
             (one,) = answer["predictions"]
             if one["inference_id"] != identity or not self.check(row, {**one, "version": answer["version"]}):
                 raise ValueError(f"a wrong answer: {answer}")
-        return status, answer
+        return status, answer, headers.get("connection") != "close"
 
 
 async def response(reader: asyncio.StreamReader) -> tuple[int, bytes]:

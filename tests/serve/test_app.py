@@ -78,6 +78,36 @@ def test_what_nobody_thought_of_has_the_paths_error_shape_too(path: str, shape: 
     assert plane.router.stats.unrouted == 1
 
 
+@pytest.mark.parametrize(("gone", "noted", "told"), [(True, 499, []), (False, 503, [503])])
+def test_who_hangs_up_is_no_failure_in_the_log_and_a_front_that_ends_still_answers(gone: bool, noted: int, told: list[int]) -> None:
+    async def hangs(plane: Plane, request: Request) -> Answer:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async def receive() -> dict[str, Any]:
+        if not gone:
+            await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.extend([message["status"]] if "status" in message else [])
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(front(scope, receive, send))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await task
+
+    notes: list[int] = []
+    plane: Any = SimpleNamespace(tracer=None, access_log=None, admit=lambda headers: "")
+    plane.note = lambda request, answer, start: notes.append(answer.status)
+    front, sent = app.Front(plane), list[int]()
+    front._routing = Routing((Route("GET", "/a", hangs),))
+    scope = {"type": "http", "method": "GET", "path": "/a", "headers": [(b"host", b"localhost")], "query_string": b""}
+    asyncio.run(cancelled())
+    assert (notes, sent) == ([noted], told)
+
+
 async def _nothing(plane: Plane, request: Request) -> Answer:
     return Answer(200, b"")
 

@@ -374,6 +374,28 @@ def test_requests_wait_for_a_runner_that_sleeps_and_tell_so(tmp_path: Path) -> N
     assert asyncio.run(main()) == [[2.0], [4.0]]
 
 
+def test_who_asks_soon_after_a_runner_was_put_to_sleep_waits_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+
+    async def main() -> Any:
+        FakeRunner(tmp_path / "s", double, ["x"])
+        runners = Runners("1", ("prediction",), Limits(wake_s=10))
+        runners.follow([str(tmp_path / "s")], runners.limits, sleeps=True)
+        await asyncio.wait_for(runners.ready.wait(), 5)
+        runners.follow([], runners.limits, sleeps=True)  # it has had nothing to do for long
+        while runners._closing:
+            await asyncio.sleep(0.01)
+        asked = asyncio.ensure_future(runners.predict(rows(1.0)))
+        await asyncio.sleep(0.5)  # longer than one waits for a runner that died
+        assert not asked.done() and runners.wanted == 1
+        runners.follow([str(tmp_path / "s")], runners.limits, sleeps=True)
+        answer = await asyncio.wait_for(asked, 10)
+        await runners.close()
+        return answer
+
+    assert asyncio.run(main()) == {"prediction": [2.0]}
+
+
 def test_who_waits_for_one_that_cannot_be_started_is_told_why() -> None:
     async def main() -> None:
         runners = Runners("1", ("prediction",), Limits())

@@ -308,6 +308,8 @@ async def test_requests_of_both_ways_in_one_breath_are_answered_in_order(tmp_pat
 async def test_who_hangs_up_leaves_the_queue(tmp_path: Path) -> None:
     gate = Gate()
     async with answering(tmp_path, lambda c, n: (gate.predict({"x": [0.0]}, 1), model(c, n))[1]) as one, serving(one) as port:
+        noted: list[tuple[str, int, str]] = []
+        one.note = lambda request, answer, start: noted.append((request.target, answer.status, answer.version))  # type: ignore[method-assign]
         callers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
         for _, writer in callers:
             writer.write(post(json.dumps(RECORD).encode()))
@@ -322,6 +324,7 @@ async def test_who_hangs_up_leaves_the_queue(tmp_path: Path) -> None:
             writer.close()
         found = one.router.stats.variants["7"]
         assert (found.answered, found.client_errors, found.in_flight) == (2, 1, 0)
+        assert noted == [("/invocations", 499, "7")]
 
 
 @in_a_loop

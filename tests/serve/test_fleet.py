@@ -194,6 +194,25 @@ def test_an_endpoint_that_is_loaded_again_while_it_is_let_go_is_known_to_be_load
     assert asyncio.run(asked()) == 1
 
 
+def test_an_endpoint_with_a_request_in_hand_stays_loaded(fleet: Fleet) -> None:
+    """Of the short way, too, where nothing but its version's counters knows of it: let go, it would be hung up on after five seconds."""
+    names = [fleet.table(i) for i in range(3)]
+
+    async def loaded() -> list[list[str]]:
+        front = serve_fleet.Fleet(fleet.tables, fleet.stats / ".front.json", 0, frozenset(), kept=1)
+        variant = (await front._seat(names[0])).router.stats.variants["1"]
+        variant.in_flight = 1
+        found = []
+        for name in names[1:]:
+            await front._seat(name)
+            found.append(list(front._seats))
+            variant.in_flight = 0
+        await front.close()
+        return found
+
+    assert asyncio.run(loaded()) == [[names[0], names[1]], [names[2]]]
+
+
 def test_a_table_that_does_not_hold_is_the_trouble_of_its_endpoint_only(fleet: Fleet) -> None:
     name = fleet.table(0)
     (fleet.tables / "bad-production.json").write_text("{")

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,8 +24,8 @@ from modelyard.serve.routes import Access
 from tests.build.test_processes import until
 from tests.serve.certificates import certificate
 
-from .scripts import ANSWERS
-from .world import NAME, World
+from .scripts import ANSWERS, scripted
+from .world import NAME, SLOW, World
 
 ANYWHERE = "0.0.0.0"  # noqa: S104
 
@@ -96,12 +97,33 @@ def test_a_changed_listener_takes_over_without_a_failed_request(world: World) ->
         world.apply({"1": 100}, fronts=2, names=("models.example",), linger=0.2)
         until(lambda: all(not Path(f"/proc/{pid}").exists() for pid in old))
 
-    load = world.under_load(change, keep=0, close=6, slow=0)
+    load = world.under_load(change, keep=6, close=6, slow=0)
     assert world.port == port and not load.failures
     until(lambda: world.settled(len(load.answered)))
     assert json.loads(holdout.post(world.state.address, b'{"x": 1.0}', headers={"Host": "models.example:80"}))["version"] == "1"
     with pytest.raises(YardError, match="not called by that name"):
         holdout.post(world.state.address, b'{"x": 1.0}', headers={"Host": "other.example"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["another listener", "its end"])
+def test_a_front_that_ends_answers_first_however_long_its_model_may_take(shared: World, way: str) -> None:
+    """The model takes longer than a process of ours mostly gets to end in, and not as long as an answer may take."""
+    shared.versions["2"] = scripted(shared.home, "2", SLOW.format(number=2.0, seconds=10.0))
+    state = shared.apply({"2": 100}, timeout=20.0)
+    answers: list[bytes] = []
+    asking = threading.Thread(target=lambda: answers.append(holdout.post(state.address, b'{"x": 1.0}', timeout=30)))
+    asking.start()
+    until(lambda: shared.state.variants["2"].in_flight == 1)
+    if way == "its end":
+        shared.target.remove(NAME)
+    else:
+        old = fronts(shared)
+        shared.apply({"2": 100}, timeout=20.0, names=("models.example",), linger=0.1)
+        until(lambda: all(not Path(f"/proc/{pid}").exists() for pid in old), 30)
+    asking.join()
+    assert [json.loads(answer)["version"] for answer in answers] == ["2"]
+    shared.target.remove(NAME)
 
 
 def test_tls_and_keys(world: World, tmp_path: Path) -> None:
@@ -132,6 +154,19 @@ def test_tls_and_keys(world: World, tmp_path: Path) -> None:
         while b"401" not in said:
             said += caller.recv(65536)
         assert said.startswith(b"HTTP/1.1 200") and said.count(b"www-authenticate: Bearer") == 1
+
+
+def test_a_key_that_is_revoked_while_a_version_is_on_its_way_is_let_in_no_more(world: World) -> None:
+    keys = Keys(world.home / "endpoints" / NAME)
+    key = keys.create("shop", "anna", datetime.now(UTC))
+    on_its_way = world.spec({"1": 100}, access=Access(keys.hashes()), linger=0.1)
+    world.target.apply(on_its_way)
+    keys.revoke("shop")
+    world.target.let_in(NAME, Access(keys.hashes()))
+    state = world.target.apply(on_its_way)
+    with pytest.raises(YardError, match="not let in"):
+        holdout.post(state.address, b'{"x": 1.0}', headers={"X-Api-Key": key})
+    assert holdout.post(state.address, b'{"x": 1.0}', own=Pass(keys.own()))
 
 
 def test_an_endpoint_that_others_reach_wants_tls_and_keys(world: World, tmp_path: Path) -> None:

@@ -9,16 +9,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modelyard.errors import YardError
+from modelyard.flows import holdout
 from modelyard.home import Home, scratch_prefix
 from modelyard.serve import left, routes, stats
+from modelyard.serve.keys import Keys
 from modelyard.serve.processes import start_time
+from modelyard.targets import places
 from modelyard.targets.base import EndpointSpec
 from modelyard.targets.local import LocalTarget
 from tests.build.test_processes import until
@@ -78,9 +83,9 @@ class Owner:
         self.process.wait()
 
 
-def own(home: Path, *, lasts: bool, shared: bool = False) -> Owner:
-    """Have another process own the home, with the endpoint up."""
-    argv = [sys.executable, "-m", "tests.targets.test_takeover", str(home), *(["lasts"] * lasts), *(["shared"] * shared)]
+def own(home: Path, *, lasts: bool, shared: bool = False, more: Sequence[str] = ()) -> Owner:
+    """Have another process own the home, with the endpoint up; `more` are further words for `_own`."""
+    argv = [sys.executable, "-m", "tests.targets.test_takeover", str(home), *(["lasts"] * lasts), *(["shared"] * shared), *more]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
     assert process.stdout is not None
     port, front, *runners = json.loads(process.stdout.readline())
@@ -171,6 +176,56 @@ def test_a_front_that_was_left_with_other_settings_makes_way(world: Lasting) -> 
     assert world.ask()["version"] in ("1", "2")
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_front_of_another_release_makes_way(world: Lasting, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may not read the tables that this one writes: then nothing could be changed any more."""
+    owner = own(world.home, lasts=True, shared=shared)
+    owner.kill()
+    world.begin()
+    monkeypatch.setattr(places, "__version__", "0.0.0")
+    world.target.apply(replace(world.split(shared=shared), preferred_port=owner.port))
+    assert (world.target._shared.pid if shared else world.front()) != owner.front
+    until(lambda: gone(owner.front, *owner.runners), 10)
+    assert world.port == owner.port
+
+
+@pytest.mark.parametrize("names", [(), ("models.example.org",)])
+def test_a_front_that_died_while_nobody_owned_it_is_started_beside_the_others(world: Lasting, names: tuple[str, ...]) -> None:
+    """Also where the endpoint listened otherwise before: its fronts then have other names than those that an owner begins with."""
+    owner = own(world.home, lasts=True, more=("two", *names))
+    owner.kill()
+    kill(owner.front)
+    (other,) = [one for one in left.fronts(world.home / "endpoints" / NAME) if one.number == 1 and {*names} <= {*one.argv}]
+    world.begin()
+    world.target.apply(replace(world.split(fronts=2, names=names), preferred_port=owner.port))
+    assert world.port == owner.port and len(world.live()._front.pids) == 2  # type: ignore[union-attr]
+    assert other.pid in world.live()._front.pids, "the one that lives is taken over"  # type: ignore[union-attr]
+    assert world.ask()["version"] in ("1", "2")
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_front_that_nobody_has_taken_over_yet_lets_in_no_revoked_key(world: Lasting, shared: bool) -> None:
+    """Its endpoint may be unable to come up."""
+    owner = own(world.home, lasts=True, shared=shared, more=("keys",))
+    owner.kill()
+    world.begin()
+    address = f"http://127.0.0.1:{owner.port}{f'/{NAME}' if shared else ''}"
+    shop = {"X-Api-Key": (world.home / "shop").read_text()}
+    assert holdout.post(address, b'{"x": 1.0}', headers=shop)
+    keys = Keys(world.home / "endpoints" / NAME)
+    keys.revoke("shop")
+    world.target.let_in(NAME, routes.Access(keys.hashes()))
+
+    def refused() -> bool:
+        try:
+            holdout.post(address, b'{"x": 1.0}', headers=shop)
+        except YardError as exc:
+            return "not let in" in exc.what
+        return False
+
+    until(refused)
+
+
 def test_a_front_that_was_taken_over_and_dies_is_started_again(world: Lasting) -> None:
     owner = own(world.home, lasts=True)
     owner.kill()
@@ -206,8 +261,15 @@ def _own(home: Path, words: list[str]) -> None:
     world = Lasting(home)
     world.begin(lasts="lasts" in words)
     shared = "shared" in words
-    world.target.apply(world.split(shared=shared))
-    world.ask()
+    fronts, keys = 2 if "two" in words else 1, Keys(home / "endpoints" / NAME)
+    if "keys" in words:
+        (home / "shop").write_text(keys.create("shop", "anna", datetime.now(UTC)))
+    access = routes.Access(keys.hashes() if "keys" in words else None)
+    world.target.apply(world.split(shared=shared, fronts=fronts, access=access))
+    for name in words:
+        if "." in name:
+            world.target.apply(world.split(fronts=fronts, names=(name,)))
+    holdout.post(world.state.address, b'{"x": 1.0}', own=world.state.own)
     front = world.target._shared.pid if shared else world.front()
     print(json.dumps([world.port, front, *world.pids("1")]), flush=True)
     signal.pause()

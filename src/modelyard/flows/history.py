@@ -16,7 +16,7 @@ from modelyard.data import parts
 from modelyard.data.parts import Parts
 from modelyard.errors import BadInput, no_room
 from modelyard.events import LabelsReceived
-from modelyard.flows import capturing
+from modelyard.flows import capturing, hashes
 from modelyard.flows.holdout import is_traffic
 from modelyard.monitor import labels
 from modelyard.monitor.labels import entities
@@ -193,7 +193,9 @@ def extend(
         for prefixed in (tables.feature(name), tables.extra(name)):
             if prefixed in taken.columns and name not in redacted:  # a hash is no value to learn from
                 columns.setdefault(name, prefixed)
+    taken, hashed = hashes.apart(shop, config.model.name, taken, columns)
     added, left_out = _as_source(taken, columns, source.schema)
+    left_out = [*hashed, *left_out]
     if data.id_col:
         added = added.unique(data.id_col, keep="last", maintain_order=True)  # asked twice, learned once
     if data.time_col:

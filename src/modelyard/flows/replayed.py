@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from modelyard import tables
 from modelyard.build import bundle
 from modelyard.errors import BadInput
-from modelyard.flows import history
+from modelyard.flows import hashes, history
 from modelyard.signature import Signature
 from modelyard.workshop import Workshop
 
@@ -33,6 +33,11 @@ def rows(shop: Workshop, model: str, last: int, signed: dict[str, Signature], re
     if kept.height < table.height:  # they were never asked for it: that a version fails on such a row says nothing
         said = _quoted(set().union(*without.values()))
         notes = [f"{table.height - kept.height:,} rows are of versions without {said}, and are left out.", *notes]
+    kept, hashed = hashes.apart(shop, model, kept, wanted)
+    if hashed:  # they make a column of numbers one of texts
+        notes = [*hashed, *notes]
+        for one in signed.values():
+            kept = hashes.typed(kept, one)
     return kept.select(pl.exclude("^y\\..*$", tables.LABEL)), notes
 
 

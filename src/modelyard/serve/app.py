@@ -13,7 +13,7 @@ from modelyard.errors import NotFound, YardError
 from modelyard.serve import tracing
 from modelyard.serve.hosts import LOOPBACK, check_host
 from modelyard.serve.pages import PAGES
-from modelyard.serve.plane import Answer, Plane, Request, Route
+from modelyard.serve.plane import HUNG_UP, Answer, Plane, Request, Route
 from modelyard.serve.protocols import ROUTES, refusal
 from modelyard.serve.refusals import NoRunner, SlowBody, TooLarge, WrongMethod
 
@@ -81,6 +81,7 @@ class Front:
         try:
             answer = await self._answer(request, receive)
         except Gone:
+            plane.note(request, Answer(HUNG_UP, b""), start)
             return
         except YardError as exc:
             plane.router.stats.unrouted += 1
@@ -89,6 +90,9 @@ class Front:
             plane.router.stats.unrouted += 1
             answer = failed(request.target)
         except asyncio.CancelledError:  # the caller hung up, or the front must end now
+            if await _gone(receive):
+                plane.note(request, Answer(HUNG_UP, b""), start)
+                return
             answer = refusal(request.target)(NoRunner("the endpoint is ending"))
         if request.trace is not None:
             answer.headers.append(request.trace.header)
@@ -116,6 +120,15 @@ class Front:
         if callable(route.to):
             return await route.to(self.plane, request)
         return await self.plane.invoke(request, route.to, endpoint=request.names.get("endpoint"))
+
+
+async def _gone(receive: Receive) -> bool:
+    """Whether the caller hung up, as far as the server knows by now."""
+    asked = asyncio.ensure_future(receive())
+    await asyncio.sleep(0)
+    gone = asked.done() and asked.result()["type"] == "http.disconnect"
+    asked.cancel()
+    return gone
 
 
 def refused(path: str, error: YardError) -> Answer:

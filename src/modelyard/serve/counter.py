@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from modelyard.errors import YardError
 from modelyard.serve.desk import LONG_WAY, Desk, Values, astuple, clock, now
-from modelyard.serve.plane import Request, result_of
+from modelyard.serve.plane import HUNG_UP, Answer, Request, result_of
 from modelyard.serve.protocols import refusal
 from modelyard.serve.queue import Call
 from modelyard.serve.rows import OneRow, Rows, new_id
@@ -154,6 +154,8 @@ class Counter(Desk):
                 self._reflect(body, rows.count, by_name)
         except CancelledError:
             self._stats.finished(Result.CLIENT_ERROR, 0.0, 0)
+            request = Request("POST", url.decode("latin-1"), {}, caller=caller, trace=trace)
+            self._plane.note(request, Answer(HUNG_UP, b"", version=self.variant.version), start)
             return None
         except YardError as exc:
             return self._refusal(exc, url, start, trace, caller)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard import __version__
 from modelyard.errors import NotFound, YardError
 from modelyard.serve import prometheus, server, stats
 from modelyard.serve.app import Front, Receive, Scope, Send, failed, refused, respond
@@ -69,6 +70,11 @@ class Seat:
     def router(self) -> Router:
         return self.plane.router
 
+    @property
+    def busy(self) -> bool:
+        """Whether it must stay: for its callers (of the short way, which its counters know of, too), or for asynchronous requests."""
+        return self.worker is not None or self.asked > 0 or any(v.in_flight for v in self.router.stats.variants.values())
+
 
 class Fleet:
     """The endpoints whose routing tables (NAME.json) lie in `tables`. `told` is the file of the front's own stats; each endpoint's lie
@@ -91,12 +97,17 @@ class Fleet:
     ) -> None:
         self._tables, self._told, self._hosts, self._plane, self._unwritten = tables, told, hosts, plane, unwritten
         self._kept, self._kept_bytes = kept, kept_bytes
-        self.own = stats.Stats(os.getpid(), time.time(), generation=1, port=port, ready=True)
+        self.own = stats.Stats(os.getpid(), time.time(), generation=1, port=port, ready=True, release=__version__)
         self._seats: OrderedDict[str, Seat] = OrderedDict()  # the one used last at the end
         self._counted: dict[str, stats.Stats] = {}
         self._loading: dict[str, asyncio.Task[Seat]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._gone = 0
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that an answer may take, of the endpoints that are loaded."""
+        return max((seat.router.timeout for seat in self._seats.values()), default=0.0)
 
     # -- requests ------------------------------------------------------------------------------------------------------------
 
@@ -191,7 +202,7 @@ class Fleet:
         for name in list(self._seats):
             if len(self._seats) <= self._kept and size <= self._kept_bytes:
                 return
-            if name != but and not self._seats[name].asked and self._seats[name].worker is None:
+            if name != but and not self._seats[name].busy:
                 size -= self._seats[name].size
                 self._let_go(name)
 
@@ -290,7 +301,15 @@ async def serve(
     following = asyncio.ensure_future(fleet.follow())
     server.settle()
     try:
-        await server.run(fleet, fleet.quick, listener, certificate, unwritten=unwritten, lasts_with=tables if lasts else None)
+        await server.run(
+            fleet,
+            fleet.quick,
+            listener,
+            certificate,
+            unwritten=unwritten,
+            lasts_with=tables if lasts else None,
+            timeout=lambda: fleet.timeout,
+        )
     finally:
         following.cancel()
         await fleet.close()

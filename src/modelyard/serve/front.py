@@ -28,6 +28,7 @@ from typing import Any
 
 import uvloop
 
+from modelyard import __version__
 from modelyard.errors import BadInput, YardError
 from modelyard.serve import fleet, routes, server, sockets, stats
 from modelyard.serve.app import Front
@@ -89,7 +90,7 @@ def _write_stats(router: Router, path: Path) -> None:
 
 async def serve(options: Options, listener: socket.socket, certificate: Certificate | None) -> None:
     """Serve until told to end."""
-    counts = stats.Stats(pid=os.getpid(), started_at=time.time(), port=listener.getsockname()[1])
+    counts = stats.Stats(pid=os.getpid(), started_at=time.time(), port=listener.getsockname()[1], release=__version__)
     unwritten = Unwritten()
     router = Router(options.routes, counts, unwritten)
     await router.look()
@@ -107,9 +108,10 @@ async def serve(options: Options, listener: socket.socket, certificate: Certific
     try:
         lasts_with = options.routes if options.lasts else None
         quick = Quick(plane, hosts)
-        await server.run(Front(plane, hosts), quick, listener, certificate, unwritten=unwritten, lasts_with=lasts_with)
+        front = Front(plane, hosts)
+        await server.run(front, quick, listener, certificate, unwritten=unwritten, lasts_with=lasts_with, timeout=lambda: router.timeout)
         if over_grpc is not None:
-            await over_grpc.stop(server.GRACE_SECONDS)
+            await over_grpc.stop(server.grace(router.timeout))
     finally:
         for task in tasks:
             task.cancel()

@@ -65,6 +65,7 @@ class FrontProtocol(HttpToolsProtocol):
     _wishes = False  # a request for another protocol is left until it is asked again without
     _held = False  # a request that may go the short way is kept back until its body is there
     _draining = False
+    _old: bool | None = None  # the caller's HTTP is 1.0
     _body, _taken = b"", 0
     _varying: dict[bytes, bytes]
     _phase, _since = "head", 0.0
@@ -148,6 +149,10 @@ class FrontProtocol(HttpToolsProtocol):
 
     def _may_be_quick(self) -> bool:
         if self.quick is None or self._draining or self._stalled is not None or self._answering:
+            return False
+        if self._old is None:
+            self._old = self.parser.get_http_version() == "1.0"
+        if self._old:  # such callers wait for the end of the connection, or for a word that it goes on
             return False
         length = self._varying.get(b"content-length", b"9999999")
         return len(length) < 7 and int(length) <= QUICK_BODY and b"expect" not in self._varying and self.parser.get_method() == b"POST"

@@ -59,6 +59,7 @@ class Left:
     argv: tuple[str, ...]
     port: int
     grpc_port: int | None
+    release: str
 
     @property
     def exit_code(self) -> None:
@@ -73,7 +74,12 @@ class Left:
         """Which of its endpoint's fronts it is."""
         return int(self.argv[self.argv.index("--number") + 1]) if "--number" in self.argv else 0
 
-    def stop(self, graceful: float = 5.0) -> None:
+    @property
+    def name(self) -> str:
+        """What the stats of its endpoint's fronts are called, but for their numbers."""
+        return self.stats.stem.removesuffix(f"-{self.number}" if self.number else "")
+
+    def stop(self, graceful: float = processes.FRONT_SECONDS) -> None:
         """End it: SIGTERM, and SIGKILL where it has not answered what is in flight within `graceful` seconds."""
         for number, seconds in ((signal.SIGTERM, graceful), (signal.SIGKILL, 5.0)):
             deadline = time.monotonic() + seconds
@@ -95,7 +101,7 @@ def front(path: Path) -> Left | None:
     words = dict(pairwise(argv))
     if began is None or words.get("-m") != _FRONT or words.get("--stats") != str(path) or "--lasting" not in argv:
         return None
-    return Left(said.pid, began, path, argv, said.port, said.grpc_port)
+    return Left(said.pid, began, path, argv, said.port, said.grpc_port, said.release)
 
 
 def fronts(folder: Path) -> list[Left]:

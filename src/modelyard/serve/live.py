@@ -16,7 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.errors import BadInput, YardError
+from modelyard.errors import BadInput, NotFound, YardError
 from modelyard.serve import capture, routes
 from modelyard.serve.client import Outputs, Runners
 from modelyard.serve.explanations import Explainer
@@ -111,14 +111,27 @@ class Live:
     def ready(self) -> bool:
         return any(v.ready for v in self._choices)
 
+    def _heard(self, version: str) -> LiveVariant | None:
+        found = self._named.get(version)
+        return None if found is None or found.role == "shadow" else found
+
+    def version(self, name: str) -> LiveVariant:
+        """The version that a protocol names as one of the model's. Raises NotFound."""
+        found = self._heard(name)
+        if found is None:
+            there = ", ".join(v.version for v in self.variants if v.role != "shadow")
+            raise NotFound("the model has no such version", where=f"version `{name[:80]}`", next=f"There are: {there}.")
+        return found
+
     def choose(self, target: str | None = None, session: str | None = None) -> LiveVariant:
         """A variant by weight; the one that the caller names, but a shadow, which nobody hears; of a sticky endpoint, the session's.
 
         Raises NoRunner, BadInput."""
         if target is not None:
-            if target in self._named and self._named[target].role != "shadow":
-                return self._named[target]
-            raise BadInput(f"there is no variant `{target[:80]}`", where="header X-Amzn-SageMaker-Target-Variant")
+            found = self._heard(target)
+            if found is None:
+                raise BadInput(f"there is no variant `{target[:80]}`", where="header X-Amzn-SageMaker-Target-Variant")
+            return found
         if not self._choices:
             raise NoRunner("no version is deployed here", next="Deploy a version first.")
         if len(self._choices) == 1:
@@ -153,6 +166,11 @@ class Router:
         self._seen: tuple[int, int, int] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that an answer may take."""
+        return 0.0 if self.live is None else self.live.table.limits.timeout_s
 
     async def follow(self) -> None:
         """Look at the file for ever, twenty times a second."""

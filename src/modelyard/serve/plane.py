@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("modelyard.front")
 LARGE_BODY = 256 * 1024
+HUNG_UP = 499
+"""What the access log and the traces have as the status of a request whose caller did not wait for it, as nginx's log does."""
 Pair = tuple[bytes, bytes]
 _PACKED = (b"application/vnd.apache.", b"application/x-parquet")
 T = TypeVar("T")
@@ -216,12 +218,15 @@ class Plane:
         """Predict: whatever goes wrong becomes an answer of the dialect's."""
         try:
             live = self.live(endpoint)
-            target = request.names.get("variant") or request.header(b"x-amzn-sagemaker-target-variant")
-            variant = request.variant or live.choose(target, request.header(b"x-amzn-sagemaker-session-id"))
+            named = request.names.get("variant")
+            variant = request.variant or (self._chosen(live, request) if named is None else live.version(named))
         except YardError as exc:
             self.router.stats.unrouted += 1
             return dialect.refuse(exc)
         return await self._answered(live, variant, request, dialect)
+
+    def _chosen(self, live: Live, request: Request) -> LiveVariant:
+        return live.choose(request.header(b"x-amzn-sagemaker-target-variant"), request.header(b"x-amzn-sagemaker-session-id"))
 
     async def _answered(self, live: Live, variant: LiveVariant, request: Request, dialect: Dialect) -> Answer:
         watch, rows, latency, result = Watch(request.trace), 0, 0.0, Result.ERROR

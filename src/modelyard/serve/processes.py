@@ -67,6 +67,10 @@ def descendants(pid: int) -> set[tuple[int, float]]:
     return found
 
 
+FRONT_SECONDS = 45.0
+"""For which a front may answer what it holds once it is told to end; it knows when it is done (serve/server.py), so few take as long."""
+
+
 @dataclass(frozen=True)
 class Child:
     """A process of ours, the head of its own process group. `start_time` tells it from a later owner of its pid."""

@@ -142,6 +142,7 @@ class Stats(msgspec.Struct):
     runners: dict[str, RunnerStats] = msgspec.field(default_factory=dict)
     capture: CaptureStats = msgspec.field(default_factory=CaptureStats)
     wanted: dict[str, int] = msgspec.field(default_factory=dict)  # version: requests that wait for a runner that sleeps
+    release: str = ""  # of Modelyard, by whose code the front goes
 
 
 _encoder = msgspec.json.Encoder()

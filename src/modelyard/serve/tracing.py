@@ -7,14 +7,18 @@ import re
 from dataclasses import dataclass, field
 
 HEADER = b"traceparent"
-_CONTEXT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_CONTEXT = re.compile(rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+"""Version 00 says just this, a later one may say more."""
+_KNOWN = 0b11
+"""Flags of version 00: that spans are kept, and that the trace's id is random."""
 
 
 @dataclass(slots=True)
 class Trace:
     """One request's part in a trace. Ids are hexadecimal; `parent` is the caller's span, empty where there is none.
 
-    `flags` are handed on as they came. `sampled`: spans are kept. `stages` are (name, begin, end) in nanoseconds since the epoch.
+    `flags` are handed on, but for those of later versions. `sampled`: spans are kept. `stages` are (name, begin, end) in nanoseconds since
+    the epoch.
     """
 
     trace_id: str
@@ -42,7 +46,7 @@ def begin(given: bytes | None, share: float | None) -> Trace:
     """
     match = None if given is None else _CONTEXT.fullmatch(given)
     if match is not None:
-        flags = match[3].decode()
-        return Trace(match[1].decode(), match[2].decode(), span_id(), flags, share is not None and bool(int(flags, 16) & 1))
+        flags = int(match[3], 16) & _KNOWN
+        return Trace(match[1].decode(), match[2].decode(), span_id(), f"{flags:02x}", share is not None and bool(flags & 1))
     kept = share is not None and random.random() < share  # noqa: S311
     return Trace(f"{random.getrandbits(128) | 1:032x}", "", span_id(), "01" if kept else "00", kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,7 +170,8 @@ class VariantState:
 @dataclass(frozen=True)
 class EndpointState:
     """An endpoint as it is; `capture` is the folder of captured predictions, `unkept` counts rows of the present front that are not in it,
-    as the disk was full or failed, and `unkept_because` is the last reason. `own` lets the platform's own calls in."""
+    as the disk was full or failed, and `unkept_because` is the last reason. `own` lets the platform's own calls in. What was answered by
+    `counted_at` (seconds since the epoch) is counted."""
 
     name: str
     address: str
@@ -179,6 +181,7 @@ class EndpointState:
     unkept: int = 0
     unkept_because: str = ""
     own: Pass = Pass()
+    counted_at: float = math.inf
 
 
 class Target(Protocol):
@@ -217,7 +220,8 @@ class Target(Protocol):
         ...
 
     def let_in(self, name: str, access: routes.Access) -> None:
-        """Let other callers into an endpoint, at once; for one that is not there, nothing is done. Raises Unavailable."""
+        """Let other callers into an endpoint, at once, also where it goes on without us (kill -9 of an owner); for one that is not there,
+        nothing is done. Raises Unavailable."""
         ...
 
     def endpoint(self, name: str) -> EndpointState | None:

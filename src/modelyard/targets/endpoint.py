@@ -41,7 +41,7 @@ class LocalEndpoint:
         self._loading: list[RunnerPlace] = []
         before = left.fronts(folder)
         self._lasts = lasts or bool(before)
-        name_before = next((one.stats.stem for one in before if not one.number), "stats")
+        name_before = next((one.name for one in before), "stats")
         self._front: Fronts | Seat = Fronts(folder, Listening(), name_before, lasts=self._lasts)
         self._generation = 0
         self._change, self._lock, self._ending = threading.Lock(), threading.RLock(), threading.Event()
@@ -72,13 +72,19 @@ class LocalEndpoint:
                 self._loading = []
             return self.state()
 
-    def let_in(self, access: routes.Access) -> None:
-        """Have the front let these callers in, and no others. Raises Unavailable."""
+    def let_in(self, access: routes.Access) -> bool:
+        """Have the front let these callers in, and no others; False where the endpoint is not up. Raises Unavailable."""
         with self._lock:
-            if self._spec is not None:
-                self._spec = replace(self._spec, access=access)
-                self._write(self._spec, self._places())
-                self._front.wait_generation(self._generation)
+            if self._spec is None:
+                return False
+            self._spec = replace(self._spec, access=access)
+            self._write(self._spec, self._places())
+            self._front.wait_generation(self._generation)
+            return True
+
+    def _with_keys_of_now(self, spec: EndpointSpec) -> EndpointSpec:
+        """Keys may have been made or revoked since somebody asked for this."""
+        return spec if spec.access.keys is None else replace(spec, access=routes.Access(Keys(self._folder).hashes()))
 
     def _own(self, spec: EndpointSpec | None) -> Pass:
         """What lets the platform's own calls in."""
@@ -125,6 +131,7 @@ class LocalEndpoint:
         """Put the new table in force, or leave the old one there; then let go of what no table names."""
         with self._lock:
             self._check_open()
+            spec = self._with_keys_of_now(spec)
             wanted = {v.version: [*self._standing(v.version), *fresh[v.version]][: most(v)] for v in spec.variants}
             try:
                 front = self._front_for(spec)
@@ -175,7 +182,7 @@ class LocalEndpoint:
         if spec.shared:
             front: Fronts | Seat = Seat(self._shared, spec)
         else:
-            front = Fronts(self._folder, listening, f"stats-{self._generation}", lasts=self._lasts)
+            front = Fronts(self._folder, listening, f"stats-g{self._generation}", lasts=self._lasts)
         front.follow(old.counted()[1])
         return front
 
@@ -282,7 +289,8 @@ class LocalEndpoint:
         up = self._front.alive and seen.ready
         kept = seen.capture
         lost = kept.dropped + kept.failed
-        return EndpointState(self.name, self._front.address, up, self.capture, variants, lost, kept.last_error, self._own(spec))
+        own, at = self._own(spec), seen.written_at
+        return EndpointState(self.name, self._front.address, up, self.capture, variants, lost, kept.last_error, own, at)
 
     def _answers(self, places: list[RunnerPlace], seen: stats.Stats | None = None) -> bool:
         """Whether the front is connected to a runner that lives, or would be when asked."""

@@ -65,6 +65,7 @@ class Fronts:
 
     def __init__(self, folder: Path, listening: Listening, name: str = "stats", *, lasts: bool = False) -> None:
         self.listening, self.routes, self._ours = listening, folder / "routes.json", frozenset[int]()
+        self._folder = folder
         self.name, self._lasts, self._chosen = name, lasts, listening
         if listening.grpc_port == 0:
             before = left.front(folder / f"{name}.json")
@@ -107,11 +108,12 @@ class Fronts:
                 sockets.listen(self.listening.host, one).close()
 
     def start(self, ports: list[int], *, beside: Collection[int] = ()) -> None:
-        """Start them on the first of these ports that can be had; `beside` are those that we ourselves still listen on.
+        """Start them on the first of these ports that can be had; `beside` are those that we ourselves still listen on, as fronts do that a
+        killed owner left: those of them that are as asked for are taken over.
 
         Raises BadInput where none can be had, StepFailed, Unavailable; then none of them runs.
         """
-        self._ours = frozenset(beside)
+        self._ours = frozenset(beside) | {port for one in left.fronts(self._folder) for port in (one.port, one.grpc_port) if port}
         try:
             self._places[0].start(ports)
             for place in self._places[1:]:

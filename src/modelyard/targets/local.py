@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from modelyard.build import contract, early, sandbox, stage
@@ -17,7 +18,7 @@ from modelyard.feed import FEED, Feed
 from modelyard.home import Home, scratch_prefix
 from modelyard.serve import left, routes
 from modelyard.serve import runner as serve_runner
-from modelyard.targets import bytecode
+from modelyard.targets import bytecode, tables
 from modelyard.targets.base import EndpointSpec, EndpointState, Job, JobState, OnLine
 from modelyard.targets.endpoint import LocalEndpoint, OnFailure
 from modelyard.targets.jobs import Jobs
@@ -27,6 +28,8 @@ log = logging.getLogger("modelyard")
 RUNNER = "modelyard.runtime.runner"
 WATCH = 0.2
 """Seconds between two looks at the endpoints' processes."""
+_AT_ONCE = 16
+"""Endpoints that end together."""
 
 
 class LocalTarget:
@@ -112,8 +115,9 @@ class LocalTarget:
 
     def let_in(self, name: str, access: routes.Access) -> None:
         endpoint = self._endpoints.get(name)
-        if endpoint is not None and endpoint.serving:
-            endpoint.let_in(access)
+        if endpoint is None or not endpoint.let_in(access):  # what a killed owner left may answer yet
+            tables.let_in(self._home.endpoints / name / "routes.json", access)
+            tables.let_in(self._shared.tables / f"{name}.json", access)
 
     def endpoint(self, name: str) -> EndpointState | None:
         endpoint = self._endpoints.get(name)
@@ -129,8 +133,8 @@ class LocalTarget:
         with self._lock:
             self._closing.set()
             names = list(self._endpoints)
-        for name in names:
-            self.remove(name)
+        with ThreadPoolExecutor(_AT_ONCE) as ending:  # each answers first what it holds
+            list(ending.map(self.remove, names))
         if self._lasts:
             left.end_all(self._home.endpoints)  # of an owner before us, and never taken over
         self._jobs.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from modelyard import __version__
 from modelyard.errors import BadInput, NotFound, StepFailed
 from modelyard.home import scratch_prefix
 from modelyard.runners import LOAD_SECONDS, start
@@ -138,7 +139,7 @@ class FrontPlace:
     """A front of an endpoint. What dead fronts counted is kept and added to what the present one counts.
 
     `before` is asked whether a port can be had, and raises BadInput where it cannot. `arguments`, `env`: the front's (serve/front.py).
-    One that a killed owner left, with the same arguments, is taken over as it is: its callers notice nothing.
+    One that a killed owner left, with the same arguments and of the same release, is taken over as it is: its callers notice nothing.
     """
 
     def __init__(
@@ -195,12 +196,13 @@ class FrontPlace:
                 raise
 
     def _left(self, ports: list[int]) -> left.Left | None:
-        """The front that a killed owner left here, if it is as asked for; another one is ended, and makes way."""
+        """The front that a killed owner left here, if it is as asked for, and of this release, so that it reads the tables that we write;
+        another one is ended, and makes way."""
         found = left.front(self._stats)
         if found is None:
             return None
         alike = list(found.argv[:-2]) == processes.front_argv(self._routes, self._stats, self._host, self._arguments)
-        if alike and (found.port in ports or 0 in ports):
+        if alike and found.release == __version__ and (found.port in ports or 0 in ports):
             return found
         found.stop()
         return None
@@ -269,7 +271,7 @@ class FrontPlace:
 
     def stop(self) -> None:
         if self._child is not None:
-            self._child.stop()
+            self._child.stop(processes.FRONT_SECONDS)
 
 
 def ended(counted: dict[str, stats.VariantStats]) -> dict[str, stats.VariantStats]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,14 @@ from modelyard.targets.base import EndpointSpec, Variant
 def sleeps(variant: Variant) -> bool:
     """Whether no runner of it need be up: its row plan answers, or requests wait for a runner."""
     return variant.plan is not None or variant.workers == 0
+
+
+def let_in(path: Path, access: routes.Access) -> None:
+    """Have whoever follows the table at `path`, if there is one, let these callers in, and no others. Raises OSError."""
+    with contextlib.suppress(YardError):
+        now = routes.read(path)
+        if now.access.keys is not None:
+            routes.write(path, msgspec.structs.replace(now, access=access, generation=now.generation + 1))
 
 
 def generation(path: Path) -> int:

@@ -13,9 +13,11 @@ import pyarrow.parquet
 import pytest
 
 from modelyard.errors import BadInput, NotFound
+from modelyard.serve.batch import ledger, reading
 from modelyard.serve.batch import order as orders
-from modelyard.serve.batch import reading
+from modelyard.serve.batch.answers import Answered
 from modelyard.serve.batch.job import HIDDEN, Job
+from modelyard.serve.batch.writing import Output
 
 from .made import job, order, rows, written
 
@@ -346,3 +348,110 @@ def test_what_no_table_holds_is_said_and_ends_in_no_traceback(tmp_path: Path) ->
     (tmp_path / "head.csv").write_text('id,a,n,s,"two\nlines"\n1,1,1,x,z\n')
     job(tmp_path, tmp_path / "head.csv", tmp_path / "out.csv", join=True)
     assert next(csv.reader((tmp_path / "out.csv").open(newline="")))[4] == "two\nlines"
+
+
+def test_an_input_is_not_lost_for_the_list_of_refused_rows(tmp_path: Path) -> None:
+    source = write(tmp_path / "out.jsonl", rows(5)).rename(tmp_path / "out.csv.errors.jsonl")
+    with pytest.raises(BadInput, match=r"the list of refused rows would take the place of an input") as raised:
+        job(tmp_path, source, tmp_path / "out.csv")
+    assert raised.value.where == str(source) and source.exists()
+    write(tmp_path / "in" / "a.csv", rows(5))
+    write(tmp_path / "in" / "b.jsonl", rows(5)).rename(tmp_path / "in" / "a.csv.errors.jsonl")
+    with pytest.raises(BadInput, match=r"two inputs would be written to a\.csv\.errors\.jsonl"):
+        job(tmp_path, tmp_path / "in", tmp_path / "answers")
+
+
+def test_two_batches_write_no_file_at_once_whatever_folders_they_were_given(tmp_path: Path) -> None:
+    """A batch into `out` and one into `out/deep` have a ledger each, and the file in common."""
+    write(tmp_path / "in" / "deep" / "a.csv", rows(5))
+    others = Output(tmp_path / "out" / "deep" / "a.csv", "csv")
+    for source, target in (("in", "out"), ("in/deep", "out/deep"), ("in/deep/a.csv", "out/deep/a.csv")):
+        with pytest.raises(BadInput, match="another batch writes there now"):
+            job(tmp_path, tmp_path / source, tmp_path / target)
+    others.add(Answered(1, [], table=pa.table({"whose": ["the other one's"]})))
+    others.finish()
+    assert (tmp_path / "out" / "deep" / "a.csv").read_text() == "whose\nthe other one's\n", "nobody touched what it wrote"
+    job(tmp_path, tmp_path / "in", tmp_path / "out")
+    assert table(tmp_path / "out" / "deep" / "a.csv")["prediction"].to_list() == written(rows(5))
+    Output(tmp_path / "left.csv", "csv").drop()
+    assert not list(tmp_path.glob(".left*"))
+
+
+def test_answers_that_others_have_changed_are_made_again(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a", "deep/b", "c"):
+        write(folder / f"{name}.csv", rows(5))
+    job(tmp_path, folder, out)
+    job(tmp_path, write(tmp_path / "others" / "b.csv", rows(9)).parent, out / "deep")  # another batch, into a folder of this one's
+    (out / "c.csv").write_text("torn")
+    assert job(tmp_path, folder, out)[0]["kept"] == 1
+    assert [table(out / f"{name}.csv")["prediction"].to_list() for name in ("a", "deep/b", "c")] == [written(rows(5))] * 3
+    assert job(tmp_path, folder, out)[0]["kept"] == 3
+
+
+def test_what_a_killed_batch_left_of_a_file_is_no_part_of_the_next_ones(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.csv", rows(5))
+    (tmp_path / ".out.csv.part").write_bytes(b"x" * 100_000)
+    job(tmp_path, source, tmp_path / "out.csv")
+    assert table(tmp_path / "out.csv")["prediction"].to_list() == written(rows(5))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("asked", ["$[0, 0]", "$['a', 'n', 'a']", "$[-1, -1]"])
+def test_a_column_is_asked_for_once(tmp_path: Path, kind: str, asked: str) -> None:
+    source = write(tmp_path / "in.csv", rows(3)[:3])
+    for key in ("input_filter", "output_filter"):
+        with pytest.raises(BadInput, match=r"twice|is no column") as raised:
+            job(tmp_path, source, tmp_path / f"out.{kind}", **{key: asked, "join": key == "output_filter"})
+        assert raised.value.where == "in.csv" or "is no column" in raised.value.what
+    assert not (tmp_path / f"out.{kind}").exists()
+
+
+def test_a_mark_of_utf_8_at_the_head_of_lines_of_json_is_none_of_them(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", rows(5))
+    source.write_bytes(b"\xef\xbb\xbf" + source.read_bytes())
+    assert job(tmp_path, source, tmp_path / "out.jsonl")[0]["rows"] == 5
+    source.write_bytes(b"\xef\xbb\xbf")
+    assert job(tmp_path, source, tmp_path / "out.jsonl")[0]["rows"] == 0
+
+
+def test_a_row_longer_than_a_piece_is_answered_or_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "PIECE_BYTES", 4000)
+    given = [{**row, "note": "x" * (20_000 if i == 7 else 3)} for i, row in enumerate(rows(300))]
+    pl.DataFrame(given).write_ndjson(tmp_path / "in.jsonl")
+    pl.DataFrame(given).write_csv(tmp_path / "in.csv")
+    assert job(tmp_path, tmp_path / "in.jsonl", tmp_path / "out.csv")[0]["rows"] == 300
+    with pytest.raises(BadInput, match="a row has more than 4,000 bytes, and one of a CSV file may not") as raised:
+        job(tmp_path, tmp_path / "in.csv", tmp_path / "out.csv")
+    assert ".parquet" in raised.value.next and str(tmp_path) in raised.value.where
+
+
+def test_a_file_that_goes_while_a_batch_looks_whether_it_is_done_keeps_no_other_from_its_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a", "b"):
+        write(folder / f"{name}.csv", rows(5))
+    job(tmp_path, folder, out)
+    write(folder / "b.csv", rows(7))
+    known = ledger.Ledger.known
+
+    def gone(self: ledger.Ledger, source: Path, *more: Any) -> Any:
+        if source.name == "a.csv":
+            source.unlink()
+        return known(self, source, *more)
+
+    monkeypatch.setattr(ledger.Ledger, "known", gone)
+    with pytest.raises(BadInput, match="the file is gone") as raised:
+        job(tmp_path, folder, out)
+    assert raised.value.where == "a.csv" and table(out / "b.csv").height == 7
+
+
+def test_ids_have_a_type_where_no_row_has_one(tmp_path: Path) -> None:
+    """A folder of answers reads as one table, also where a file had no rows."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write(folder / "b.jsonl", rows(5))
+    (folder / "a.jsonl").write_text("")
+    (folder / "c.jsonl").write_text("".join(json.dumps({**row, "id": None}) + "\n" for row in rows(2)))
+    job(tmp_path, folder, out, format="parquet")
+    assert pl.scan_parquet(out / "*.parquet").collect()["id"].to_list() == [*(row["id"] for row in rows(5)), None, None]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import mmap
 import os
 import resource
 import shutil
@@ -255,6 +256,29 @@ def test_a_file_that_cannot_grow_drops_and_counts_exactly(tmp_path: Path) -> Non
     assert w.stats.last_error == os.strerror(errno.EFBIG)
     assert limit - 1000 < path.stat().st_size <= limit, "the last room is used"
     assert exact(w.stats)
+    assert read(tmp_path).height == w.stats.captured
+
+
+def test_a_mapping_that_cannot_grow_fails_the_row_and_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a process may map no more memory, while the disk has room."""
+
+    class Mapped(mmap.mmap):
+        full = True
+
+        def resize(self, size: int) -> None:
+            if Mapped.full:
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            super().resize(size)
+
+    monkeypatch.setattr(segment.mmap, "mmap", Mapped)
+    w, many = writer(tmp_path), [f"{i}" for i in range(1000)]
+    for _ in range(12):
+        put(w, many)
+    assert w.stats.failed > 0 and w.stats.captured > 0 and exact(w.stats), "the fault fired, after some went well"
+    assert w.stats.last_error == os.strerror(errno.ENOMEM)
+    failed, Mapped.full = w.stats.failed, False
+    put(w, many)
+    assert w.stats.failed == failed and exact(w.stats)
     assert read(tmp_path).height == w.stats.captured
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import grpc
@@ -19,7 +20,10 @@ from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from modelyard.errors import BadInput
+from modelyard.serve.plane import Answer
 from modelyard.serve.protocols import Formats, oip, tensors
+from modelyard.serve.protocols.oip_grpc import Service
+from modelyard.serve.protocols.oip_messages import MESSAGES
 from modelyard.serve.protocols.tensors import DATATYPES, Tensor
 from modelyard.signature import Column, Signature
 from tests.serve.protocols.conftest import RECORD, Endpoint
@@ -114,7 +118,7 @@ def test_by_default_every_output_comes_and_a_version_can_be_named(endpoint: Endp
 
 REFUSED = {
     "another model": ({"model_name": "other"}, "another endpoint", "NOT_FOUND"),
-    "another version": ({"model_version": "9"}, "no variant", "INVALID_ARGUMENT"),
+    "another version": ({"model_version": "9"}, "version `9`: the model has no such version", "NOT_FOUND"),
     "no runner": ({"model_version": "gone"}, "no runner", "UNAVAILABLE"),
     "a column that is unknown": ({"inputs": {"c99": [1.0]}}, "no column `c99`", "INVALID_ARGUMENT"),
     "a column that is missing": ({"inputs": {"c1": [1.0]}}, "`c0` is missing", "INVALID_ARGUMENT"),
@@ -146,6 +150,27 @@ def test_what_does_not_fit(endpoint: Endpoint, kind: ModuleType, case: str) -> N
         assert caught.value.status() == f"StatusCode.{code}"
 
 
+def test_a_call_that_its_caller_gives_up_is_in_the_log() -> None:
+    async def hangs(*_: Any, **__: Any) -> Answer:
+        asked.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async def given_up() -> None:
+        call = asyncio.ensure_future(Service(plane)._infer(body, SimpleNamespace(invocation_metadata=lambda: ())))
+        await asked.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+
+    notes: list[int] = []
+    plane: Any = SimpleNamespace(trace=lambda given: None, admit=lambda headers: "", max_body=lambda request: 1000, invoke=hangs)
+    plane.note = lambda request, answer, start: notes.append(answer.status)
+    asked, body = asyncio.Event(), MESSAGES["ModelInferRequest"](model_name="demo").SerializeToString()
+    asyncio.run(given_up())
+    assert notes == [499]
+
+
 def test_a_gzipped_body_is_refused_and_said_so(endpoint: Endpoint) -> None:
     with pytest.raises(InferenceServerException, match="gzip"):
         client(over_http, endpoint).infer("demo", [column(over_http, "c0", [1.0])], request_compression_algorithm="gzip")
@@ -157,6 +182,16 @@ def test_bytes_that_are_no_message_are_the_callers_fault(endpoint: Endpoint, met
         channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(b"\xff\xff", timeout=10)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
     assert f"{method}Request" in caught.value.details()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("version", "pause"), [("gone", "1000"), ("9", None)])
+def test_who_should_come_again_is_told_when_as_grpcs_own_retries_take_it(endpoint: Endpoint, version: str, pause: str | None) -> None:
+    body = MESSAGES["ModelInferRequest"](model_name="demo", model_version=version)
+    tensor = body.inputs.add(name="c0", datatype="FP64", shape=[1])
+    tensor.contents.fp64_contents.append(1.0)
+    with grpc.insecure_channel(f"127.0.0.1:{endpoint.grpc_port}") as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(body.SerializeToString(), timeout=10)
+    assert dict(caught.value.trailing_metadata()).get("grpc-retry-pushback-ms") == pause  # type: ignore[attr-defined]
 
 
 def test_a_large_message_is_refused(endpoint: Endpoint) -> None:
@@ -195,7 +230,7 @@ def test_nan_in_json_is_a_missing_number() -> None:
     body = b'{"inputs": [{"name": "c0", "shape": [2], "datatype": "FP64", "data": [NaN, 1.5]}, {"name": "c1", "shape": [2], '
     body += b'"datatype": "BYTES", "data": ["NaN", "\\u00e9"]}]}'
     assert [t.values for t in oip._decoded(oip.Request("POST", "", {}, body)).inputs] == [[None, 1.5], ["NaN", "\u00e9"]]
-    with pytest.raises(BadInput, match="no inference request"):
+    with pytest.raises(BadInput, match="infinite number"):
         oip._decoded(oip.Request("POST", "", {}, body.replace(b"1.5", b"Infinity")))
 
 

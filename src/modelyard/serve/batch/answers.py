@@ -154,8 +154,9 @@ class Piecework:
         id_col = self._signature.id_col
         if id_col and all(isinstance(given[n], dict) and id_col in given[n] for n in numbers):
             ids = [given[n][id_col] for n in numbers]
-            whole = all(type(i) is int and -(2**63) <= i < 2**63 for i in ids)
-            made = table.add_column(0, id_col, pa.array(ids if whole else [None if i is None else str(i) for i in ids]))
+            whole = bool(ids) and all(type(i) is int and -(2**63) <= i < 2**63 for i in ids)
+            texts = ids if whole else [None if i is None else str(i) for i in ids]
+            made = table.add_column(0, id_col, pa.array(texts, pa.int64() if whole else pa.string()))
         else:
             made = table.add_column(0, "row", pa.array([first + n for n in numbers], pa.int64()))
         return made.select(self._output.columns(made.column_names))

@@ -50,6 +50,7 @@ def files(order: Order) -> tuple[list[File], list[str]]:
     if not found and not order.may_be_empty:
         raise BadInput(f"{source} holds no file that ends with {ENDINGS}", where=str(source))
     places = [file.target for file in found]
+    places += set(map(errors_of, places)).intersection(places)
     if len(set(places)) != len(places):
         twice = next(place for place in places if places.count(place) > 1)
         raise BadInput(f"two inputs would be written to {twice.name}", where=str(twice), next="leave out the format")
@@ -70,7 +71,7 @@ def _single(source: Path, target: Path, order: Order) -> File:
 
 
 def _see_that_no_input_is_lost(found: list[File]) -> None:
-    """Raises BadInput where an answer would take the place of an input."""
+    """Raises BadInput where an answer, or the list of what was refused, would take the place of an input."""
     folders: dict[Path, Path] = {}
 
     def place(path: Path) -> Path:
@@ -82,6 +83,14 @@ def _see_that_no_input_is_lost(found: list[File]) -> None:
     for file in found:
         if place(file.target) in sources:
             raise BadInput("the output would take the place of an input", where=str(file.target), next="name another output")
+        if place(beside := errors_of(file.target)) in sources:
+            said = "the list of refused rows would take the place of an input"
+            raise BadInput(said, where=str(beside), next="name another output")
+
+
+def errors_of(path: Path) -> Path:
+    """Where the refused rows of a file of answers are listed."""
+    return path.with_name(f"{path.name}.errors.jsonl")
 
 
 def make(folder: Path, mode: int | None) -> None:

@@ -81,7 +81,14 @@ class Filter:
         return record
 
     def columns(self, names: Sequence[str]) -> list[str]:
-        """Which of a table's columns it leaves. Raises BadInput."""
+        """Which of a table's columns it leaves, each once. Raises BadInput."""
+        found = self._columns(names)
+        if len(set(found)) != len(found):
+            twice = next(name for name in found if found.count(name) > 1)
+            raise BadInput(f"the filter {self} asks for the column `{twice}` twice", next="name each column once")
+        return found
+
+    def _columns(self, names: Sequence[str]) -> list[str]:
         if not self.steps:
             return list(names)
         if len(self.steps) > 1:

@@ -173,9 +173,10 @@ class Job:
         now = _state(file)  # after it was read for the digest, too
         if before is None or (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
             raise BadInput("the file was changed while it was read", where=file.name, next="run the batch again")
-        output.finish()
-        rows, refused = output.rows, len(output.refused)
-        done.add(ledger.Done(file.name, now.st_size, now.st_mtime_ns, digest, self._order.digest, self._named(file), rows, refused))
+        made = output.finish()
+        rows, refused, order = output.rows, len(output.refused), self._order.digest
+        read, wrote = (now.st_size, now.st_mtime_ns), (made.st_size, made.st_mtime_ns)
+        done.add(ledger.Done(file.name, *read, digest, order, self._named(file), rows, refused, *wrote))
         self._open = None
         self._count(rows, refused)
         tell({"output": str(file.target), "rows": rows, "refused": refused, "kept": False})

@@ -19,7 +19,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A finished file: its input as it was (`digest` is SHA-256), what was asked (`order`), and what came of it."""
+    """A finished file: its input as it was (`digest` is SHA-256), what was asked (`order`), and what came of it. `made_size` and `made_ns`
+    are the output's own (0: a batch did it that did not note them)."""
 
     input: str
     size: int
@@ -29,6 +30,8 @@ class Done(msgspec.Struct, frozen=True):
     output: str
     rows: int
     refused: int
+    made_size: int = 0
+    made_ns: int = 0
 
 
 class Ledger:
@@ -45,13 +48,18 @@ class Ledger:
                     self._done[found.output] = found
 
     def known(self, source: Path, name: str, order: str, target: Path, output: str) -> Done | None:
-        """The line of an output that is there and that the same input and order would give again."""
+        """The line of an output that is there, as it was made, and that the same input and order would give again; None, too, where the
+        input is gone."""
         found = self._done.get(output)
         if found is None or (found.input, found.order) != (name, order) or not target.is_file():
             return None
-        state = source.stat()
-        if (state.st_size, state.st_mtime_ns) == (found.size, found.changed_ns) or digest(source) == found.digest:
-            return found
+        made = target.stat()
+        if found.made_ns and (made.st_size, made.st_mtime_ns) != (found.made_size, found.made_ns):
+            return None
+        with contextlib.suppress(FileNotFoundError):  # whoever then reads it says so
+            state = source.stat()
+            if (state.st_size, state.st_mtime_ns) == (found.size, found.changed_ns) or digest(source) == found.digest:
+                return found
         return None
 
     def add(self, done: Done) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,9 @@ def pieces(path: Path, signature: Signature) -> Iterator[Piece]:
     try:
         yield from made(path, signature)
     except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as exc:
+        if kind == "csv" and "straddl" in str(exc):
+            said = f"{path.name}: a row has more than {orders.PIECE_BYTES:,} bytes, and one of a CSV file may not"
+            raise BadInput(said, where=str(path), next="write the rows as .parquet or .jsonl") from exc
         raise BadInput(f"{path.name} cannot be read as {kind}: {str(exc).splitlines()[0][:200]}", where=str(path)) from exc
 
 
@@ -103,6 +107,8 @@ def _head(path: Path) -> list[str]:
 def _lines(path: Path, _: Signature) -> Iterator[Piece]:
     first, rest = 0, b""
     with path.open("rb") as file:
+        if file.read(len(BOM_UTF8)) != BOM_UTF8:  # as Windows begins a text with it
+            file.seek(0)
         while block := file.read(orders.PIECE_BYTES):
             block = rest + block
             cut = block.rfind(b"\n") + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,16 @@ import pyarrow.parquet
 from modelyard.errors import BadInput
 from modelyard.files import sync
 from modelyard.serve.batch.answers import Answered
-from modelyard.serve.batch.files import make
+from modelyard.serve.batch.files import errors_of, make
 from modelyard.serve.batch.order import Refusal
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Output:
-    """One file that is being written. `kind` is its format; `header`: a CSV file begins with the names of its columns. `mode` is that of
-    the file, and of its folder where there is none (None: as the umask says)."""
+    """One file that is being written, by nobody else meanwhile: batches into different folders may have it in common. `kind` is its format;
+    `header`: a CSV file begins with the names of its columns. `mode` is that of the file, and of its folder where there is none (None: as
+    the umask says). Raises BadInput where another batch writes it."""
 
     def __init__(self, path: Path, kind: str, *, header: bool = True, mode: int | None = None) -> None:
         make(path.parent, mode)
@@ -30,7 +32,7 @@ class Output:
         self.refused: list[Refusal] = []
         self._kind, self._header = kind, header
         self._work = path.with_name(f".{path.name}.part")
-        self._file: Any = self._work.open("wb")
+        self._file: Any = _alone(self._work)
         self._writer: Any = None
 
     def add(self, answered: Answered) -> None:
@@ -62,18 +64,20 @@ class Output:
             raise BadInput(f"a column cannot be written as CSV: {str(exc).splitlines()[0]}", where=str(self.path), next=hint) from exc
         self._header = False
 
-    def finish(self) -> None:
-        """Show it, in one step. Refused rows lie beside it. Raises OSError."""
+    def finish(self) -> os.stat_result:
+        """Show it, in one step; returns its state. Refused rows lie beside it. Raises OSError."""
         if self._writer is not None:
             self._writer.close()
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._file.close()
         if self._mode is not None:
             self._work.chmod(self._mode)
         self._tell_refused()
         self._work.replace(self.path)
+        made = os.fstat(self._file.fileno())
+        self._file.close()
         sync(self.path.parent)
+        return made
 
     def _tell_refused(self) -> None:
         beside = errors_of(self.path)
@@ -88,12 +92,24 @@ class Output:
 
     def drop(self) -> None:
         """It comes to nothing."""
+        self._work.unlink(missing_ok=True)
         for one in (self._writer, self._file):
             with contextlib.suppress(Exception):
                 one.close()
-        self._work.unlink(missing_ok=True)
 
 
-def errors_of(path: Path) -> Path:
-    """Where the refused rows of a file of answers are listed."""
-    return path.with_name(f"{path.name}.errors.jsonl")
+def _alone(path: Path) -> Any:
+    """An empty file to write, held until it is closed. Raises BadInput where somebody else holds it."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                file.truncate()
+                return file
+        except BlockingIOError:
+            file.close()
+            raise BadInput("another batch writes there now", where=str(path.parent), next="wait for its end") from None
+        except FileNotFoundError:
+            pass
+        file.close()  # whoever held it has just put it in its place, or removed it

@@ -57,8 +57,13 @@ class Segment:
         self.size = end
 
     def _grow(self, needed: int) -> None:
-        self._room_for(needed, self.room + min(self.room, LAST_STEP))
-        self.map.resize(self.room)
+        before = self.room
+        self._room_for(needed, before + min(before, LAST_STEP))
+        try:
+            self.map.resize(self.room)
+        except OSError:
+            self.room = before  # what is not mapped is no room
+            raise
 
     def _room_for(self, needed: int, wanted: int) -> None:
         """Room for `wanted` bytes in all, or where the disk has none for so many, for those that are `needed`."""

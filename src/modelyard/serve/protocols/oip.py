@@ -187,16 +187,16 @@ def _known(parameters: dict[str, Any], names: tuple[str, ...], where: str) -> No
 
 
 def model(live: Live, version: str | None) -> dict[str, Any]:
-    """The metadata of an endpoint, or of one version of it. Raises NoRunner, BadInput."""
-    variant = live.choose(version)
+    """The metadata of an endpoint, or of one version of it. Raises NoRunner, NotFound."""
+    variant = live.choose() if version is None else live.version(version)
     versions = [v.version for v in live.variants] if version is None else [variant.version]
     about = {"name": live.table.model, "versions": versions, "platform": PLATFORM}
     return {**about, "inputs": tensors.inputs(variant.signature), "outputs": tensors.outputs(variant.signature)}
 
 
 def ready(live: Live, version: str | None) -> bool:
-    """Whether an endpoint, or one version of it, answers. Raises NoRunner, BadInput."""
-    return live.ready if version is None else live.choose(version).ready
+    """Whether an endpoint, or one version of it, answers. Raises NoRunner, NotFound."""
+    return live.ready if version is None else live.version(version).ready
 
 
 async def _server(plane: Plane, request: Request) -> Answer:

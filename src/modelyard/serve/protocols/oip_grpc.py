@@ -5,6 +5,7 @@ Imports grpcio and protobuf (the extra `grpc`), and is imported itself only wher
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from modelyard.errors import BadInput, NotFound, YardError
 from modelyard.serve import tracing
-from modelyard.serve.plane import Answer, Plane, Request
+from modelyard.serve.plane import HUNG_UP, Answer, Plane, Request
 from modelyard.serve.protocols import oip, tensors
 from modelyard.serve.protocols.oip_messages import MESSAGES, SERVICE
 from modelyard.serve.protocols.plain import sentence
@@ -161,9 +162,12 @@ class Service:
             answer = await self._plane.invoke(request, self._dialect, endpoint=request.names["endpoint"])
         except YardError as exc:
             answer = self._dialect.refuse(exc)
+        except asyncio.CancelledError:  # its caller waits no longer
+            self._plane.note(request, Answer(HUNG_UP, b""), start)
+            raise
         self._plane.note(request, answer, start)
         if answer.status != 200:
-            await context.abort(_code(answer.status), answer.body.decode())
+            await context.abort(_code(answer.status), answer.body.decode(), _when(answer))
         return answer.body
 
     async def _live(self, message: Any, headers: dict[bytes, bytes]) -> Any:
@@ -209,6 +213,11 @@ def _told(call: Callable[[Any, dict[bytes, bytes]], Awaitable[Any]], given: str)
             await context.abort(_code(exc.http_status), sentence(exc))
 
     return method
+
+
+def _when(answer: Answer) -> tuple[tuple[str, str], ...]:
+    """In how long to come again, as gRPC's own retries take it; nothing where that is of no use."""
+    return (("grpc-retry-pushback-ms", str(1000 * answer.retry_after)),) if answer.status in (429, 503) else ()
 
 
 def _code(status: int) -> grpc.StatusCode:

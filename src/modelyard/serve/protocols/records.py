@@ -177,18 +177,18 @@ def nan_is_missing(read: Callable[[bytes], T], body: bytes) -> T:
     try:
         return read(body)
     except BadInput:
-        plain = _without_nan(body) if b"NaN" in body else None
+        plain = _without_nan(body) if b"NaN" in body or b"Infinity" in body else None
         if plain is None:
             raise
         return read(plain)
 
 
 def _without_nan(body: bytes) -> bytes | None:
-    """The body with null for NaN; None where it is no JSON all the same."""
+    """The body with null for NaN; None where it is no JSON all the same. Raises BadInput for an infinite number."""
 
     def missing(word: str) -> None:
         if word != "NaN":
-            raise ValueError
+            raise BadInput("the body has an infinite number", next="Send finite numbers, or null for one that is missing.")
 
     try:
         return msgspec.json.encode(json.loads(body, parse_constant=missing))
