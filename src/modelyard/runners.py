@@ -40,8 +40,10 @@ class Loadable:
     environment: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-def start(what: Loadable, socket: Path, log: Path, warm: Warm | None = None) -> Child:
+def start(what: Loadable, socket: Path, log: Path, warm: Warm | None = None, example: Path | None = None) -> Child:
     """Start a runner that will listen on `socket`, in a folder of its own. Then `runner.wait_ready`. Raises StepFailed.
+
+    `example` is a file beside the socket (`runner.write_example`) that it predicts before it listens.
 
     In the sandbox it sees its model, its code, its environment and its socket's folder, and a network of its own with nobody else in
     it. Without a sandbox it runs plainly, which is for one's own code on one's own machine. `warm` is an interpreter to fork it from.
@@ -75,7 +77,7 @@ def start(what: Loadable, socket: Path, log: Path, warm: Warm | None = None) -> 
         framework=what.framework,
         socket_path=socket,
         log=log,
-        options=what.options,
+        options={**what.options, **({} if example is None else {"example": str(example)})},
         wrap=wrap,
         env={"SM_MODEL_DIR": model, **env},
     )

@@ -20,7 +20,7 @@ from modelyard.serve import routes
 from tests.build.test_processes import until
 
 from .scripts import ANSWERS, BROKEN, constant
-from .world import World
+from .world import World, kill
 
 DIES = """
 import os
@@ -172,6 +172,10 @@ def test_a_new_runner_has_predicted_before_it_gets_traffic(world: World) -> None
     world.script("1", COUNTS)
     world.apply({"1": 100}, example={"x": 5.0})
     assert ask(world, 1.0)[:2] == (200, 4.0), "three predictions were before"
+    (first,) = world.pids("1")
+    kill(first)
+    until(lambda: world.pids("1") not in ([], [first]))
+    assert ask(world, 1.0)[:2] == (200, 4.0), "and of one that is started again"
 
 
 def test_a_version_that_dies_of_its_first_prediction_gets_no_traffic(world: World) -> None:

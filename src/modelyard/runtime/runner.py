@@ -1,7 +1,7 @@
 r"""The runner: holds one model and answers the runner protocol on a Unix socket, a request at a time, in the main thread.
 
     python -m modelyard.runtime.runner --model-dir DIR --code-dir DIR --entry-point NAME --signature FILE \
-        --framework NAME --socket PATH [--content-type TYPE --accept TYPE --pre NAME --post NAME --batch-strategy WORD]
+        --framework NAME --socket PATH [--example FILE --content-type TYPE --accept TYPE --pre NAME --post NAME --batch-strategy WORD]
 
 It ends when its standard input does, which whoever needs it holds open, or when a byte comes. Exit codes: 0 asked to end, 3 the model
 cannot be loaded, 4 the process that holds the model (R's, a server's) ended.
@@ -41,6 +41,8 @@ from modelyard.runtime.outputs import BadOutput
 
 _SEND_TIMEOUT = 30.0
 _GRACE = 5.0
+WARM_UP, WARM_UP_SECONDS = 3, 20.0
+"""Predictions of the example before anybody can ask, and how long they may take."""
 _OOM_SCORE, _PROCESSES = "500", 2048
 
 
@@ -158,6 +160,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--entry-point", default="")
     parser.add_argument("--framework", required=True, choices=NAMES)
+    parser.add_argument("--example", default="")
     parser.add_argument("--content-type", default="text/csv")
     parser.add_argument("--accept", default="application/json")
     parser.add_argument("--batch-strategy", default="multi_record")
@@ -181,6 +184,28 @@ def begin(options: argparse.Namespace, signature: dict[str, Any]) -> Served:
     served.hooks(options.code_dir, options.pre, options.post)
     served.single = options.batch_strategy == "single_record"
     return served
+
+
+def warm_up(served: Served, names: list[str], example: Path) -> None:
+    """Predict a row a few times, so that the first caller does not pay for what a model does only once. What the model raises is left to
+    callers and alarms. `example` has the columns of a `predict`."""
+
+    def late() -> None:
+        print(f"modelyard: the model did not answer an example within {WARM_UP_SECONDS:g} s", file=sys.stderr, flush=True)
+        os._exit(3)
+
+    print("modelyard: the model is loaded and predicts an example", file=sys.stderr, flush=True)  # serve/runner.py reads it
+    overdue = threading.Timer(WARM_UP_SECONDS, late)
+    overdue.daemon = True
+    overdue.start()
+    try:
+        columns = json.loads(example.read_text(encoding="utf-8"))
+        for _ in range(WARM_UP):
+            predict({"rows": 1, "columns": columns}, served, names)
+    except Exception:
+        traceback.print_exc()
+    finally:
+        overdue.cancel()
 
 
 def why(exc: Exception) -> str:
@@ -222,6 +247,8 @@ def main(argv: list[str] | None = None) -> int:
         **served.facts,
     }
     names = [str(c["name"]) for c in signature["columns"]]
+    if options.example:
+        warm_up(served, names, Path(options.example))
     gc.collect()
     gc.freeze()  # a model and its libraries are some 10^5 objects for good: no collection between requests needs to walk them
     serve(wire.listen(options.socket), lambda message: answer(message, served, names, hello), life)

@@ -279,8 +279,8 @@ class Runners:
         asyncio.get_running_loop().call_later(PATIENCE, self._lose_patience, link, link.away_since)
 
     def _lose_patience(self, link: Link, since: float) -> None:
-        """A runner that died then may have stayed away since: who waits for it need not wait longer. (One that was put to sleep is away, too;
-        who asks then waits for the next.)"""
+        """A runner that died then may have stayed away since: who waits for it need not wait longer. (One that was put to sleep is away,
+        too; who asks then waits for the next.)"""
         if link.away_since == since and self._links.get(link.path) is link:
             for piece in link.suspects:
                 piece.call.fail(self._gone(sent=True))

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 CHUNK_ROWS = 5000
-WARM_UP, WARM_UP_SECONDS = 3, 20.0
-"""Predictions asked of a new runner before it gets traffic, and how long each may take."""
+LOADED = "the model is loaded and predicts an example"
+"""A runner's word before it does."""
 # One thread a runner. OpenMP's threads wait for each other by spinning: on two idle cores two threads were about as fast as one
 # here, but where other work shared the cores they were anything from no slower to tens of times slower, with p99 of 0.1 to 1.7 s
 # (one thread: 0.1 s at worst). More throughput comes from more runners; `env` overrides this.
@@ -127,6 +127,7 @@ def wait_ready(socket_path: Path, timeout: float, child: Child | None = None) ->
         if child is not None and not child.is_alive():
             tail = child.tail()
             what = last_word(tail, f"the runner ended with exit code {child.exit_code} before its model was loaded")
+            what = "the runner ended when it was asked for a prediction" if what == LOADED else what
             raise StepFailed(what, where=str(child.log), log_tail=tail)
         if time.monotonic() > deadline:
             what = f"the model was not loaded within {timeout:g} s"
@@ -134,24 +135,14 @@ def wait_ready(socket_path: Path, timeout: float, child: Child | None = None) ->
         time.sleep(0.003)
 
 
-def warm_up(socket_path: Path, example: Mapping[str, Any], signature: Signature, times: int = WARM_UP) -> None:
-    """Ask a runner that is ready for a few predictions of `example`, a record as callers send it, so that the first caller does not pay
-    for what a model does only once. An error of the model's is left to callers and alarms. Raises StepFailed where it does not answer.
-    """
+def write_example(path: Path, example: Mapping[str, Any], signature: Signature) -> bool:
+    """Write a record, as callers send it, as the columns that a runner predicts before anybody can ask it; False where it does not fit."""
     try:
         columns = {c.name: json_coercer(c)([example.get(c.name)]) for c in signature.columns}
     except BadInput:
-        return  # an example of an older signature
-    try:
-        with wire.connect(socket_path, timeout=WARM_UP_SECONDS) as peer:
-            for number in range(times):
-                _ask(peer, number, columns, 0, signature)
-    except ModelFailed:
-        return
-    except TimeoutError:
-        raise StepFailed(f"the model did not answer an example within {WARM_UP_SECONDS:g} s", where=str(socket_path)) from None
-    except OSError as exc:
-        raise StepFailed(f"the runner ended when it was asked for a prediction: {exc}", where=str(socket_path)) from exc
+        return False  # an example of an older signature
+    path.write_bytes(msgspec.json.encode(columns))
+    return True
 
 
 def predict(socket_path: Path, table: pl.DataFrame, signature: Signature, *, timeout: float = 600.0) -> pl.DataFrame:

@@ -84,7 +84,15 @@ class RunnerPlace:
     def start(self) -> None:
         """Raises StepFailed."""
         self.back_off.begin()
-        self.child = start(self.variant.model, self.socket, self.log)
+        self.child = start(self.variant.model, self.socket, self.log, example=self._example())
+
+    def _example(self) -> Path | None:
+        """The file with what it predicts before it gets traffic."""
+        if self.variant.example is None:
+            return None
+        path = self.folder / "example.json"
+        signature = Signature.from_dict(json.loads(self.variant.model.signature.read_text(encoding="utf-8")))
+        return path if runner.write_example(path, self.variant.example, signature) else None
 
     def revive(self) -> None:
         """Start it now if it is dead, whatever pause it was to have. Raises StepFailed."""
@@ -95,9 +103,6 @@ class RunnerPlace:
     def wait(self) -> None:
         """Wait until its model is loaded and has predicted. Raises StepFailed with the log's tail."""
         runner.wait_ready(self.socket, LOAD_SECONDS, self.child)
-        if self.variant.example is not None:
-            signature = Signature.from_dict(json.loads(self.variant.model.signature.read_text(encoding="utf-8")))
-            runner.warm_up(self.socket, self.variant.example, signature)
 
     def note(self, seen: stats.RunnerStats | None, timeout: float) -> str | None:
         """Take in what the front sees of it. Ends a runner that holds a batch for far longer than `timeout`: returns the sentence."""
