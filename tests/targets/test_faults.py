@@ -168,6 +168,17 @@ def test_runners_are_added_while_requests_wait_and_end_when_they_have_nothing_to
     assert world.told == []
 
 
+def test_the_only_runner_is_started_at_once_however_often_it_is_killed_if_it_answers_in_between(world: World) -> None:
+    world.script("1", ANSWERS)
+    world.apply({"1": 100})
+    for deaths in range(1, 6):
+        assert ask(world, 1.0)[0] == 200, "whoever comes meanwhile waits for the next"
+        until(lambda: world.live()._crews["1"].places[0].back_off.useful)
+        kill(world.pids("1")[0])
+        until(lambda deaths=deaths: world.state.variants["1"].restarts == deaths)
+    assert [reason.rpartition(" in ")[2] for _, reason in world.told] == ["0.2 s"] * 5
+
+
 def test_a_new_runner_has_predicted_before_it_gets_traffic(world: World) -> None:
     world.script("1", COUNTS)
     world.apply({"1": 100}, example={"x": 5.0})

@@ -104,7 +104,15 @@ class Runners:
         """How each runner is, by its socket; what waits is shared out evenly."""
         share = -(-self._queue.rows // max(1, len(self._links)))
         return {
-            path: RunnerStats(self.version, link.connected, round(link.busy_seconds, 3), share, link.batches, max(0, link.connects - 1))
+            path: RunnerStats(
+                version=self.version,
+                connected=link.connected,
+                busy_seconds=round(link.busy_seconds, 3),
+                waiting_rows=share,
+                batches=link.batches,
+                restarts=max(0, link.connects - 1),
+                answered=link.answered,
+            )
             for path, link in self._links.items()
         }
 

@@ -71,7 +71,7 @@ class Link:
         self.lingers = False
         self._linger: asyncio.TimerHandle | None = None
         self._turn = 0  # of lingering: what belongs to one that was stopped does nothing
-        self._since, self.batches = 0.0, 0
+        self._since, self.batches, self.answered = 0.0, 0, 0
         self._hold = left.Hold(path)
         self._frames: _Frames | None = None
         self._transport: asyncio.Transport | None = None
@@ -170,6 +170,7 @@ class Link:
             except BaseException:
                 self.flying = batch
                 raise
+            self.answered += 1
             self._mark_answered()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.lost(frames)

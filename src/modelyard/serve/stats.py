@@ -113,9 +113,8 @@ class CaptureStats(msgspec.Struct):
 
 
 class RunnerStats(msgspec.Struct):
-    """A runner as the front sees it; `busy_seconds` (of the batch that it holds) tells a hung one, `batches` an idle one.
-
-    `waiting_rows` is its share of what waits for the version's runners.
+    """A runner as the front sees it; `busy_seconds` (of the batch that it holds) tells a hung one, `batches` an idle one, `answered` one
+    that is of use. `waiting_rows` is its share of what waits for the version's runners.
     """
 
     version: str
@@ -124,6 +123,7 @@ class RunnerStats(msgspec.Struct):
     waiting_rows: int
     batches: int = 0
     restarts: int = 0  # how often it was there again after it had gone
+    answered: int = 0
 
 
 class Stats(msgspec.Struct):

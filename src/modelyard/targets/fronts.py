@@ -195,4 +195,6 @@ def _runner(one: stats.RunnerStats, other: stats.RunnerStats) -> stats.RunnerSta
         max(one.busy_seconds, other.busy_seconds),
         one.waiting_rows + other.waiting_rows,
         one.batches + other.batches,
+        max(one.restarts, other.restarts),
+        one.answered + other.answered,
     )

@@ -32,19 +32,20 @@ CANNOT_LISTEN = 2
 
 @dataclass
 class BackOff:
-    """When a process that died may start again: later each time, until one has lived for long."""
+    """When a process that died may start again: later each time, until one has lived for long, or been of use."""
 
     pause: float = BACK_OFF / 2
     started: float = 0.0
     not_before: float = 0.0
+    useful: bool = False
 
     def begin(self) -> None:
-        self.started = time.monotonic()
+        self.started, self.useful = time.monotonic(), False
 
     def died(self) -> float:
         """Note a death; returns the pause in seconds."""
         now = time.monotonic()
-        self.pause = BACK_OFF if now - self.started > STEADY else min(self.pause * 2, LONGEST_BACK_OFF)
+        self.pause = BACK_OFF if self.useful or now - self.started > STEADY else min(self.pause * 2, LONGEST_BACK_OFF)
         self.not_before = now + self.pause
         return self.pause
 
@@ -69,6 +70,7 @@ class RunnerPlace:
     back_off: BackOff = field(default_factory=BackOff)
     idle_since: float = field(default_factory=time.monotonic)
     batches: int = 0
+    answered: int = 0
 
     def __post_init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=scratch_prefix(self.variant.model.home)))
@@ -111,7 +113,8 @@ class RunnerPlace:
             self.idle_since = now
         if seen is None:
             return None
-        self.batches = seen.batches
+        self.back_off.useful |= seen.answered > self.answered
+        self.batches, self.answered = seen.batches, seen.answered
         if self.child is None or seen.busy_seconds <= HUNG * timeout or now - self.back_off.started <= seen.busy_seconds:
             return None  # (what a front that is gone saw may be of the process before)
         self.child.stop(0)
