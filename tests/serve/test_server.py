@@ -8,12 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
 from modelyard.errors import BadInput
 from modelyard.serve import http, server, sockets
 from modelyard.serve.tls import Certificate
 
 from .certificates import certificate
+
+ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+async def nothing(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body"})
+
+
+async def serving(listener: socket.socket, certificate: Certificate | None = None) -> tuple[uvicorn.Server, asyncio.Future[None]]:
+    """A server that answers `nothing`, and its life."""
+    made = server.server(nothing, None, certificate)
+    life = asyncio.ensure_future(made.serve(sockets=[listener]))
+    while not made.started:
+        await asyncio.sleep(0.01)
+    return made, life
 
 
 @pytest.mark.parametrize(
@@ -46,29 +63,22 @@ def test_who_holds_a_connection_may_ask_once_more_of_a_front_that_ends(monkeypat
     """Closed while its caller writes the next request, it would fail that request."""
     monkeypatch.setattr(server, "PARTING_SECONDS", 30.0)
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body"})
-
     async def answers() -> list[bytes]:
         listener = sockets.listen("127.0.0.1", 0, shared=True)
-        made = server.server(app, None)
-        serving = asyncio.ensure_future(made.serve(sockets=[listener]))
+        made, life = await serving(listener)
         address = listener.getsockname()
-        while not made.started:
-            await asyncio.sleep(0.01)
         reader, writer = await asyncio.open_connection(*address)
-        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        writer.write(ASK)
         said = [await reader.readuntil(b"\r\n\r\n")]
         ending = asyncio.ensure_future(made.shutdown([listener]))
         with pytest.raises(ConnectionRefusedError):
             while True:  # until nobody else can connect
                 (await asyncio.open_connection(*address))[1].close()
         made.should_exit = True
-        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        writer.write(ASK)
         said.append(await reader.read())
         writer.close()
-        await asyncio.wait_for(asyncio.gather(ending, serving), 20)  # it waits for nobody else
+        await asyncio.wait_for(asyncio.gather(ending, life), 20)  # it waits for nobody else
         return said
 
     first, last = asyncio.run(answers())
@@ -81,17 +91,10 @@ def test_who_connects_and_does_not_shake_hands_is_counted_and_not_waited_for(tmp
     monkeypatch.setattr(server, "_most", lambda: 3)
     monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 1.0)
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body"})
-
     async def scenario() -> bytes:
         pair = certificate(tmp_path, "localhost")
         listener = sockets.listen("127.0.0.1", 0)
-        made = server.server(app, None, Certificate(*pair))
-        serving = asyncio.ensure_future(made.serve(sockets=[listener]))
-        while not made.started:
-            await asyncio.sleep(0.01)
+        made, life = await serving(listener, Certificate(*pair))
         silent = [await asyncio.open_connection(*listener.getsockname()) for _ in range(4)]
         ended = [asyncio.ensure_future(reader.read()) for reader, _ in silent]
         await asyncio.wait_for(ended[3], 20)
@@ -104,37 +107,30 @@ def test_who_connects_and_does_not_shake_hands_is_counted_and_not_waited_for(tmp
         for _, one in silent:
             one.close()
         made.should_exit = True
-        await asyncio.wait_for(serving, 20)
+        await asyncio.wait_for(life, 20)
         return said
 
     assert asyncio.run(scenario()).startswith(b"HTTP/1.1 200")
 
 
 def test_callers_who_have_just_connected_are_answered_by_a_front_that_ends() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body"})
-
     async def answers() -> list[bytes]:
         listener = sockets.listen("127.0.0.1", 0, shared=True)
-        made = server.server(app, None)
-        serving = asyncio.ensure_future(made.serve(sockets=[listener]))
+        made, life = await serving(listener)
         address = listener.getsockname()
-        while not made.started:
-            await asyncio.sleep(0.01)
         taken = await asyncio.open_connection(*address)  # accepted, and has not asked yet
         await asyncio.sleep(0.05)
         queued = socket.create_connection(address)  # nobody has accepted it: the event loop has not come round
         made.should_exit = True
         ending = asyncio.ensure_future(made.shutdown([listener]))
-        queued.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        queued.sendall(ASK)
         await asyncio.sleep(0)
-        taken[1].write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        taken[1].write(ASK)
         late = await asyncio.open_connection(sock=queued)
         said = [await taken[0].read(), await late[0].read()]
         for _, writer in (taken, late):
             writer.close()
-        await asyncio.gather(ending, serving)
+        await asyncio.gather(ending, life)
         return said
 
     said = asyncio.run(answers())

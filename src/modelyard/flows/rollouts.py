@@ -19,18 +19,22 @@ Facts = dict[str, Any]
 
 def of_model(shop: Workshop, model: str) -> Facts | None:
     """The roll-out under way, with its alarms; None where no traffic moves."""
-    run = moving(shop, model)
-    found = read(shop.home.runs / run / KEPT) if run is not None else None
+    run, found = _under_way(shop, model)
     if found is None:
         return None
     keys = ("version", "champion", "kind", "step", "plan", "position", "weights", "elapsed", "bake", "metric", "predicted")
     return {"run": run, **{key: found[key] for key in keys}, "requests": found["new"]["requests"], "alarms": _alarms(found)}
 
 
+def _under_way(shop: Workshop, model: str) -> tuple[str | None, Facts | None]:
+    """The run that moves traffic, and the roll-out as it keeps it."""
+    run = moving(shop, model)
+    return run, None if run is None else read(shop.home.runs / run / KEPT)
+
+
 def standing(shop: Workshop, model: str, stage: Stage) -> Rollout | None:
     """The step of the roll-out under way, as its run keeps it; None where no traffic moves."""
-    run = moving(shop, model) if stage == "production" else None
-    found = read(shop.home.runs / run / KEPT) if run is not None else None
+    _, found = _under_way(shop, model) if stage == "production" else (None, None)
     if found is None:
         return None
     plan, known = tuple(found["plan"]), {key: found[key] for key in ("version", "champion", "kind", "position", "predicted", "metric")}

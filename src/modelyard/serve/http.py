@@ -254,6 +254,12 @@ class FrontProtocol(HttpToolsProtocol):
         """As uvicorn's: the connection is closed."""
         self.answers.write()
 
+    def part(self) -> None:
+        """Close after the next answer, which says so."""
+        self._draining = True
+        if self._answering:
+            self.cycle.keep_alive = False
+
     def shutdown(self) -> None:
         """Close, once what came is answered; whoever has only just connected is about to ask."""
         self.answers.write()

@@ -44,7 +44,7 @@ def server(app: Any, quick: Quick | None, certificate: Certificate | None = None
     mine = {"quick": None if quick is None else staticmethod(quick), "answers": answers, "room": http.Room(), "most": _most()}
     config = uvicorn.Config(
         app,
-        http=type("Protocol", (_Parting,), mine),
+        http=type("Protocol", (FrontProtocol,), mine),
         interface="asgi3",
         ws="none",
         lifespan="off",
@@ -61,14 +61,6 @@ def server(app: Any, quick: Quick | None, certificate: Certificate | None = None
     return _Server(config)
 
 
-class _Parting(FrontProtocol):
-    def part(self) -> None:
-        """Close after the next answer, which says so."""
-        self._draining = True
-        if self._answering:
-            self.cycle.keep_alive = False
-
-
 class _Server(uvicorn.Server):
     """Ends without turning away callers who have connected already.
 
@@ -82,9 +74,7 @@ class _Server(uvicorn.Server):
         if self.config.ssl is None or sockets is None:
             await super().startup(sockets)
             return
-        doors: list[Any] = [
-            Door(one, self._let_in, self._has_room) for one in sockets
-        ]  # (closed as servers are, which is all that is asked)
+        doors: Any = [Door(one, self._let_in, self._has_room) for one in sockets]  # closed as servers are, which is all that is asked
         self.servers = doors
         self.started = True
 
